@@ -1,0 +1,1 @@
+//! The API server: from an HTTP request to a revision in the store, and to every watcher.

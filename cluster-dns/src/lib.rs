@@ -1,0 +1,1 @@
+//! Cluster DNS: answers from Services and EndpointSlices.

@@ -1,0 +1,1 @@
+//! The controllers that are not about Services: Deployment, ReplicaSet, scheduler, node lifecycle, garbage collector, namespaces.

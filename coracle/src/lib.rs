@@ -1,0 +1,1 @@
+//! All of Coracle in one binary, and the lab without root.

@@ -1,0 +1,3 @@
+//! All of Coracle in one binary. Never holds logic of a component.
+
+fn main() {}

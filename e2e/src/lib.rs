@@ -1,0 +1,1 @@
+//! Tests that start processes, namespaces or containers, and benchmarks against peers.

@@ -1,0 +1,1 @@
+//! A kubectl-like client that knows no kind by name.

@@ -1,0 +1,1 @@
+//! The node proxy: Services and EndpointSlices in, kernel rules out.
