@@ -1,0 +1,139 @@
+//! Deployment: a number of equal pods, changed step by step.
+//!
+//! Never makes the ReplicaSets behind it: the deployment controller does.
+
+use jiff::Timestamp;
+use k8s_openapi::{
+    api::{
+        apps::v1::{Deployment, DeploymentStatus, DeploymentStrategy},
+        core::v1::PodSpec,
+    },
+    apimachinery::pkg::util::intstr::IntOrString,
+};
+use serde_json::Value;
+
+use crate::{
+    core::pod_defaults::default_pod_spec,
+    kind::{Column, Names, Rules},
+    selector::Selector,
+    table::{self, column, wide},
+};
+
+const PROGRESS_DEADLINE_SECONDS: i32 = 600;
+const REVISION_HISTORY_LIMIT: i32 = 10;
+const MAX_SURGE: &str = "25%";
+const MAX_UNAVAILABLE: &str = "25%";
+
+/// Rules of `deployments`.
+pub struct DeploymentRules;
+
+impl Rules for DeploymentRules {
+    type Object = Deployment;
+
+    const NAMES: Names = Names {
+        group: "apps",
+        version: "v1",
+        kind: "Deployment",
+        plural: "deployments",
+        singular: "deployment",
+        short_names: &["deploy"],
+        categories: &["all"],
+        namespaced: true,
+        storage_prefix: "deployments",
+        status: true,
+    };
+
+    fn default(deployment: &mut Deployment) {
+        let spec = deployment.spec.get_or_insert_default();
+        spec.replicas.get_or_insert(1);
+        spec.revision_history_limit
+            .get_or_insert(REVISION_HISTORY_LIMIT);
+        spec.progress_deadline_seconds
+            .get_or_insert(PROGRESS_DEADLINE_SECONDS);
+        default_strategy(spec.strategy.get_or_insert_default());
+        default_pod_spec(spec.template.spec.get_or_insert_default());
+    }
+
+    fn prepare_create(deployment: &mut Deployment) {
+        deployment.metadata.generation = Some(1);
+        deployment.status = Some(DeploymentStatus::default());
+    }
+
+    fn prepare_update(new: &mut Deployment, old: &Deployment) {
+        new.status.clone_from(&old.status);
+        // Annotations count as well: a rollout's change cause is one.
+        if new.spec != old.spec || new.metadata.annotations != old.metadata.annotations {
+            new.metadata.generation = Some(old.metadata.generation.unwrap_or(0) + 1);
+        }
+    }
+
+    fn prepare_status_update(new: &mut Deployment, old: &Deployment) {
+        new.spec.clone_from(&old.spec);
+        new.metadata.labels.clone_from(&old.metadata.labels);
+    }
+
+    const COLUMNS: &'static [Column] = &[
+        table::NAME,
+        column("Ready", "string", "Ready pods of the wanted pods."),
+        column("Up-to-date", "string", "Pods of the newest template."),
+        column("Available", "string", "Pods that are ready long enough."),
+        table::AGE,
+        wide(
+            "Containers",
+            "string",
+            "Names of the template's containers.",
+        ),
+        wide("Images", "string", "Images of the template's containers."),
+        wide("Selector", "string", "Labels of its pods."),
+    ];
+
+    fn row(deployment: &Deployment, now: Timestamp) -> Vec<Value> {
+        let spec = deployment.spec.clone().unwrap_or_default();
+        let status = deployment.status.clone().unwrap_or_default();
+        let ready = status.ready_replicas.unwrap_or(0);
+        let (containers, images) = containers_and_images(spec.template.spec.as_ref());
+        let selector = Selector::from_label_selector(&spec.selector);
+        vec![
+            table::name(deployment),
+            Value::from(format!("{ready}/{}", spec.replicas.unwrap_or(0))),
+            Value::from(status.updated_replicas.unwrap_or(0)),
+            Value::from(status.available_replicas.unwrap_or(0)),
+            table::age(deployment, now),
+            Value::from(containers),
+            Value::from(images),
+            Value::from(selector.map_or_else(|_| "<invalid>".to_owned(), |s| s.to_string())),
+        ]
+    }
+}
+
+fn default_strategy(strategy: &mut DeploymentStrategy) {
+    let type_ = strategy.type_.get_or_insert_default();
+    if type_.is_empty() {
+        "RollingUpdate".clone_into(type_);
+    }
+    if type_ == "RollingUpdate" {
+        let rolling = strategy.rolling_update.get_or_insert_default();
+        rolling
+            .max_unavailable
+            .get_or_insert_with(|| IntOrString::String(MAX_UNAVAILABLE.into()));
+        rolling
+            .max_surge
+            .get_or_insert_with(|| IntOrString::String(MAX_SURGE.into()));
+    }
+}
+
+/// The cells `Containers` and `Images` of a workload.
+pub fn containers_and_images(spec: Option<&PodSpec>) -> (String, String) {
+    let containers = spec
+        .map(|spec| spec.containers.as_slice())
+        .unwrap_or_default();
+    let names: Vec<_> = containers
+        .iter()
+        .map(|container| container.name.as_str())
+        .collect();
+    let images: Vec<_> = containers
+        .iter()
+        .filter_map(|container| container.image.as_deref())
+        .collect();
+    (names.join(","), images.join(","))
+}

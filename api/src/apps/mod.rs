@@ -1,0 +1,6 @@
+//! Kinds of the group `apps`, one file each.
+//!
+//! Never holds the rules of pods: those are in `crate::core`.
+
+pub mod deployment;
+pub mod replica_set;

@@ -1,0 +1,103 @@
+//! ReplicaSet: a number of equal pods.
+//!
+//! Never makes the pods: the replica set controller does.
+
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetStatus};
+use serde_json::Value;
+
+use crate::{
+    apps::deployment::containers_and_images,
+    core::pod_defaults::default_pod_spec,
+    kind::{Column, Names, Rules},
+    selector::Selector,
+    table::{self, column, wide},
+};
+
+/// Rules of `replicasets`.
+pub struct ReplicaSetRules;
+
+impl Rules for ReplicaSetRules {
+    type Object = ReplicaSet;
+
+    const NAMES: Names = Names {
+        group: "apps",
+        version: "v1",
+        kind: "ReplicaSet",
+        plural: "replicasets",
+        singular: "replicaset",
+        short_names: &["rs"],
+        categories: &["all"],
+        namespaced: true,
+        storage_prefix: "replicasets",
+        status: true,
+    };
+
+    fn default(set: &mut ReplicaSet) {
+        let spec = set.spec.get_or_insert_default();
+        spec.replicas.get_or_insert(1);
+        if let Some(template) = &mut spec.template {
+            default_pod_spec(template.spec.get_or_insert_default());
+        }
+    }
+
+    fn prepare_create(set: &mut ReplicaSet) {
+        set.metadata.generation = Some(1);
+        set.status = Some(ReplicaSetStatus::default());
+    }
+
+    fn prepare_update(new: &mut ReplicaSet, old: &ReplicaSet) {
+        new.status.clone_from(&old.status);
+        if new.spec != old.spec {
+            new.metadata.generation = Some(old.metadata.generation.unwrap_or(0) + 1);
+        }
+    }
+
+    fn prepare_status_update(new: &mut ReplicaSet, old: &ReplicaSet) {
+        new.spec.clone_from(&old.spec);
+    }
+
+    const FIELDS: &'static [&'static str] = &["status.replicas"];
+
+    fn fields(set: &ReplicaSet) -> Vec<(&'static str, String)> {
+        let replicas = set.status.as_ref().map_or(0, |status| status.replicas);
+        vec![("status.replicas", replicas.to_string())]
+    }
+
+    const COLUMNS: &'static [Column] = &[
+        table::NAME,
+        column("Desired", "integer", "Wanted pods."),
+        column("Current", "integer", "Pods that exist."),
+        column("Ready", "integer", "Pods that are ready."),
+        table::AGE,
+        wide(
+            "Containers",
+            "string",
+            "Names of the template's containers.",
+        ),
+        wide("Images", "string", "Images of the template's containers."),
+        wide("Selector", "string", "Labels of its pods."),
+    ];
+
+    fn row(set: &ReplicaSet, now: Timestamp) -> Vec<Value> {
+        let spec = set.spec.clone().unwrap_or_default();
+        let status = set.status.clone().unwrap_or_default();
+        let template = spec
+            .template
+            .as_ref()
+            .and_then(|template| template.spec.as_ref());
+        let (containers, images) = containers_and_images(template);
+        let selector = Selector::from_label_selector(&spec.selector)
+            .map_or_else(|_| "<error>".to_owned(), |selector| selector.to_string());
+        vec![
+            table::name(set),
+            Value::from(spec.replicas.unwrap_or(0)),
+            Value::from(status.replicas),
+            Value::from(status.ready_replicas.unwrap_or(0)),
+            table::age(set, now),
+            Value::from(containers),
+            Value::from(images),
+            Value::from(table::or(Some(&selector), "<none>")),
+        ]
+    }
+}

@@ -1,0 +1,50 @@
+//! Lease: who holds a role or proves a node alive, and since when.
+//!
+//! Never decides who holds it.
+
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::Lease;
+use serde_json::Value;
+
+use crate::{
+    kind::{Column, Names, Rules},
+    table::{self, column},
+};
+
+/// Rules of `leases`.
+pub struct LeaseRules;
+
+impl Rules for LeaseRules {
+    type Object = Lease;
+
+    const NAMES: Names = Names {
+        group: "coordination.k8s.io",
+        version: "v1",
+        kind: "Lease",
+        plural: "leases",
+        singular: "lease",
+        short_names: &[],
+        categories: &[],
+        namespaced: true,
+        storage_prefix: "leases",
+        status: false,
+    };
+
+    const COLUMNS: &'static [Column] = &[
+        table::NAME,
+        column("Holder", "string", "Identity of the current holder."),
+        table::AGE,
+    ];
+
+    fn row(lease: &Lease, now: Timestamp) -> Vec<Value> {
+        let holder = lease
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.holder_identity.as_deref());
+        vec![
+            table::name(lease),
+            Value::from(holder.unwrap_or_default()),
+            table::age(lease, now),
+        ]
+    }
+}

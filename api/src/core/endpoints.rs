@@ -1,0 +1,88 @@
+//! Endpoints: the addresses behind a Service, in the old form of one object a Service.
+//!
+//! Never derives them from Pods: a controller does.
+
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{EndpointSubset, Endpoints};
+use serde_json::Value;
+
+use crate::{
+    kind::{Column, Names, Rules},
+    table::{self, column},
+};
+
+/// Rules of `endpoints`.
+pub struct EndpointsRules;
+
+impl Rules for EndpointsRules {
+    type Object = Endpoints;
+
+    const NAMES: Names = Names {
+        group: "",
+        version: "v1",
+        kind: "Endpoints",
+        plural: "endpoints",
+        singular: "endpoints",
+        short_names: &["ep"],
+        categories: &[],
+        namespaced: true,
+        storage_prefix: "services/endpoints",
+        status: false,
+    };
+
+    fn default(endpoints: &mut Endpoints) {
+        for subset in endpoints.subsets.iter_mut().flatten() {
+            for port in subset.ports.iter_mut().flatten() {
+                port.protocol.get_or_insert_with(|| "TCP".to_owned());
+            }
+        }
+    }
+
+    const DEPRECATED: Option<&'static str> =
+        Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice");
+
+    const COLUMNS: &'static [Column] = &[
+        table::NAME,
+        column("Endpoints", "string", "Ready addresses and ports."),
+        table::AGE,
+    ];
+
+    fn row(endpoints: &Endpoints, now: Timestamp) -> Vec<Value> {
+        let cell = match endpoints.subsets.as_deref() {
+            None | Some([]) => "<none>".to_owned(),
+            Some(subsets) => {
+                table::shortened(&subsets.iter().flat_map(addresses).collect::<Vec<_>>())
+            }
+        };
+        vec![
+            table::name(endpoints),
+            Value::from(cell),
+            table::age(endpoints, now),
+        ]
+    }
+}
+
+fn addresses(subset: &EndpointSubset) -> Vec<String> {
+    let ready = subset.addresses.as_deref().unwrap_or_default();
+    match subset.ports.as_deref() {
+        // A headless Service may have no ports.
+        None | Some([]) => ready.iter().map(|address| address.ip.clone()).collect(),
+        Some(ports) => ports
+            .iter()
+            .flat_map(|port| {
+                ready
+                    .iter()
+                    .map(|address| host_port(&address.ip, port.port))
+            })
+            .collect(),
+    }
+}
+
+fn host_port(ip: &str, port: i32) -> String {
+    match ip.parse() {
+        Ok(IpAddr::V6(_)) => format!("[{ip}]:{port}"),
+        _ => format!("{ip}:{port}"),
+    }
+}

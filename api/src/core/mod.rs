@@ -1,0 +1,16 @@
+//! Kinds of the core group (`v1`), one file each.
+//!
+//! Never holds rules of another group; pod templates are shared from here.
+
+pub mod config_map;
+pub mod endpoints;
+pub mod event;
+pub mod namespace;
+pub mod node;
+pub mod pod;
+pub mod pod_defaults;
+pub mod pod_qos;
+pub mod pod_row;
+pub mod secret;
+pub mod service;
+pub mod service_account;

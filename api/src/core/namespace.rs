@@ -1,0 +1,101 @@
+//! Namespace: a scope for names, emptied before it goes.
+//!
+//! Never empties it: the namespace controller does.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Namespace, NamespaceStatus};
+use serde_json::Value;
+
+use crate::{
+    kind::{Column, NameRule, Names, Rules},
+    table::{self, column},
+};
+
+/// The finalizer in `spec.finalizers` that the namespace controller removes.
+const FINALIZER: &str = "kubernetes";
+/// The label that lets selectors name a namespace.
+const NAME_LABEL: &str = "kubernetes.io/metadata.name";
+
+/// Rules of `namespaces`.
+pub struct NamespaceRules;
+
+impl Rules for NamespaceRules {
+    type Object = Namespace;
+
+    const NAMES: Names = Names {
+        group: "",
+        version: "v1",
+        kind: "Namespace",
+        plural: "namespaces",
+        singular: "namespace",
+        short_names: &["ns"],
+        categories: &[],
+        namespaced: false,
+        storage_prefix: "namespaces",
+        status: true,
+    };
+    const NAME_RULE: NameRule = NameRule::Label;
+
+    fn default(namespace: &mut Namespace) {
+        let status = namespace.status.get_or_insert_default();
+        status.phase.get_or_insert_with(|| "Active".to_owned());
+        if let Some(name) = namespace.metadata.name.clone() {
+            let labels = namespace.metadata.labels.get_or_insert_with(BTreeMap::new);
+            labels.insert(NAME_LABEL.to_owned(), name);
+        }
+    }
+
+    fn prepare_create(namespace: &mut Namespace) {
+        namespace.status = Some(NamespaceStatus {
+            phase: Some("Active".to_owned()),
+            ..Default::default()
+        });
+        let finalizers = namespace
+            .spec
+            .get_or_insert_default()
+            .finalizers
+            .get_or_insert_with(Vec::new);
+        if !finalizers.iter().any(|finalizer| finalizer == FINALIZER) {
+            finalizers.push(FINALIZER.to_owned());
+        }
+    }
+
+    fn prepare_update(new: &mut Namespace, old: &Namespace) {
+        new.spec.clone_from(&old.spec);
+        new.status.clone_from(&old.status);
+    }
+
+    fn prepare_status_update(new: &mut Namespace, old: &Namespace) {
+        new.spec.clone_from(&old.spec);
+    }
+
+    const FIELDS: &'static [&'static str] = &["status.phase"];
+
+    fn fields(namespace: &Namespace) -> Vec<(&'static str, String)> {
+        vec![("status.phase", phase(namespace).to_owned())]
+    }
+
+    const COLUMNS: &'static [Column] = &[
+        table::NAME,
+        column("Status", "string", "Active, or Terminating."),
+        table::AGE,
+    ];
+
+    fn row(namespace: &Namespace, now: Timestamp) -> Vec<Value> {
+        vec![
+            table::name(namespace),
+            Value::from(phase(namespace)),
+            table::age(namespace, now),
+        ]
+    }
+}
+
+fn phase(namespace: &Namespace) -> &str {
+    namespace
+        .status
+        .as_ref()
+        .and_then(|status| status.phase.as_deref())
+        .unwrap_or_default()
+}

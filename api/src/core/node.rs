@@ -1,0 +1,159 @@
+//! Node: a machine that runs pods.
+//!
+//! Never judges whether it is alive: the node lifecycle controller does.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Node;
+use serde_json::Value;
+
+use crate::{
+    kind::{Column, Names, Rules},
+    table::{self, column, wide},
+};
+
+const ROLE_LABEL_PREFIX: &str = "node-role.kubernetes.io/";
+const ROLE_LABEL: &str = "kubernetes.io/role";
+
+/// Rules of `nodes`.
+pub struct NodeRules;
+
+impl Rules for NodeRules {
+    type Object = Node;
+
+    const NAMES: Names = Names {
+        group: "",
+        version: "v1",
+        kind: "Node",
+        plural: "nodes",
+        singular: "node",
+        short_names: &["no"],
+        categories: &[],
+        namespaced: false,
+        storage_prefix: "minions",
+        status: true,
+    };
+
+    fn default(node: &mut Node) {
+        if let Some(status) = &mut node.status
+            && status.allocatable.is_none()
+        {
+            status.allocatable.clone_from(&status.capacity);
+        }
+    }
+
+    // A node agent registers its node with its status: create keeps it.
+
+    fn prepare_update(new: &mut Node, old: &Node) {
+        new.status.clone_from(&old.status);
+    }
+
+    fn prepare_status_update(new: &mut Node, old: &Node) {
+        new.spec.clone_from(&old.spec);
+    }
+
+    const FIELDS: &'static [&'static str] = &["spec.unschedulable"];
+
+    fn fields(node: &Node) -> Vec<(&'static str, String)> {
+        vec![("spec.unschedulable", unschedulable(node).to_string())]
+    }
+
+    const COLUMNS: &'static [Column] = &[
+        table::NAME,
+        column(
+            "Status",
+            "string",
+            "Whether it is ready, and takes new pods.",
+        ),
+        column("Roles", "string", "Roles by its labels."),
+        table::AGE,
+        column("Version", "string", "Version of its agent."),
+        wide("Internal-IP", "string", "Address within the cluster."),
+        wide("External-IP", "string", "Address from outside."),
+        wide("OS-Image", "string", "Operating system."),
+        wide("Kernel-Version", "string", "Kernel."),
+        wide("Container-Runtime", "string", "What runs its containers."),
+    ];
+
+    fn row(node: &Node, now: Timestamp) -> Vec<Value> {
+        let info = node
+            .status
+            .as_ref()
+            .and_then(|status| status.node_info.clone());
+        let info = info.unwrap_or_default();
+        let unknown = |text: &str| Value::from(table::or(Some(text), "<unknown>"));
+        vec![
+            table::name(node),
+            Value::from(status(node)),
+            Value::from(roles(node)),
+            table::age(node, now),
+            Value::from(info.kubelet_version),
+            Value::from(address(node, "InternalIP")),
+            Value::from(address(node, "ExternalIP")),
+            unknown(&info.os_image),
+            unknown(&info.kernel_version),
+            unknown(&info.container_runtime_version),
+        ]
+    }
+}
+
+fn unschedulable(node: &Node) -> bool {
+    node.spec
+        .as_ref()
+        .and_then(|spec| spec.unschedulable)
+        .unwrap_or(false)
+}
+
+fn status(node: &Node) -> String {
+    let conditions = node
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.as_deref());
+    let ready = conditions
+        .unwrap_or_default()
+        .iter()
+        .find(|condition| condition.type_ == "Ready");
+    let mut text = match ready {
+        Some(condition) if condition.status == "True" => "Ready",
+        Some(_) => "NotReady",
+        None => "Unknown",
+    }
+    .to_owned();
+    if unschedulable(node) {
+        text.push_str(",SchedulingDisabled");
+    }
+    text
+}
+
+fn roles(node: &Node) -> String {
+    let roles: BTreeSet<&str> = node
+        .metadata
+        .labels
+        .iter()
+        .flatten()
+        .filter_map(|(key, value)| match key.strip_prefix(ROLE_LABEL_PREFIX) {
+            Some(role) => Some(role),
+            None if key == ROLE_LABEL => Some(value.as_str()),
+            None => None,
+        })
+        .filter(|role| !role.is_empty())
+        .collect();
+    table::or(
+        Some(&roles.into_iter().collect::<Vec<_>>().join(",")),
+        "<none>",
+    )
+    .to_owned()
+}
+
+fn address(node: &Node, kind: &str) -> String {
+    let addresses = node
+        .status
+        .as_ref()
+        .and_then(|status| status.addresses.as_deref());
+    let found = addresses
+        .unwrap_or_default()
+        .iter()
+        .find(|address| address.type_ == kind);
+    table::or(found.map(|address| address.address.as_str()), "<none>").to_owned()
+}

@@ -1,0 +1,214 @@
+//! Service: one name and address in front of pods that a selector finds.
+//!
+//! Never allocates cluster IPs or node ports: the API server's allocators do.
+
+use jiff::Timestamp;
+use k8s_openapi::{
+    api::core::v1::{
+        ClientIPConfig, Service, ServicePort, ServiceSpec, ServiceStatus, SessionAffinityConfig,
+    },
+    apimachinery::pkg::util::intstr::IntOrString,
+};
+use serde_json::Value;
+
+use crate::{
+    kind::{Column, NameRule, Names, Rules},
+    table::{self, column, wide},
+};
+
+/// `sessionAffinityConfig.clientIP.timeoutSeconds` where it is not set: three hours.
+pub const DEFAULT_AFFINITY_TIMEOUT_SECONDS: i32 = 10_800;
+
+/// Rules of `services`.
+pub struct ServiceRules;
+
+impl Rules for ServiceRules {
+    type Object = Service;
+
+    const NAMES: Names = Names {
+        group: "",
+        version: "v1",
+        kind: "Service",
+        plural: "services",
+        singular: "service",
+        short_names: &["svc"],
+        categories: &["all"],
+        namespaced: true,
+        storage_prefix: "services/specs",
+        status: true,
+    };
+    const NAME_RULE: NameRule = NameRule::Rfc1035Label;
+
+    fn default(service: &mut Service) {
+        let spec = service.spec.get_or_insert_default();
+        spec.type_.get_or_insert_with(|| "ClusterIP".to_owned());
+        default_affinity(spec);
+        for port in spec.ports.iter_mut().flatten() {
+            default_port(port);
+        }
+        let type_ = spec.type_.as_deref().unwrap_or_default();
+        let balanced = type_ == "LoadBalancer";
+        let has_address = balanced || matches!(type_, "NodePort" | "ClusterIP");
+        let from_outside = balanced
+            || type_ == "NodePort"
+            || type_ == "ClusterIP"
+                && spec
+                    .external_ips
+                    .as_ref()
+                    .is_some_and(|ips| !ips.is_empty());
+        if from_outside {
+            spec.external_traffic_policy
+                .get_or_insert_with(|| "Cluster".to_owned());
+        }
+        if has_address {
+            spec.internal_traffic_policy
+                .get_or_insert_with(|| "Cluster".to_owned());
+        }
+        if balanced {
+            spec.allocate_load_balancer_node_ports.get_or_insert(true);
+        }
+    }
+
+    fn prepare_create(service: &mut Service) {
+        service.status = Some(ServiceStatus::default());
+    }
+
+    fn prepare_update(new: &mut Service, old: &Service) {
+        new.status.clone_from(&old.status);
+    }
+
+    fn prepare_status_update(new: &mut Service, old: &Service) {
+        new.spec.clone_from(&old.spec);
+    }
+
+    const FIELDS: &'static [&'static str] = &["spec.clusterIP", "spec.type"];
+
+    fn fields(service: &Service) -> Vec<(&'static str, String)> {
+        let spec = service.spec.as_ref();
+        let cluster_ip = spec
+            .and_then(|spec| spec.cluster_ip.clone())
+            .unwrap_or_default();
+        let type_ = spec.and_then(|spec| spec.type_.clone()).unwrap_or_default();
+        vec![("spec.clusterIP", cluster_ip), ("spec.type", type_)]
+    }
+
+    const COLUMNS: &'static [Column] = &[
+        table::NAME,
+        column(
+            "Type",
+            "string",
+            "ClusterIP, NodePort, LoadBalancer or ExternalName.",
+        ),
+        column(
+            "Cluster-IP",
+            "string",
+            "The virtual address within the cluster, or None.",
+        ),
+        column("External-IP", "string", "Addresses from outside."),
+        column(
+            "Port(s)",
+            "string",
+            "Ports, node ports after a colon, and protocols.",
+        ),
+        table::AGE,
+        wide("Selector", "string", "Labels of the pods behind it."),
+    ];
+
+    fn row(service: &Service, now: Timestamp) -> Vec<Value> {
+        let default = ServiceSpec::default();
+        let spec = service.spec.as_ref().unwrap_or(&default);
+        let cluster_ip = spec.cluster_ips.as_ref().and_then(|ips| ips.first());
+        vec![
+            table::name(service),
+            Value::from(spec.type_.clone().unwrap_or_default()),
+            Value::from(cluster_ip.map_or("<none>", String::as_str)),
+            Value::from(external_ip(service, spec)),
+            Value::from(ports_text(spec.ports.as_deref().unwrap_or_default())),
+            table::age(service, now),
+            Value::from(table::labels(spec.selector.as_ref())),
+        ]
+    }
+}
+
+fn default_affinity(spec: &mut ServiceSpec) {
+    spec.session_affinity
+        .get_or_insert_with(|| "None".to_owned());
+    match spec.session_affinity.as_deref() {
+        Some("None") => spec.session_affinity_config = None,
+        Some("ClientIP") => {
+            let config: &mut SessionAffinityConfig =
+                spec.session_affinity_config.get_or_insert_default();
+            let client_ip: &mut ClientIPConfig = config.client_ip.get_or_insert_default();
+            client_ip
+                .timeout_seconds
+                .get_or_insert(DEFAULT_AFFINITY_TIMEOUT_SECONDS);
+        }
+        _ => {}
+    }
+}
+
+fn default_port(port: &mut ServicePort) {
+    port.protocol.get_or_insert_with(|| "TCP".to_owned());
+    let unset = match &port.target_port {
+        None | Some(IntOrString::Int(0)) => true,
+        Some(IntOrString::String(name)) => name.is_empty(),
+        Some(IntOrString::Int(_)) => false,
+    };
+    if unset {
+        port.target_port = Some(IntOrString::Int(port.port));
+    }
+}
+
+fn external_ip(service: &Service, spec: &ServiceSpec) -> String {
+    let external_ips = spec.external_ips.clone().unwrap_or_default();
+    match spec.type_.as_deref() {
+        Some("ClusterIP" | "NodePort") => {
+            table::or(Some(&external_ips.join(",")), "<none>").to_owned()
+        }
+        Some("LoadBalancer") => {
+            let mut addresses = balancer_addresses(service);
+            addresses.extend(external_ips);
+            table::or(Some(&addresses.join(",")), "<pending>").to_owned()
+        }
+        Some("ExternalName") => spec.external_name.clone().unwrap_or_default(),
+        _ => "<unknown>".to_owned(),
+    }
+}
+
+/// Address or host name of each ingress point.
+fn balancer_addresses(service: &Service) -> Vec<String> {
+    let balancer = service
+        .status
+        .as_ref()
+        .and_then(|status| status.load_balancer.as_ref());
+    let ingress = balancer
+        .and_then(|balancer| balancer.ingress.as_deref())
+        .unwrap_or_default();
+    let mut addresses: Vec<String> = ingress
+        .iter()
+        .filter_map(|point| {
+            point
+                .ip
+                .clone()
+                .filter(|ip| !ip.is_empty())
+                .or_else(|| point.hostname.clone())
+        })
+        .collect();
+    addresses.sort();
+    addresses.dedup();
+    addresses
+}
+
+fn ports_text(ports: &[ServicePort]) -> String {
+    let texts: Vec<_> = ports
+        .iter()
+        .map(|port| {
+            let protocol = port.protocol.as_deref().unwrap_or_default();
+            match port.node_port {
+                Some(node_port) if node_port > 0 => format!("{}:{node_port}/{protocol}", port.port),
+                _ => format!("{}/{protocol}", port.port),
+            }
+        })
+        .collect();
+    table::or(Some(&texts.join(",")), "<none>").to_owned()
+}

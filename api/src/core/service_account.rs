@@ -1,0 +1,47 @@
+//! ServiceAccount: an identity for pods.
+//!
+//! Never issues tokens.
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ServiceAccount;
+use serde_json::Value;
+
+use crate::{
+    kind::{Column, Names, Rules},
+    table::{self, column},
+};
+
+/// Rules of `serviceaccounts`.
+pub struct ServiceAccountRules;
+
+impl Rules for ServiceAccountRules {
+    type Object = ServiceAccount;
+
+    const NAMES: Names = Names {
+        group: "",
+        version: "v1",
+        kind: "ServiceAccount",
+        plural: "serviceaccounts",
+        singular: "serviceaccount",
+        short_names: &["sa"],
+        categories: &[],
+        namespaced: true,
+        storage_prefix: "serviceaccounts",
+        status: false,
+    };
+
+    const COLUMNS: &'static [Column] = &[
+        table::NAME,
+        column("Secrets", "string", "How many secrets it lists."),
+        table::AGE,
+    ];
+
+    fn row(account: &ServiceAccount, now: Timestamp) -> Vec<Value> {
+        let secrets = account.secrets.as_ref().map_or(0, Vec::len);
+        vec![
+            table::name(account),
+            Value::from(secrets),
+            table::age(account, now),
+        ]
+    }
+}
