@@ -1,1 +1,111 @@
 //! Cluster DNS: answers from Services and EndpointSlices.
+//!
+//! A query goes `serve` → `resolve` → `answer` over the `table`, and through
+//! `forward` where the name is not the cluster's; `watch` keeps the table true.
+//! Never writes to the API, and never answers a cluster name from anywhere but the table.
+
+pub mod answer;
+pub mod encode;
+pub mod forward;
+pub mod health;
+pub mod records;
+pub mod resolve;
+pub mod serve;
+pub mod state;
+pub mod table;
+pub mod watch;
+pub mod zone;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::Context;
+use hickory_proto::rr::Name;
+use kube::config::{Config, KubeConfigOptions, Kubeconfig};
+use tokio::net::TcpListener;
+use tracing::info;
+
+use crate::forward::{Forwarder, Upstream};
+use crate::resolve::Resolver;
+use crate::serve::Sockets;
+use crate::state::State;
+use crate::table::Table;
+
+/// Answers DNS for the cluster's Services.
+#[derive(Clone, Debug, clap::Parser)]
+#[command(name = "cluster-dns", version)]
+pub struct Options {
+    /// How to reach the API server; without it, the pod's service account
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Address for DNS over UDP and TCP; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:53")]
+    pub listen: SocketAddr,
+    /// Domain of the cluster
+    #[arg(long, value_name = "DOMAIN", default_value = "cluster.local")]
+    pub cluster_domain: String,
+    /// Resolver for all other names: IP[:PORT], or unix:PATH for length-prefixed messages on a
+    /// Unix socket. May be repeated, asked in order; without one other names are refused
+    #[arg(long = "upstream", value_name = "UPSTREAM")]
+    pub upstreams: Vec<Upstream>,
+    /// Address for /health and /ready
+    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:8080")]
+    pub health_address: SocketAddr,
+}
+
+/// Serves until `stop` resolves. Fails when an address is taken or the
+/// kubeconfig is unusable; an API server that cannot be reached is waited for.
+pub async fn run(
+    options: Options,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> anyhow::Result<()> {
+    // Another component of the same process may have been first.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let domain = domain_name(&options.cluster_domain)?;
+    let client = connect(&options).await?;
+    let state = Arc::new(State::new(Table::new(now_seconds())));
+    let sockets = Sockets::bind(options.listen).await?;
+    let health = TcpListener::bind(options.health_address)
+        .await
+        .with_context(|| format!("cannot listen on {} for probes", options.health_address))?;
+    info!("serving DNS for {domain} on {}", sockets.address()?);
+    info!("serving probes on {}", health.local_addr()?);
+    let forwarder = Forwarder::new(options.upstreams);
+    let resolver = Arc::new(Resolver::new(Arc::clone(&state), forwarder, domain));
+    tokio::select! {
+        () = stop => Ok(()),
+        () = sockets.serve(resolver) => Ok(()),
+        () = watch::follow(client, Arc::clone(&state)) => Ok(()),
+        served = health::serve(health, state) => served.context("serving probes failed"),
+    }
+}
+
+fn domain_name(text: &str) -> anyhow::Result<Name> {
+    let mut name = Name::from_ascii(text)
+        .with_context(|| format!("--cluster-domain {text:?} is no domain name"))?;
+    name.set_fqdn(true);
+    anyhow::ensure!(!name.is_root(), "--cluster-domain must not be empty");
+    Ok(name.to_lowercase())
+}
+
+async fn connect(options: &Options) -> anyhow::Result<kube::Client> {
+    let config = match &options.kubeconfig {
+        Some(path) => {
+            let file = Kubeconfig::read_from(path)
+                .with_context(|| format!("cannot use --kubeconfig {}", path.display()))?;
+            Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?
+        }
+        None => Config::incluster()
+            .context("no --kubeconfig given, and this is no pod with a service account")?,
+    };
+    Ok(kube::Client::try_from(config)?)
+}
+
+/// Where the SOA serial starts: later processes start higher.
+fn now_seconds() -> u32 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |since| u32::try_from(since.as_secs()).unwrap_or(0))
+}

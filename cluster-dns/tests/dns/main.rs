@@ -1,0 +1,7 @@
+//! Everything the server answers, seen from outside. Never reaches into a private function.
+
+mod answers;
+mod incremental;
+mod sockets;
+mod watching;
+mod world;
