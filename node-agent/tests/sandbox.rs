@@ -75,6 +75,7 @@ impl Lab {
             mounts: vec![],
             tty: false,
             stdin: false,
+            stdin_once: false,
             privileged: false,
             add_capabilities: vec![],
             log: self.directory.path().join(uid).join("logs/main/0.log"),

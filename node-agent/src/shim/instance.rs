@@ -147,6 +147,8 @@ pub(super) fn reap(pid: i32) {
 pub(super) struct Console {
     pub stdin: Mutex<Option<File>>,
     pub terminal: Option<OwnedFd>,
+    /// The first client to close its input closes the container's.
+    pub stdin_once: bool,
     attached: Mutex<Vec<Sink>>,
 }
 
@@ -161,6 +163,12 @@ impl Console {
         }
         attached.push(sink);
         Ok(())
+    }
+
+    /// Takes one client off the list.
+    pub(super) fn detach(&self, sink: &Sink) {
+        let mut attached = self.attached.lock().unwrap_or_else(PoisonError::into_inner);
+        attached.retain(|other| !Arc::ptr_eq(other, sink));
     }
 
     /// The attached clients, none of whom gets more output.
@@ -183,7 +191,7 @@ pub(super) fn start_container(
         LogWriter::open(&spec.log).with_context(|| format!("open log {}", spec.log.display()))?,
     ));
     let tty = spec.tty.then_some("/dev/ptmx");
-    let stdin = spec.stdin;
+    let (stdin, stdin_once) = (spec.stdin, spec.stdin_once);
     let (pid, streams) = start(
         &Launch::Container {
             spec,
@@ -195,6 +203,7 @@ pub(super) fn start_container(
     let console = Arc::new(Console {
         stdin: Mutex::new(streams.stdin),
         terminal: streams.terminal,
+        stdin_once,
         attached: Mutex::default(),
     });
     let mut pumps = Vec::new();

@@ -357,8 +357,8 @@ fn take_input(
     terminal: Option<&std::os::fd::OwnedFd>,
 ) {
     use std::io::Write;
-    match (kind, stdin.as_mut()) {
-        (Kind::Stdin, Some(file)) if file.write_all(payload).is_err() => *stdin = None,
+    match (kind, stdin.as_ref()) {
+        (Kind::Stdin, Some(file)) if (&*file).write_all(payload).is_err() => *stdin = None,
         (Kind::CloseStdin, Some(file)) if terminal.is_some() => send_end_of_file(file),
         (Kind::CloseStdin, _) => *stdin = None,
         (Kind::Resize, _) => {
@@ -372,10 +372,15 @@ fn take_input(
 
 /// A container's own streams, until it has ended or the client has gone.
 fn serve_attached(console: &Console, mut connection: UnixStream) -> Result<()> {
-    console.attach(Arc::new(Mutex::new(connection.try_clone()?)))?;
-    while let Some((kind, payload)) = read_frame(&mut connection)? {
+    let sink: Sink = Arc::new(Mutex::new(connection.try_clone()?));
+    console.attach(sink.clone())?;
+    while let Ok(Some((kind, payload))) = read_frame(&mut connection) {
+        if kind == Kind::CloseStdin && !console.stdin_once {
+            continue;
+        }
         let mut stdin = console.stdin.lock().unwrap_or_else(PoisonError::into_inner);
         take_input(kind, &payload, &mut stdin, console.terminal.as_ref());
     }
+    console.detach(&sink);
     Ok(())
 }

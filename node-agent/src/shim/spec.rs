@@ -52,6 +52,8 @@ pub struct ContainerSpec {
     pub tty: bool,
     /// Standard input stays open for `attach`.
     pub stdin: bool,
+    /// Standard input closes with the first client's.
+    pub stdin_once: bool,
     /// Keeps every capability of the node's user namespace.
     pub privileged: bool,
     /// Capabilities (numbers) beyond the default set.
