@@ -2,10 +2,126 @@
 //!
 //! Never defaults or validates.
 
+use serde_json::Value;
+
+use crate::{
+    conform,
+    document::Document,
+    kind::{Kind, Object},
+};
+
 /// Why a body is not an object of the kind. The message has the position or the field path.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct DecodeError {
     /// For people: what was wrong, and where.
     pub message: String,
+}
+
+impl DecodeError {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+        }
+    }
+}
+
+/// The form of a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// `application/json`
+    Json,
+    /// `application/yaml`
+    Yaml,
+}
+
+/// An object, and what was odd about its text.
+pub struct Decoded {
+    /// The object.
+    pub object: Box<dyn Object>,
+    /// `unknown field "spec.x"` and `duplicate field "spec.y"`: an error in strict field
+    /// validation (see [`strict_error`]), warnings otherwise. Of a duplicate the last one counts.
+    pub issues: Vec<String>,
+}
+
+/// A body as a tree, and its duplicate fields.
+pub fn parse(body: &[u8], format: Format) -> Result<(Value, Vec<String>), DecodeError> {
+    let document = match format {
+        Format::Json => Document::from_json(body)?,
+        Format::Yaml => Document::from_yaml(body)?,
+    };
+    let mut issues = Vec::new();
+    let value = document.into_value(&mut issues);
+    Ok((value, issues))
+}
+
+/// A body as an object of the kind. `apiVersion` and `kind` may be missing; where they are
+/// there, they must be the kind's.
+pub fn decode(kind: &dyn Kind, body: &[u8], format: Format) -> Result<Decoded, DecodeError> {
+    let (value, duplicates) = parse(body, format)?;
+    let mut decoded = from_value(kind, value)?;
+    decoded.issues.splice(0..0, duplicates);
+    Ok(decoded)
+}
+
+/// The same for a tree, such as the outcome of a patch.
+pub fn from_value(kind: &dyn Kind, value: Value) -> Result<Decoded, DecodeError> {
+    check_type(kind, &value)?;
+    let mut issues = Vec::new();
+    conform::check(kind.definition(), &value, &mut issues)
+        .map_err(|error| cannot_be_handled(kind, &error))?;
+    let json = serde_json::to_vec(&value).map_err(|error| DecodeError::new(error.to_string()))?;
+    let object = kind
+        .decode(&json)
+        .map_err(|error| cannot_be_handled(kind, &error.message))?;
+    Ok(Decoded { object, issues })
+}
+
+/// The error that strict field validation ends with.
+pub fn strict_error(kind: &dyn Kind, issues: &[String]) -> DecodeError {
+    cannot_be_handled(
+        kind,
+        &format!("strict decoding error: {}", issues.join(", ")),
+    )
+}
+
+fn cannot_be_handled(kind: &dyn Kind, cause: &str) -> DecodeError {
+    let names = kind.names();
+    DecodeError::new(format!(
+        "{} in version \"{}\" cannot be handled as a {}: {cause}",
+        names.kind, names.version, names.kind
+    ))
+}
+
+fn check_type(kind: &dyn Kind, value: &Value) -> Result<(), DecodeError> {
+    let names = kind.names();
+    let Some(fields) = value.as_object() else {
+        let found = conform::type_name(value);
+        return Err(cannot_be_handled(
+            kind,
+            &format!("the body is {found}, not an object"),
+        ));
+    };
+    let expected = match names.group {
+        "" => names.version.to_owned(),
+        group => format!("{group}/{}", names.version),
+    };
+    for (field, label, expected) in [
+        ("apiVersion", "API version", expected.as_str()),
+        ("kind", "kind", names.kind),
+    ] {
+        match fields.get(field) {
+            None | Some(Value::Null) => {}
+            Some(Value::String(found)) if found.is_empty() || found == expected => {}
+            Some(found) => {
+                let found = found
+                    .as_str()
+                    .map_or_else(|| found.to_string(), str::to_owned);
+                return Err(DecodeError::new(format!(
+                    "the {label} in the data ({found}) does not match the expected {label} ({expected})"
+                )));
+            }
+        }
+    }
+    Ok(())
 }

@@ -174,6 +174,8 @@ pub trait Kind: Send + Sync + 'static {
     fn columns(&self) -> &'static [Column];
     /// See [`Rules::row`].
     fn row(&self, object: &dyn Object, now: Timestamp) -> Vec<Value>;
+    /// The name of the kind's schema definition, such as `io.k8s.api.core.v1.Service`.
+    fn definition(&self) -> &'static str;
     /// Adds the kind's JSON schema (and what it refers to) to the generator and returns
     /// its definition name, such as `io.k8s.api.core.v1.Service`.
     fn schema(&self, generator: &mut schemars::SchemaGenerator) -> String;

@@ -3,17 +3,24 @@
 //! Never does I/O, reads a clock or starts a task.
 
 pub mod apps;
+mod conform;
 pub mod coordination;
 pub mod core;
 pub mod decode;
 pub mod discovery;
+mod document;
 pub mod duration;
+pub mod facts;
 pub mod field;
 pub mod kind;
 pub mod kinds;
+mod meta_facts;
 pub mod names;
+pub mod openapi;
+pub mod patch;
 pub mod selector;
 mod selector_text;
+pub mod shape;
 pub mod status;
 pub mod table;
 pub mod typed;

@@ -2,7 +2,7 @@
 //!
 //! Never holds a rule of a kind.
 
-use std::{any::Any, marker::PhantomData};
+use std::{any::Any, borrow::Cow, marker::PhantomData};
 
 use jiff::Timestamp;
 use k8s_openapi::{Metadata, apimachinery::pkg::apis::meta::v1::ObjectMeta};
@@ -175,8 +175,16 @@ impl<R: Rules> Kind for Typed<R> {
         R::row(Self::get(object), now)
     }
 
+    fn definition(&self) -> &'static str {
+        match R::Object::schema_name() {
+            Cow::Borrowed(name) => name,
+            // Every definition of the generated types has a fixed name.
+            Cow::Owned(name) => panic!("the definition's name {name} is made at run time"),
+        }
+    }
+
     fn schema(&self, generator: &mut schemars::SchemaGenerator) -> String {
         generator.subschema_for::<R::Object>();
-        R::Object::schema_name().into_owned()
+        self.definition().to_owned()
     }
 }

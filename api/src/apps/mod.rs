@@ -3,4 +3,5 @@
 //! Never holds the rules of pods: those are in `crate::core`.
 
 pub mod deployment;
+pub mod facts;
 pub mod replica_set;

@@ -5,6 +5,7 @@
 pub mod config_map;
 pub mod endpoints;
 pub mod event;
+pub mod facts;
 pub mod namespace;
 pub mod node;
 pub mod pod;

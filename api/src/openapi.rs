@@ -1,0 +1,104 @@
+//! OpenAPI v3 schemas of the kinds, as `components.schemas` has them.
+//!
+//! Never lists paths: the API server knows what it serves. Types and descriptions come with
+//! the Rust types, merge facts from `crate::facts`.
+
+use std::sync::LazyLock;
+
+use schemars::generate::SchemaSettings;
+use serde_json::{Map, Value, json};
+
+use crate::{facts, kinds};
+
+/// Schemas by definition name, of all kinds and what they refer to.
+static SCHEMAS: LazyLock<Map<String, Value>> = LazyLock::new(|| {
+    let mut generator = SchemaSettings::openapi3().into_generator();
+    let mut roots = Vec::new();
+    for kind in kinds::all() {
+        roots.push((kind.schema(&mut generator), *kind));
+    }
+    let mut schemas = generator.take_definitions(true);
+    for (definition, schema) in &mut schemas {
+        add_facts(definition, schema);
+    }
+    for (root, kind) in roots {
+        let names = kind.names();
+        if let Some(schema) = schemas.get_mut(&root) {
+            schema["x-kubernetes-group-version-kind"] = json!([{
+                "group": names.group, "version": names.version, "kind": names.kind,
+            }]);
+        }
+    }
+    schemas
+});
+
+/// Schemas by definition name, such as `io.k8s.api.core.v1.Service`, of all kinds and what
+/// they refer to by `#/components/schemas/…`.
+pub fn schemas() -> &'static Map<String, Value> {
+    &SCHEMAS
+}
+
+/// A schema and all that it refers to, for the document of one group and version.
+pub fn closure<'a>(roots: impl IntoIterator<Item = &'a str>) -> Map<String, Value> {
+    let mut found = Map::new();
+    let mut open: Vec<String> = roots.into_iter().map(str::to_owned).collect();
+    while let Some(name) = open.pop() {
+        if found.contains_key(&name) {
+            continue;
+        }
+        if let Some(schema) = SCHEMAS.get(&name) {
+            references(schema, &mut open);
+            found.insert(name, schema.clone());
+        }
+    }
+    found
+}
+
+fn references(schema: &Value, found: &mut Vec<String>) {
+    match schema {
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                match value.as_str() {
+                    Some(reference) if key == "$ref" => found.push(referred(reference).to_owned()),
+                    _ => references(value, found),
+                }
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| references(item, found)),
+        _ => {}
+    }
+}
+
+/// `#/components/schemas/X` → `X`.
+pub(crate) fn referred(reference: &str) -> &str {
+    reference.rsplit('/').next().unwrap_or_default()
+}
+
+fn add_facts(definition: &str, schema: &mut Value) {
+    if facts::of_definition(definition).is_some_and(|facts| facts.atomic_map) {
+        schema["x-kubernetes-map-type"] = json!("atomic");
+    }
+    let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) else {
+        return;
+    };
+    for (field, schema) in properties {
+        let Some(facts) = facts::of_field(definition, field) else {
+            continue;
+        };
+        if let Some(strategy) = facts.patch_strategy {
+            schema["x-kubernetes-patch-strategy"] = json!(strategy);
+        }
+        if let Some(key) = facts.merge_key {
+            schema["x-kubernetes-patch-merge-key"] = json!(key);
+        }
+        if let Some(type_) = facts.list_type {
+            schema["x-kubernetes-list-type"] = json!(type_);
+        }
+        if !facts.map_keys.is_empty() {
+            schema["x-kubernetes-list-map-keys"] = json!(facts.map_keys);
+        }
+        if facts.atomic_map {
+            schema["x-kubernetes-map-type"] = json!("atomic");
+        }
+    }
+}
