@@ -219,6 +219,13 @@ impl<K: Resource> Cache<K> {
         }
     }
 
+    /// Takes back [`Cache::deleted`]: the deletion was refused.
+    pub fn spared(&self, object: &K) {
+        if let Some(uid) = &object.meta().uid {
+            self.write().doomed.remove(uid);
+        }
+    }
+
     /// Forgets an object that the API server says does not exist.
     pub fn forget(&self, object: &K) -> Option<Change<K>> {
         let mut inner = self.write();

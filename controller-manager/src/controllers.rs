@@ -1,0 +1,15 @@
+//! The list of controllers: adding one is a file and a line here.
+//!
+//! Never more than the list.
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+
+use crate::{World, deployment, replica_set, scheduler};
+
+/// Starts a controller: registers its handlers at once, works its queue as the future.
+type Start = fn(Arc<World>) -> BoxFuture<'static, ()>;
+
+/// Every controller of this crate.
+pub const ALL: &[Start] = &[deployment::start, replica_set::start, scheduler::start];
