@@ -107,6 +107,7 @@ fn is_namespace_terminating(error: &anyhow::Error) -> bool {
 /// # Errors
 /// The kubeconfig leads nowhere. An unreachable API server is waited for.
 pub async fn run(
+    options: Options,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
     let client = informer::client::connect(options.kubeconfig.as_deref()).await?;
