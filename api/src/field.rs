@@ -25,6 +25,8 @@ pub enum FieldErrorType {
     TooMany,
     /// `FieldValueTypeInvalid`
     TypeInvalid,
+    /// `FieldValueNotFound`
+    NotFound,
 }
 
 impl FieldErrorType {
@@ -39,6 +41,7 @@ impl FieldErrorType {
             Self::TooLong => "FieldValueTooLong",
             Self::TooMany => "FieldValueTooMany",
             Self::TypeInvalid => "FieldValueTypeInvalid",
+            Self::NotFound => "FieldValueNotFound",
         }
     }
 }
@@ -111,6 +114,18 @@ impl FieldError {
     ) -> Self {
         let message = format!("Duplicate value: {}", json(value));
         Self::new(FieldErrorType::Duplicate, field, message)
+    }
+
+    /// `Not found: "x"`: the value names something that is not there.
+    pub fn not_found(
+        field: &(impl fmt::Display + ?Sized),
+        value: &(impl Serialize + ?Sized),
+    ) -> Self {
+        Self::new(
+            FieldErrorType::NotFound,
+            field,
+            format!("Not found: {}", json(value)),
+        )
     }
 
     /// `Forbidden: detail`.

@@ -3,6 +3,7 @@
 //! Never does I/O, reads a clock or starts a task.
 
 pub mod apps;
+pub mod check;
 mod conform;
 pub mod coordination;
 pub mod core;
@@ -14,6 +15,7 @@ pub mod facts;
 pub mod field;
 pub mod kind;
 pub mod kinds;
+pub mod meta;
 mod meta_facts;
 pub mod names;
 pub mod openapi;

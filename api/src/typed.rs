@@ -14,6 +14,7 @@ use crate::{
     decode::DecodeError,
     field::FieldError,
     kind::{Column, Kind, NameRule, Names, Object, Rules},
+    meta,
 };
 
 impl<T> Object for T
@@ -120,21 +121,25 @@ impl<R: Rules> Kind for Typed<R> {
     }
 
     fn prepare_update(&self, new: &mut dyn Object, old: &dyn Object) {
-        new.metadata_mut().generation = old.metadata().generation;
+        meta::keep(new.metadata_mut(), old.metadata());
         R::prepare_update(Self::get_mut(new), Self::get(old));
     }
 
     fn prepare_status_update(&self, new: &mut dyn Object, old: &dyn Object) {
-        new.metadata_mut().generation = old.metadata().generation;
+        meta::keep(new.metadata_mut(), old.metadata());
         R::prepare_status_update(Self::get_mut(new), Self::get(old));
     }
 
     fn validate(&self, object: &dyn Object) -> Vec<FieldError> {
-        R::validate(Self::get(object))
+        let mut errors = meta::validate(&R::NAMES, R::NAME_RULE, object.metadata());
+        errors.extend(R::validate(Self::get(object)));
+        errors
     }
 
     fn validate_update(&self, new: &dyn Object, old: &dyn Object) -> Vec<FieldError> {
-        R::validate_update(Self::get(new), Self::get(old))
+        let mut errors = meta::validate_update(new.metadata(), old.metadata());
+        errors.extend(R::validate_update(Self::get(new), Self::get(old)));
+        errors
     }
 
     fn warnings(&self, object: &dyn Object) -> Vec<String> {

@@ -15,3 +15,5 @@ pub mod pod_row;
 pub mod secret;
 pub mod service;
 pub mod service_account;
+mod service_update;
+mod service_validation;

@@ -12,6 +12,8 @@ use k8s_openapi::{
 use serde_json::Value;
 
 use crate::{
+    core::{service_update, service_validation},
+    field::FieldError,
     kind::{Column, NameRule, Names, Rules},
     table::{self, column, wide},
 };
@@ -48,15 +50,8 @@ impl Rules for ServiceRules {
         }
         let type_ = spec.type_.as_deref().unwrap_or_default();
         let balanced = type_ == "LoadBalancer";
-        let has_address = balanced || matches!(type_, "NodePort" | "ClusterIP");
-        let from_outside = balanced
-            || type_ == "NodePort"
-            || type_ == "ClusterIP"
-                && spec
-                    .external_ips
-                    .as_ref()
-                    .is_some_and(|ips| !ips.is_empty());
-        if from_outside {
+        let has_address = matches!(type_, "ClusterIP" | "NodePort" | "LoadBalancer");
+        if is_externally_accessible(spec) {
             spec.external_traffic_policy
                 .get_or_insert_with(|| "Cluster".to_owned());
         }
@@ -70,11 +65,28 @@ impl Rules for ServiceRules {
     }
 
     fn prepare_create(service: &mut Service) {
-        service.status = Some(ServiceStatus::default());
+        service.status = Some(ServiceStatus {
+            load_balancer: Some(Default::default()),
+            ..Default::default()
+        });
+        service_update::normalize_cluster_ips(service.spec.get_or_insert_default(), None);
     }
 
     fn prepare_update(new: &mut Service, old: &Service) {
         new.status.clone_from(&old.status);
+        let new = new.spec.get_or_insert_default();
+        let before = old.spec.clone().unwrap_or_default();
+        service_update::keep_allocated(new, &before);
+        service_update::normalize_cluster_ips(new, Some(&before));
+        service_update::drop_unused(new, &before);
+    }
+
+    fn validate(service: &Service) -> Vec<FieldError> {
+        service_validation::validate(service)
+    }
+
+    fn validate_update(new: &Service, old: &Service) -> Vec<FieldError> {
+        service_validation::validate_update(new, old)
     }
 
     fn prepare_status_update(new: &mut Service, old: &Service) {
@@ -127,6 +139,18 @@ impl Rules for ServiceRules {
             table::age(service, now),
             Value::from(table::labels(spec.selector.as_ref())),
         ]
+    }
+}
+
+/// Whether packets from outside the cluster can reach it: by node port, balancer or external IP.
+pub fn is_externally_accessible(spec: &ServiceSpec) -> bool {
+    match spec.type_.as_deref() {
+        Some("NodePort" | "LoadBalancer") => true,
+        Some("ClusterIP") => spec
+            .external_ips
+            .as_ref()
+            .is_some_and(|ips| !ips.is_empty()),
+        _ => false,
     }
 }
 

@@ -61,20 +61,14 @@ pub(super) fn merge_object(
     // Directives on lists that the patch has no items for.
     let keys: Vec<String> = orders.keys().chain(deletions.keys()).cloned().collect();
     for key in keys {
-        let Some(Value::Array(list)) = original.remove(&key) else {
+        let field = field(shape, &key);
+        if !original.get(&key).is_some_and(Value::is_array) || !has(field.as_ref(), "merge") {
             continue;
-        };
+        }
+        let list = original.remove(&key);
         let order = orders.remove(&key);
         let deleted = deletions.remove(&key).unwrap_or_default();
-        let field = field(shape, &key);
-        let list = Value::Array(list);
-        let merged = merge_field(
-            field.as_ref(),
-            Some(list),
-            Value::Array(vec![]),
-            order,
-            deleted,
-        )?;
+        let merged = merge_field(field.as_ref(), list, Value::Array(vec![]), order, deleted)?;
         original.insert(key, merged);
     }
     Ok(original)
