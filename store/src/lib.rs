@@ -10,13 +10,16 @@ use async_trait::async_trait;
 use futures::Stream;
 
 pub mod embedded;
+pub mod etcd;
 pub mod limits;
 
+mod check;
 mod error;
 mod model;
 
 pub use embedded::{Embedded, EmbeddedOptions};
 pub use error::Error;
+pub use etcd::{Etcd, EtcdOptions};
 pub use model::*;
 
 /// A watch: endless, until it is dropped or ends with an error.

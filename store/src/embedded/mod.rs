@@ -5,7 +5,6 @@
 //! the objects of a cluster, not for bulk data.
 
 use std::{
-    collections::HashSet,
     path::Path,
     sync::{Arc, mpsc},
     thread::{self, JoinHandle},
@@ -16,9 +15,8 @@ use tokio::sync::{Semaphore, oneshot, watch as latest};
 
 use crate::{
     Compare, Error, Get, LeaseId, List, ListOptions, Op, Revision, Store, Txn, WatchStream,
-    limits::{
-        KEY_BYTES_MAX, LEASE_TTL_S_MAX, QUEUE_TXNS_MAX, TXN_BYTES_MAX, TXN_OPS_MAX, VALUE_BYTES_MAX,
-    },
+    check::{check_ttl, check_txn},
+    limits::QUEUE_TXNS_MAX,
 };
 
 mod disk;
@@ -168,57 +166,7 @@ impl Store for Embedded {
     }
 
     async fn grant_lease(&self, ttl_s: i64) -> Result<LeaseId, Error> {
-        if !(1..=LEASE_TTL_S_MAX).contains(&ttl_s) {
-            return Err(Error::Invalid(format!(
-                "a lease of {ttl_s} seconds; 1 to {LEASE_TTL_S_MAX} are possible"
-            )));
-        }
+        check_ttl(ttl_s)?;
         self.ask(|reply| Command::Grant { ttl_s, reply }).await
     }
-}
-
-/// Refuses what is too large or contradicts itself, before anyone waits for it.
-fn check_txn(compares: &[Compare], ops: &[Op]) -> Result<(), Error> {
-    if compares.len().max(ops.len()) > TXN_OPS_MAX {
-        return Err(Error::TooLarge {
-            what: "the number of a transaction's operations",
-            limit: TXN_OPS_MAX,
-        });
-    }
-    let mut bytes = 0;
-    let mut keys = HashSet::new();
-    for op in ops {
-        let (key, value_bytes) = match op {
-            Op::Put { key, value, .. } => (key, value.len()),
-            Op::Delete { key } => (key, 0),
-        };
-        if key.is_empty() {
-            return Err(Error::Invalid("an empty key".into()));
-        }
-        if !keys.insert(key) {
-            return Err(Error::Invalid(format!(
-                "key {key:?} is written twice in one transaction"
-            )));
-        }
-        if key.len() > KEY_BYTES_MAX {
-            return Err(Error::TooLarge {
-                what: "a key",
-                limit: KEY_BYTES_MAX,
-            });
-        }
-        if value_bytes > VALUE_BYTES_MAX {
-            return Err(Error::TooLarge {
-                what: "a value",
-                limit: VALUE_BYTES_MAX,
-            });
-        }
-        bytes += key.len() + value_bytes;
-    }
-    if bytes > TXN_BYTES_MAX {
-        return Err(Error::TooLarge {
-            what: "a transaction",
-            limit: TXN_BYTES_MAX,
-        });
-    }
-    Ok(())
 }

@@ -1,7 +1,7 @@
 //! What every store does: the same tests against each engine.
 //!
-//! A test knows nothing but the trait. Etcd tests need the `etcd` program (or `ETCD` with
-//! its path); without it they are skipped loudly, and fail where `CI` is `true`.
+//! A test knows nothing but the trait. Etcd tests need the `etcd` program (or its path in
+//! `ETCD`); without it they are skipped loudly, and fail where `CI` is `true`.
 
 mod engines;
 mod reads;
@@ -23,6 +23,14 @@ macro_rules! contract {
             async fn $test() {
                 let engine = crate::engines::on_disk();
                 crate::$module::$test(engine.store()).await;
+            })*
+        }
+        mod etcd {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                if let Some(engine) = crate::engines::etcd().await {
+                    crate::$module::$test(engine.store()).await;
+                }
             })*
         }
     };
@@ -59,7 +67,7 @@ contract! {
     watches::one_revision_comes_in_one_batch,
     watches::every_watcher_sees_the_same_history,
     watches::compacted_watch_is_refused,
-    watches::watch_from_the_compaction_has_its_changes,
+    watches::watch_after_the_compaction_has_its_changes,
     watches::unread_watch_is_cut_off,
     watches::progress_follows_asked_for,
 }
