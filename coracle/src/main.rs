@@ -1,3 +1,13 @@
 //! All of Coracle in one binary. Never holds logic of a component.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match coracle::cmd::main(std::env::args().collect()) {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
