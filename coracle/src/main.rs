@@ -1,13 +1,3 @@
 //! All of Coracle in one binary. Never holds logic of a component.
 
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    match coracle::cmd::main(std::env::args().collect()) {
-        Ok(status) => ExitCode::from(status),
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
-}
+fn main() {}

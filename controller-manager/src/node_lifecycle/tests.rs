@@ -1,1 +1,0 @@
-//! Tables of this controller's decisions. Never talks to an API server.
