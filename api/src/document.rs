@@ -34,6 +34,8 @@ impl Document {
         let options = serde_saphyr::options! {
             duplicate_keys: serde_saphyr::DuplicateKeyPolicy::LastWins,
             with_snippet: false,
+            // As JSON has them: `on` and `no` are text.
+            strict_booleans: true,
         };
         let node = serde_saphyr::from_slice_with_options(body, options)
             .map_err(|error| DecodeError::new(format!("the body is not YAML: {error}")))?;

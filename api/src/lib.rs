@@ -20,6 +20,7 @@ mod meta_facts;
 pub mod names;
 pub mod openapi;
 pub mod patch;
+pub mod quantity;
 pub mod selector;
 mod selector_text;
 pub mod shape;

@@ -13,7 +13,10 @@ use k8s_openapi::{
 use serde_json::Value;
 
 use crate::{
+    apps::validation::validate_pods,
+    check::Checks,
     core::pod_defaults::default_pod_spec,
+    field::{FieldError, Path},
     kind::{Column, Names, Rules},
     selector::Selector,
     table::{self, column, wide},
@@ -72,6 +75,48 @@ impl Rules for DeploymentRules {
         new.metadata.labels.clone_from(&old.metadata.labels);
     }
 
+    fn validate(deployment: &Deployment) -> Vec<FieldError> {
+        let mut checks = Checks::new();
+        let path = Path::new("spec");
+        let spec = deployment.spec.clone().unwrap_or_default();
+        checks.non_negative(&path.child("replicas"), spec.replicas.map(i64::from));
+        validate_pods(
+            &mut checks,
+            &path,
+            &spec.selector,
+            &spec.template,
+            "deployment",
+        );
+        validate_strategy(&mut checks, &path.child("strategy"), spec.strategy.as_ref());
+        let numbers = [
+            ("minReadySeconds", spec.min_ready_seconds),
+            ("revisionHistoryLimit", spec.revision_history_limit),
+            ("progressDeadlineSeconds", spec.progress_deadline_seconds),
+        ];
+        for (field, number) in numbers {
+            checks.non_negative(&path.child(field), number.map(i64::from));
+        }
+        if let Some(deadline) = spec.progress_deadline_seconds {
+            let longer = deadline > spec.min_ready_seconds.unwrap_or(0);
+            let path = path.child("progressDeadlineSeconds");
+            checks.holds(
+                longer,
+                &path,
+                &deadline,
+                "must be greater than minReadySeconds",
+            );
+        }
+        checks.into_errors()
+    }
+
+    fn validate_update(new: &Deployment, old: &Deployment) -> Vec<FieldError> {
+        let mut checks = Checks::new();
+        if let (Some(new), Some(old)) = (&new.spec, &old.spec) {
+            checks.immutable(&Path::new("spec.selector"), &new.selector, &old.selector);
+        }
+        checks.into_errors()
+    }
+
     const COLUMNS: &'static [Column] = &[
         table::NAME,
         column("Ready", "string", "Ready pods of the wanted pods."),
@@ -119,6 +164,62 @@ fn default_strategy(strategy: &mut DeploymentStrategy) {
         rolling
             .max_surge
             .get_or_insert_with(|| IntOrString::String(MAX_SURGE.into()));
+    }
+}
+
+fn validate_strategy(checks: &mut Checks, path: &Path, strategy: Option<&DeploymentStrategy>) {
+    let Some(strategy) = strategy else {
+        checks.push(FieldError::required(path, ""));
+        return;
+    };
+    let type_ = strategy.type_.as_deref().unwrap_or_default();
+    checks.one_of(&path.child("type"), type_, &["Recreate", "RollingUpdate"]);
+    let path = path.child("rollingUpdate");
+    let Some(rolling) = &strategy.rolling_update else {
+        return;
+    };
+    if type_ == "Recreate" {
+        let detail = "may not be specified when strategy `type` is 'Recreate'";
+        checks.push(FieldError::forbidden(&path, detail));
+        return;
+    }
+    let surge = validate_amount(checks, &path.child("maxSurge"), rolling.max_surge.as_ref());
+    let path = path.child("maxUnavailable");
+    let unavailable = validate_amount(checks, &path, rolling.max_unavailable.as_ref());
+    if surge == Some(0) && unavailable == Some(0) {
+        let value = &rolling.max_unavailable;
+        checks.push(FieldError::invalid(
+            &path,
+            value,
+            "may not be 0 when `maxSurge` is 0",
+        ));
+    }
+    let percent = matches!(rolling.max_unavailable, Some(IntOrString::String(_)));
+    if percent && unavailable.is_some_and(|percent| percent > 100) {
+        let value = &rolling.max_unavailable;
+        checks.push(FieldError::invalid(
+            &path,
+            value,
+            "must not be greater than 100%",
+        ));
+    }
+}
+
+/// A number of pods, or a percentage; `None` says it is neither.
+fn validate_amount(checks: &mut Checks, path: &Path, amount: Option<&IntOrString>) -> Option<i32> {
+    match amount? {
+        IntOrString::Int(number) => {
+            checks.non_negative(path, Some(i64::from(*number)));
+            Some(*number)
+        }
+        IntOrString::String(text) => {
+            let digits = text.strip_suffix('%').unwrap_or_default();
+            let valid = !digits.is_empty() && digits.chars().all(|c| c.is_ascii_digit());
+            let detail = "a valid percent string must be a numeric string followed by an ending '%' \
+                 (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')";
+            checks.holds(valid, path, text, detail);
+            digits.parse().ok()
+        }
     }
 }
 

@@ -5,3 +5,4 @@
 pub mod deployment;
 pub mod facts;
 pub mod replica_set;
+mod validation;

@@ -7,8 +7,10 @@ use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetStatus};
 use serde_json::Value;
 
 use crate::{
-    apps::deployment::containers_and_images,
+    apps::{deployment::containers_and_images, validation::validate_pods},
+    check::Checks,
     core::pod_defaults::default_pod_spec,
+    field::{FieldError, Path},
     kind::{Column, Names, Rules},
     selector::Selector,
     table::{self, column, wide},
@@ -55,6 +57,30 @@ impl Rules for ReplicaSetRules {
 
     fn prepare_status_update(new: &mut ReplicaSet, old: &ReplicaSet) {
         new.spec.clone_from(&old.spec);
+    }
+
+    fn validate(set: &ReplicaSet) -> Vec<FieldError> {
+        let mut checks = Checks::new();
+        let path = Path::new("spec");
+        let spec = set.spec.clone().unwrap_or_default();
+        checks.non_negative(&path.child("replicas"), spec.replicas.map(i64::from));
+        let seconds = spec.min_ready_seconds.map(i64::from);
+        checks.non_negative(&path.child("minReadySeconds"), seconds);
+        match &spec.template {
+            None => checks.push(FieldError::required(&path.child("template"), "")),
+            Some(template) => {
+                validate_pods(&mut checks, &path, &spec.selector, template, "deployment");
+            }
+        }
+        checks.into_errors()
+    }
+
+    fn validate_update(new: &ReplicaSet, old: &ReplicaSet) -> Vec<FieldError> {
+        let mut checks = Checks::new();
+        if let (Some(new), Some(old)) = (&new.spec, &old.spec) {
+            checks.immutable(&Path::new("spec.selector"), &new.selector, &old.selector);
+        }
+        checks.into_errors()
     }
 
     const FIELDS: &'static [&'static str] = &["status.replicas"];

@@ -7,6 +7,8 @@ use k8s_openapi::api::coordination::v1::Lease;
 use serde_json::Value;
 
 use crate::{
+    check::Checks,
+    field::{FieldError, Path},
     kind::{Column, Names, Rules},
     table::{self, column},
 };
@@ -29,6 +31,19 @@ impl Rules for LeaseRules {
         storage_prefix: "leases",
         status: false,
     };
+
+    fn validate(lease: &Lease) -> Vec<FieldError> {
+        let mut checks = Checks::new();
+        let path = Path::new("spec");
+        let spec = lease.spec.clone().unwrap_or_default();
+        if let Some(seconds) = spec.lease_duration_seconds {
+            let path = path.child("leaseDurationSeconds");
+            checks.holds(seconds > 0, &path, &seconds, "must be greater than 0");
+        }
+        let transitions = spec.lease_transitions.map(i64::from);
+        checks.non_negative(&path.child("leaseTransitions"), transitions);
+        checks.into_errors()
+    }
 
     const COLUMNS: &'static [Column] = &[
         table::NAME,

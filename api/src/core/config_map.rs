@@ -7,9 +7,15 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::Value;
 
 use crate::{
+    check::Checks,
+    field::{FieldError, Path},
     kind::{Column, Names, Rules},
+    names,
     table::{self, column},
 };
+
+/// Most bytes of values in one object, of a ConfigMap or a Secret.
+pub const MAX_DATA_BYTES: usize = 1024 * 1024;
 
 /// Rules of `configmaps`.
 pub struct ConfigMapRules;
@@ -29,6 +35,52 @@ impl Rules for ConfigMapRules {
         storage_prefix: "configmaps",
         status: false,
     };
+
+    fn validate(map: &ConfigMap) -> Vec<FieldError> {
+        let mut checks = Checks::new();
+        let mut bytes = 0;
+        for (key, value) in map.data.iter().flatten() {
+            checks.reasons(&Path::new("data").key(key), key, &names::config_key(key));
+            bytes += value.len();
+            if map
+                .binary_data
+                .as_ref()
+                .is_some_and(|data| data.contains_key(key))
+            {
+                let detail = "duplicate of key present in binaryData";
+                checks.push(FieldError::invalid(
+                    &Path::new("data").key(key),
+                    key,
+                    detail,
+                ));
+            }
+        }
+        for (key, value) in map.binary_data.iter().flatten() {
+            checks.reasons(
+                &Path::new("binaryData").key(key),
+                key,
+                &names::config_key(key),
+            );
+            bytes += value.0.len();
+        }
+        if bytes > MAX_DATA_BYTES {
+            checks.push(FieldError::too_long(&Path::new("data"), MAX_DATA_BYTES));
+        }
+        checks.into_errors()
+    }
+
+    fn validate_update(new: &ConfigMap, old: &ConfigMap) -> Vec<FieldError> {
+        let mut checks = Checks::new();
+        if old.immutable == Some(true) {
+            let detail = "field is immutable when `immutable` is set";
+            let still = new.immutable == Some(true);
+            checks.allowed(still, &Path::new("immutable"), detail);
+            checks.allowed(new.data == old.data, &Path::new("data"), detail);
+            let same = new.binary_data == old.binary_data;
+            checks.allowed(same, &Path::new("binaryData"), detail);
+        }
+        checks.into_errors()
+    }
 
     const COLUMNS: &'static [Column] = &[
         table::NAME,

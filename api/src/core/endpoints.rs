@@ -9,7 +9,10 @@ use k8s_openapi::api::core::v1::{EndpointSubset, Endpoints};
 use serde_json::Value;
 
 use crate::{
+    check::{Checks, PROTOCOLS},
+    field::{FieldError, Path},
     kind::{Column, Names, Rules},
+    names,
     table::{self, column},
 };
 
@@ -40,6 +43,14 @@ impl Rules for EndpointsRules {
         }
     }
 
+    fn validate(endpoints: &Endpoints) -> Vec<FieldError> {
+        let mut checks = Checks::new();
+        for (index, subset) in endpoints.subsets.iter().flatten().enumerate() {
+            validate_subset(&mut checks, &Path::new("subsets").index(index), subset);
+        }
+        checks.into_errors()
+    }
+
     const DEPRECATED: Option<&'static str> =
         Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice");
 
@@ -61,6 +72,49 @@ impl Rules for EndpointsRules {
             Value::from(cell),
             table::age(endpoints, now),
         ]
+    }
+}
+
+fn validate_subset(checks: &mut Checks, path: &Path, subset: &EndpointSubset) {
+    let lists = [
+        ("addresses", &subset.addresses),
+        ("notReadyAddresses", &subset.not_ready_addresses),
+    ];
+    if lists
+        .iter()
+        .all(|(_, list)| list.as_ref().is_none_or(Vec::is_empty))
+    {
+        let detail = "must specify `addresses` or `notReadyAddresses`";
+        checks.push(FieldError::required(path, detail));
+    }
+    for (field, list) in lists {
+        for (index, address) in list.iter().flatten().enumerate() {
+            let path = path.child(field).index(index);
+            checks.endpoint_ip(&path.child("ip"), &address.ip);
+            let hostname = address.hostname.as_deref();
+            checks.named_if_set(&path.child("hostname"), hostname, names::dns1123_label);
+            let node = address.node_name.as_deref();
+            checks.named_if_set(&path.child("nodeName"), node, names::dns1123_subdomain);
+        }
+    }
+    let ports = subset.ports.as_deref().unwrap_or_default();
+    for (index, port) in ports.iter().enumerate() {
+        let path = path.child("ports").index(index);
+        let name = port.name.as_deref().unwrap_or_default();
+        if ports.len() > 1 {
+            checks.named(&path.child("name"), name, names::dns1123_label);
+        } else {
+            checks.named_if_set(&path.child("name"), Some(name), names::dns1123_label);
+        }
+        checks.port(&path.child("port"), port.port);
+        let protocol = port.protocol.as_deref().unwrap_or_default();
+        checks.one_of(&path.child("protocol"), protocol, &PROTOCOLS);
+        let application = port.app_protocol.as_deref();
+        checks.named_if_set(
+            &path.child("appProtocol"),
+            application,
+            names::qualified_name,
+        );
     }
 }
 

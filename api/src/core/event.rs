@@ -7,7 +7,9 @@ use k8s_openapi::api::core::v1::Event;
 use serde_json::Value;
 
 use crate::{
+    check::Checks,
     duration,
+    field::{FieldError, Path},
     kind::{Column, Names, Rules},
     table::{column, wide},
 };
@@ -30,6 +32,24 @@ impl Rules for EventRules {
         storage_prefix: "events",
         status: false,
     };
+
+    fn validate(event: &Event) -> Vec<FieldError> {
+        let mut checks = Checks::new();
+        let path = Path::new("involvedObject.namespace");
+        let namespace = event.metadata.namespace.as_deref().unwrap_or_default();
+        let object = event
+            .involved_object
+            .namespace
+            .as_deref()
+            .unwrap_or_default();
+        // What is in no namespace has its events in one of these.
+        let fits = match object {
+            "" => matches!(namespace, "default" | "kube-system" | ""),
+            object => object == namespace,
+        };
+        checks.holds(fits, &path, object, "does not match event.namespace");
+        checks.into_errors()
+    }
 
     const FIELDS: &'static [&'static str] = &[
         "involvedObject.kind",

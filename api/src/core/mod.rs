@@ -3,6 +3,7 @@
 //! Never holds rules of another group; pod templates are shared from here.
 
 pub mod config_map;
+mod container_validation;
 pub mod endpoints;
 pub mod event;
 pub mod facts;
@@ -12,8 +13,12 @@ pub mod pod;
 pub mod pod_defaults;
 pub mod pod_qos;
 pub mod pod_row;
+mod pod_update;
+pub mod pod_validation;
+mod probe_validation;
 pub mod secret;
 pub mod service;
 pub mod service_account;
 mod service_update;
 mod service_validation;
+mod volume_validation;

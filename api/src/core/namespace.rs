@@ -9,7 +9,10 @@ use k8s_openapi::api::core::v1::{Namespace, NamespaceStatus};
 use serde_json::Value;
 
 use crate::{
+    check::Checks,
+    field::{FieldError, Path},
     kind::{Column, NameRule, Names, Rules},
+    names,
     table::{self, column},
 };
 
@@ -69,6 +72,19 @@ impl Rules for NamespaceRules {
 
     fn prepare_status_update(new: &mut Namespace, old: &Namespace) {
         new.spec.clone_from(&old.spec);
+    }
+
+    fn validate(namespace: &Namespace) -> Vec<FieldError> {
+        let mut checks = Checks::new();
+        let finalizers = namespace
+            .spec
+            .iter()
+            .flat_map(|spec| spec.finalizers.iter().flatten());
+        for (index, finalizer) in finalizers.enumerate() {
+            let path = Path::new("spec.finalizers").index(index);
+            checks.reasons(&path, finalizer, &names::qualified_name(finalizer));
+        }
+        checks.into_errors()
     }
 
     const FIELDS: &'static [&'static str] = &["status.phase"];

@@ -5,11 +5,14 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{Node, Taint};
 use serde_json::Value;
 
 use crate::{
+    check::Checks,
+    field::{FieldError, Path},
     kind::{Column, Names, Rules},
+    names,
     table::{self, column, wide},
 };
 
@@ -36,6 +39,14 @@ impl Rules for NodeRules {
     };
 
     fn default(node: &mut Node) {
+        // `podCIDR` and `podCIDRs` are two views of one list.
+        if let Some(spec) = &mut node.spec {
+            match (&spec.pod_cidr, &spec.pod_cidrs) {
+                (Some(range), None) => spec.pod_cidrs = Some(vec![range.clone()]),
+                (None, Some(ranges)) => spec.pod_cidr = ranges.first().cloned(),
+                _ => {}
+            }
+        }
         if let Some(status) = &mut node.status
             && status.allocatable.is_none()
         {
@@ -51,6 +62,46 @@ impl Rules for NodeRules {
 
     fn prepare_status_update(new: &mut Node, old: &Node) {
         new.spec.clone_from(&old.spec);
+    }
+
+    fn validate(node: &Node) -> Vec<FieldError> {
+        let mut checks = Checks::new();
+        let spec = node.spec.clone().unwrap_or_default();
+        validate_taints(&mut checks, spec.taints.as_deref().unwrap_or_default());
+        let list = Path::new("spec.podCIDRs");
+        let ranges = spec.pod_cidrs.unwrap_or_default();
+        for (index, range) in ranges.iter().enumerate() {
+            let valid = range.parse::<ipnet::IpNet>().is_ok();
+            let detail = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
+            checks.holds(valid, &list.index(index), range, detail);
+        }
+        if let Some(first) = &spec.pod_cidr {
+            let same = ranges.first().is_none_or(|range| range == first);
+            let detail = "the first range must match `podCIDR`";
+            checks.holds(same, &list, &ranges, detail);
+        }
+        checks.into_errors()
+    }
+
+    fn validate_update(new: &Node, old: &Node) -> Vec<FieldError> {
+        let mut checks = Checks::new();
+        let (new, old) = (
+            new.spec.clone().unwrap_or_default(),
+            old.spec.clone().unwrap_or_default(),
+        );
+        let kept = |before: &Option<String>, now: &Option<String>| {
+            before.as_deref().unwrap_or_default().is_empty() || before == now
+        };
+        let detail = "node updates may not change podCIDR except from \"\" to valid";
+        checks.allowed(
+            kept(&old.pod_cidr, &new.pod_cidr),
+            &Path::new("spec.podCIDRs"),
+            detail,
+        );
+        let detail = "node updates may not change providerID except from \"\" to valid";
+        let same = kept(&old.provider_id, &new.provider_id);
+        checks.allowed(same, &Path::new("spec.providerID"), detail);
+        checks.into_errors()
     }
 
     const FIELDS: &'static [&'static str] = &["spec.unschedulable"];
@@ -95,6 +146,25 @@ impl Rules for NodeRules {
             unknown(&info.kernel_version),
             unknown(&info.container_runtime_version),
         ]
+    }
+}
+
+fn validate_taints(checks: &mut Checks, taints: &[Taint]) {
+    let mut seen = BTreeSet::new();
+    for (index, taint) in taints.iter().enumerate() {
+        let path = Path::new("spec.taints").index(index);
+        checks.named(&path.child("key"), &taint.key, names::qualified_name);
+        let value = taint.value.as_deref().unwrap_or_default();
+        checks.reasons(&path.child("value"), value, &names::label_value(value));
+        let effects = ["NoExecute", "NoSchedule", "PreferNoSchedule"];
+        checks.one_of(&path.child("effect"), &taint.effect, &effects);
+        if !seen.insert((&taint.key, &taint.effect)) {
+            let mut error = FieldError::duplicate(&path, taint);
+            error
+                .message
+                .push_str(": taints must be unique by key and effect pair");
+            checks.push(error);
+        }
     }
 }
 

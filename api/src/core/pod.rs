@@ -7,7 +7,9 @@ use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use serde_json::Value;
 
 use crate::{
-    core::{pod_defaults, pod_qos, pod_row},
+    check::Checks,
+    core::{pod_defaults, pod_qos, pod_row, pod_update, pod_validation},
+    field::{FieldError, Path},
     kind::{Column, Names, Rules},
 };
 
@@ -69,6 +71,17 @@ impl Rules for PodRules {
         if status.qos_class.is_none() {
             status.qos_class = class;
         }
+    }
+
+    fn validate(pod: &Pod) -> Vec<FieldError> {
+        let mut checks = Checks::new();
+        let spec = pod.spec.clone().unwrap_or_default();
+        pod_validation::validate_spec(&mut checks, &Path::new("spec"), &spec);
+        checks.into_errors()
+    }
+
+    fn validate_update(new: &Pod, old: &Pod) -> Vec<FieldError> {
+        pod_update::validate(new, old)
     }
 
     const FIELDS: &'static [&'static str] = &[

@@ -7,7 +7,11 @@ use k8s_openapi::{ByteString, api::core::v1::Secret};
 use serde_json::Value;
 
 use crate::{
+    check::Checks,
+    core::config_map::MAX_DATA_BYTES,
+    field::{FieldError, Path},
     kind::{Column, Names, Rules},
+    names,
     table::{self, column},
 };
 
@@ -43,6 +47,46 @@ impl Rules for SecretRules {
         }
     }
 
+    fn validate(secret: &Secret) -> Vec<FieldError> {
+        let mut checks = Checks::new();
+        let path = Path::new("data");
+        let mut bytes = 0;
+        for (key, value) in secret.data.iter().flatten() {
+            checks.reasons(&path.key(key), key, &names::config_key(key));
+            bytes += value.0.len();
+        }
+        if bytes > MAX_DATA_BYTES {
+            checks.push(FieldError::too_long(&path, MAX_DATA_BYTES));
+        }
+        let has = |key: &str| {
+            secret
+                .data
+                .as_ref()
+                .is_some_and(|data| data.contains_key(key))
+        };
+        let type_ = secret.type_.as_deref().unwrap_or_default();
+        let (wanted, any_of) = required_keys(type_);
+        if any_of && !wanted.iter().any(|key| has(key)) {
+            checks.push(FieldError::required(&path.key(wanted[0]), ""));
+        }
+        for key in wanted.iter().filter(|key| !any_of && !has(key)) {
+            checks.push(FieldError::required(&path.key(key), ""));
+        }
+        checks.into_errors()
+    }
+
+    fn validate_update(new: &Secret, old: &Secret) -> Vec<FieldError> {
+        let mut checks = Checks::new();
+        checks.immutable(&Path::new("type"), &new.type_, &old.type_);
+        if old.immutable == Some(true) {
+            let detail = "field is immutable when `immutable` is set";
+            let still = new.immutable == Some(true);
+            checks.allowed(still, &Path::new("immutable"), detail);
+            checks.allowed(new.data == old.data, &Path::new("data"), detail);
+        }
+        checks.into_errors()
+    }
+
     const FIELDS: &'static [&'static str] = &["type"];
 
     fn fields(secret: &Secret) -> Vec<(&'static str, String)> {
@@ -67,5 +111,17 @@ impl Rules for SecretRules {
             Value::from(secret.data.as_ref().map_or(0, |data| data.len())),
             table::age(secret, now),
         ]
+    }
+}
+
+/// Keys that a type of Secret must have: all of them, or with `true` any.
+fn required_keys(type_: &str) -> (&'static [&'static str], bool) {
+    match type_ {
+        "kubernetes.io/dockercfg" => (&[".dockercfg"], false),
+        "kubernetes.io/dockerconfigjson" => (&[".dockerconfigjson"], false),
+        "kubernetes.io/basic-auth" => (&["username", "password"], true),
+        "kubernetes.io/ssh-auth" => (&["ssh-privatekey"], false),
+        "kubernetes.io/tls" => (&["tls.crt", "tls.key"], false),
+        _ => (&[], false),
     }
 }

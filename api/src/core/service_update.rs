@@ -32,7 +32,7 @@ pub fn normalize_cluster_ips(new: &mut ServiceSpec, old: Option<&ServiceSpec>) {
                 ips
             }),
         };
-    } else if !changed && empty && !first.is_empty() {
+    } else if empty && !first.is_empty() {
         new.cluster_ips = Some(vec![first]);
     }
 }

@@ -2,14 +2,32 @@
 //!
 //! Never derives them from Pods: a controller does.
 
+use std::{
+    collections::BTreeSet,
+    net::{Ipv4Addr, Ipv6Addr},
+};
+
 use jiff::Timestamp;
-use k8s_openapi::api::discovery::v1::{EndpointPort, EndpointSlice};
+use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
 use serde_json::Value;
 
 use crate::{
+    check::{Checks, PROTOCOLS},
+    field::{FieldError, Path},
     kind::{Column, Names, Rules},
+    names,
     table::{self, column},
 };
+
+/// Most endpoints of one slice.
+const MAX_ENDPOINTS: usize = 1000;
+/// Most addresses of one endpoint.
+const MAX_ADDRESSES: usize = 100;
+/// Most ports of one slice.
+const MAX_PORTS: usize = 20_000;
+/// Most zones or nodes that one endpoint is hinted for.
+const MAX_HINTS: usize = 8;
+const ADDRESS_TYPES: [&str; 3] = ["FQDN", "IPv4", "IPv6"];
 
 /// Rules of `endpointslices`.
 pub struct EndpointSliceRules;
@@ -51,6 +69,41 @@ impl Rules for EndpointSliceRules {
         }
     }
 
+    fn validate(slice: &EndpointSlice) -> Vec<FieldError> {
+        let mut checks = Checks::new();
+        checks.one_of(
+            &Path::new("addressType"),
+            &slice.address_type,
+            &ADDRESS_TYPES,
+        );
+        validate_ports(&mut checks, slice.ports.as_deref().unwrap_or_default());
+        let path = Path::new("endpoints");
+        let endpoints = slice.endpoints.as_deref().unwrap_or_default();
+        if endpoints.len() > MAX_ENDPOINTS {
+            checks.push(FieldError::too_many(&path, endpoints.len(), MAX_ENDPOINTS));
+            return checks.into_errors();
+        }
+        for (index, endpoint) in endpoints.iter().enumerate() {
+            validate_endpoint(
+                &mut checks,
+                &path.index(index),
+                endpoint,
+                &slice.address_type,
+            );
+        }
+        checks.into_errors()
+    }
+
+    fn validate_update(new: &EndpointSlice, old: &EndpointSlice) -> Vec<FieldError> {
+        let mut checks = Checks::new();
+        checks.immutable(
+            &Path::new("addressType"),
+            &new.address_type,
+            &old.address_type,
+        );
+        checks.into_errors()
+    }
+
     const COLUMNS: &'static [Column] = &[
         table::NAME,
         column("AddressType", "string", "IPv4, IPv6 or FQDN."),
@@ -74,6 +127,76 @@ impl Rules for EndpointSliceRules {
             Value::from(or_unset(table::shortened(&addresses))),
             table::age(slice, now),
         ]
+    }
+}
+
+fn validate_endpoint(checks: &mut Checks, path: &Path, endpoint: &Endpoint, type_: &str) {
+    let list = path.child("addresses");
+    match endpoint.addresses.len() {
+        0 => checks.push(FieldError::required(
+            &list,
+            "must contain at least 1 address",
+        )),
+        count if count > MAX_ADDRESSES => {
+            checks.push(FieldError::too_many(&list, count, MAX_ADDRESSES));
+        }
+        _ => {}
+    }
+    for (index, address) in endpoint.addresses.iter().enumerate() {
+        let path = list.index(index);
+        match type_ {
+            "FQDN" => checks.reasons(&path, address, &names::dns1123_subdomain(address)),
+            "IPv4" if address.parse::<Ipv4Addr>().is_err() => {
+                let detail = "must be a valid IPv4 address, (e.g. 10.9.8.7)";
+                checks.push(FieldError::invalid(&path, address, detail));
+            }
+            "IPv6" if address.parse::<Ipv6Addr>().is_err() => {
+                let detail = "must be a valid IPv6 address, (e.g. 2001:db8::ffff)";
+                checks.push(FieldError::invalid(&path, address, detail));
+            }
+            _ => checks.endpoint_ip(&path, address),
+        }
+    }
+    let hostname = endpoint.hostname.as_deref();
+    checks.named_if_set(&path.child("hostname"), hostname, names::dns1123_label);
+    let node = endpoint.node_name.as_deref();
+    checks.named_if_set(&path.child("nodeName"), node, names::dns1123_subdomain);
+    let hints = endpoint.hints.clone().unwrap_or_default();
+    let zones = hints.for_zones.as_ref().map_or(0, Vec::len);
+    let nodes = hints.for_nodes.as_ref().map_or(0, Vec::len);
+    for (field, count) in [("forZones", zones), ("forNodes", nodes)] {
+        if count > MAX_HINTS {
+            let path = path.child("hints").child(field);
+            checks.push(FieldError::too_many(&path, count, MAX_HINTS));
+        }
+    }
+}
+
+fn validate_ports(checks: &mut Checks, ports: &[EndpointPort]) {
+    let list = Path::new("ports");
+    if ports.len() > MAX_PORTS {
+        checks.push(FieldError::too_many(&list, ports.len(), MAX_PORTS));
+        return;
+    }
+    let mut seen = BTreeSet::new();
+    for (index, port) in ports.iter().enumerate() {
+        let path = list.index(index);
+        let name = port.name.as_deref().unwrap_or_default();
+        checks.named_if_set(&path.child("name"), Some(name), names::dns1123_label);
+        if !seen.insert(name) {
+            checks.push(FieldError::duplicate(&path.child("name"), name));
+        }
+        let protocol = port.protocol.as_deref().unwrap_or_default();
+        checks.one_of(&path.child("protocol"), protocol, &PROTOCOLS);
+        if let Some(number) = port.port {
+            checks.port(&path.child("port"), number);
+        }
+        let application = port.app_protocol.as_deref();
+        checks.named_if_set(
+            &path.child("appProtocol"),
+            application,
+            names::qualified_name,
+        );
     }
 }
 
