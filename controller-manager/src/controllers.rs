@@ -6,10 +6,22 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 
-use crate::{World, deployment, replica_set, scheduler};
+use crate::{
+    World, deployment, garbage_collector, namespace, node_lifecycle, pod_collector, replica_set,
+    scheduler, service_account,
+};
 
 /// Starts a controller: registers its handlers at once, works its queue as the future.
 type Start = fn(Arc<World>) -> BoxFuture<'static, ()>;
 
 /// Every controller of this crate.
-pub const ALL: &[Start] = &[deployment::start, replica_set::start, scheduler::start];
+pub const ALL: &[Start] = &[
+    deployment::start,
+    replica_set::start,
+    scheduler::start,
+    node_lifecycle::start,
+    pod_collector::start,
+    garbage_collector::start,
+    namespace::start,
+    service_account::start,
+];

@@ -5,11 +5,18 @@
 
 pub mod controllers;
 pub mod deployment;
+pub mod garbage_collector;
+pub mod kinds;
+pub mod namespace;
+pub mod node_lifecycle;
 pub mod owner;
 pub mod pod;
+pub mod pod_collector;
 pub mod replica_set;
 pub mod scheduler;
+pub mod service_account;
 
+use std::fmt::Debug;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,9 +24,11 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use informer::{IndexEntry, Informer};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod, ServiceAccount};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::{Api, Client};
+use kube::{Api, Client, Resource};
+use serde::de::DeserializeOwned;
 
 /// Options of the controller manager.
 #[derive(Clone, Debug, clap::Args)]
@@ -27,12 +36,21 @@ pub struct Options {
     /// Kubeconfig file; without it KUBECONFIG or the in-cluster credentials are used.
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
+    /// Silence after which a node counts as lost.
+    #[arg(long, value_name = "SECONDS", default_value_t = 40)]
+    pub node_monitor_grace_period_seconds: u64,
+    /// How long pods without a toleration of their own stay bound to a node that is
+    /// lost or not ready.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    pub default_unreachable_toleration_seconds: u64,
 }
 
 /// Objects by the UID of their controller.
 pub const BY_OWNER: &str = "owner";
 /// Objects without a controller by namespace.
 pub const ORPHANS: &str = "orphans";
+/// The namespace of the nodes' Leases.
+const NODE_LEASES: &str = "kube-node-lease";
 /// Pods by node name.
 pub const PODS_BY_NODE: &str = "node";
 /// Unfinished pods by "node group", see [`scheduler::group_of`].
@@ -45,10 +63,15 @@ pub struct World {
     nodes: Arc<Informer<Node>>,
     replica_sets: Arc<Informer<ReplicaSet>>,
     deployments: Arc<Informer<Deployment>>,
+    namespaces: Arc<Informer<Namespace>>,
+    service_accounts: Arc<Informer<ServiceAccount>>,
+    /// The nodes' Leases only.
+    leases: Arc<Informer<Lease>>,
+    options: Options,
 }
 
 impl World {
-    fn new(client: Client) -> Arc<Self> {
+    fn new(client: Client, options: Options) -> Arc<Self> {
         Arc::new(Self {
             pods: Informer::new(Api::all(client.clone()), index_pod),
             nodes: Informer::new(Api::all(client.clone()), |_| Vec::new()),
@@ -56,6 +79,10 @@ impl World {
                 vec![index_owner(&set.metadata)]
             }),
             deployments: Informer::new(Api::all(client.clone()), |_| Vec::new()),
+            namespaces: Informer::new(Api::all(client.clone()), |_| Vec::new()),
+            service_accounts: Informer::new(Api::all(client.clone()), |_| Vec::new()),
+            leases: Informer::new(Api::namespaced(client.clone(), NODE_LEASES), |_| Vec::new()),
+            options,
             client,
         })
     }
@@ -102,6 +129,14 @@ fn is_namespace_terminating(error: &anyhow::Error) -> bool {
             .any(|cause| cause.reason == "NamespaceTerminating")
 }
 
+fn watching<K>(informer: &Arc<Informer<K>>) -> BoxFuture<'static, ()>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+{
+    let informer = informer.clone();
+    Box::pin(async move { informer.run().await })
+}
+
 /// Runs the controllers until `stop` resolves.
 ///
 /// # Errors
@@ -111,18 +146,19 @@ pub async fn run(
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
     let client = informer::client::connect(options.kubeconfig.as_deref()).await?;
-    let world = World::new(client);
+    let world = World::new(client, options);
     let mut tasks: Vec<BoxFuture<'static, ()>> = controllers::ALL
         .iter()
         .map(|start| start(world.clone()))
         .collect();
     // Handlers are registered above, before the first event can come.
-    let (pods, nodes) = (world.pods.clone(), world.nodes.clone());
-    let (replica_sets, deployments) = (world.replica_sets.clone(), world.deployments.clone());
-    tasks.push(Box::pin(async move { pods.run().await }));
-    tasks.push(Box::pin(async move { nodes.run().await }));
-    tasks.push(Box::pin(async move { replica_sets.run().await }));
-    tasks.push(Box::pin(async move { deployments.run().await }));
+    tasks.push(watching(&world.pods));
+    tasks.push(watching(&world.nodes));
+    tasks.push(watching(&world.replica_sets));
+    tasks.push(watching(&world.deployments));
+    tasks.push(watching(&world.namespaces));
+    tasks.push(watching(&world.service_accounts));
+    tasks.push(watching(&world.leases));
     tracing::info!("controller manager started");
     informer::client::run_until(tasks, stop).await
 }

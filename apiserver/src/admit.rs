@@ -1,0 +1,173 @@
+//! Admission of an object that is to be written: metadata that the server fills, defaults,
+//! allocation, validation, and the state of its namespace.
+//!
+//! Never writes: the registry does, with what is returned here.
+
+use api::{kind::Object, status::ApiError};
+use jiff::Timestamp;
+use k8s_openapi::{
+    api::core::v1::{Namespace, Service},
+    apimachinery::pkg::apis::meta::v1::{ObjectMeta, StatusCause, Time},
+};
+
+use crate::{
+    allocate::service::{Plan, Refusal, plan},
+    failure::Failure,
+    resource::Resource,
+    server::Server,
+    watch_cache::entry::Entry,
+};
+
+/// Letters of generated names: no vowels and no look-alikes, so that no word comes out.
+const SUFFIX_LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+/// Length of the generated part of a name.
+const SUFFIX_LENGTH: usize = 5;
+/// Longest prefix that is kept whole, so that the name fits a label.
+const MAX_PREFIX: usize = 63 - SUFFIX_LENGTH;
+
+/// Now, as precise as timestamps of objects are.
+pub fn now() -> Time {
+    let now = Timestamp::now();
+    Time(Timestamp::from_second(now.as_second()).unwrap_or(now))
+}
+
+/// A name from `metadata.generateName`.
+pub fn generate_name(prefix: &str) -> String {
+    let mut end = prefix.len().min(MAX_PREFIX);
+    while !prefix.is_char_boundary(end) {
+        end -= 1;
+    }
+    let mut name = prefix[..end].to_owned();
+    for _ in 0..SUFFIX_LENGTH {
+        let letter = SUFFIX_LETTERS[rand::random_range(0..SUFFIX_LETTERS.len())];
+        name.push(char::from(letter));
+    }
+    name
+}
+
+/// Fills the metadata of a new object.
+pub fn fill_new(metadata: &mut ObjectMeta) {
+    metadata.uid = Some(uuid::Uuid::new_v4().to_string());
+    metadata.creation_timestamp = Some(now());
+    metadata.resource_version = None;
+    metadata.self_link = None;
+    metadata.deletion_timestamp = None;
+    metadata.deletion_grace_period_seconds = None;
+    metadata.managed_fields = None;
+}
+
+/// Keeps what no client may change.
+pub fn keep_old(metadata: &mut ObjectMeta, old: &ObjectMeta) {
+    metadata.uid.clone_from(&old.uid);
+    metadata
+        .creation_timestamp
+        .clone_from(&old.creation_timestamp);
+    metadata
+        .deletion_timestamp
+        .clone_from(&old.deletion_timestamp);
+    metadata.deletion_grace_period_seconds = old.deletion_grace_period_seconds;
+    metadata.generate_name.clone_from(&old.generate_name);
+    metadata.resource_version = None;
+    metadata.self_link = None;
+    metadata.managed_fields = None;
+    // Once an object is being deleted, nothing new may hold it back.
+    if old.deletion_timestamp.is_some()
+        && let Some(finalizers) = &mut metadata.finalizers
+    {
+        let before = old.finalizers.clone().unwrap_or_default();
+        finalizers.retain(|finalizer| before.contains(finalizer));
+    }
+}
+
+/// The allocation part of a transaction, for kinds that have one.
+pub fn allocate(
+    server: &Server,
+    resource: &Resource,
+    new: &mut dyn Object,
+    old: Option<&dyn Object>,
+) -> Result<Plan, Failure> {
+    let name = new.metadata().name.clone().unwrap_or_default();
+    let Some(service) = new.as_any_mut().downcast_mut::<Service>() else {
+        return Ok(Plan::default());
+    };
+    let old = old.and_then(|old| old.as_any().downcast_ref::<Service>());
+    plan(&server.allocators, service, old).map_err(|refusal| match refusal {
+        Refusal::Invalid(errors) => ApiError::invalid(resource.names, &name, &errors).into(),
+        Refusal::Full(why) => ApiError::internal(why).into(),
+    })
+}
+
+/// Every violated rule, as one 422.
+pub fn validate(
+    resource: &Resource,
+    new: &dyn Object,
+    old: Option<&dyn Object>,
+) -> Result<(), Failure> {
+    let mut errors = match old {
+        Some(old) => resource.kind.validate_update(new, old),
+        None => Vec::new(),
+    };
+    for error in resource.kind.validate(new) {
+        if !errors.contains(&error) {
+            errors.push(error);
+        }
+    }
+    if errors.is_empty() {
+        return Ok(());
+    }
+    let name = new.metadata().name.as_deref().unwrap_or_default();
+    Err(ApiError::invalid(resource.names, name, &errors).into())
+}
+
+/// Nothing is created in a namespace that does not exist or is going.
+pub async fn check_namespace(
+    server: &Server,
+    resource: &Resource,
+    namespace: &str,
+    name: &str,
+) -> Result<(), Failure> {
+    let Some(namespaces) = server.resources.core("namespaces") else {
+        return Ok(());
+    };
+    let mut found = namespaces.cache.load().items.get(namespace).cloned();
+    if found.is_none() {
+        // It may be newer than the cache.
+        server.progress.wait_fresh(&*server.store).await?;
+        found = namespaces.cache.load().items.get(namespace).cloned();
+    }
+    let Some(entry) = found else {
+        return Err(namespaces.not_found(namespace));
+    };
+    if !is_terminating(&entry) {
+        return Ok(());
+    }
+    let why = format!(
+        "unable to create new content in namespace {namespace} because it is being terminated"
+    );
+    let mut error = ApiError::forbidden(resource.names, name, &why);
+    if let Some(details) = &mut error.details {
+        details.causes = Some(vec![StatusCause {
+            field: Some("metadata.namespace".to_owned()),
+            message: Some(format!("namespace {namespace} is being terminated")),
+            reason: Some("NamespaceTerminating".to_owned()),
+        }]);
+    }
+    Err(error.into())
+}
+
+fn is_terminating(entry: &Entry) -> bool {
+    // `status.phase` is a selectable field: no decoding.
+    entry
+        .fields
+        .iter()
+        .any(|(name, value)| *name == "status.phase" && value == "Terminating")
+}
+
+/// Whether the namespace controller still has to empty it.
+pub fn has_namespace_finalizers(object: &dyn Object) -> bool {
+    object
+        .as_any()
+        .downcast_ref::<Namespace>()
+        .and_then(|namespace| namespace.spec.as_ref()?.finalizers.as_ref())
+        .is_some_and(|finalizers| !finalizers.is_empty())
+}

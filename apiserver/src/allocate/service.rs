@@ -1,0 +1,465 @@
+//! What a Service needs from the allocators: which keys to take and which to give back, and
+//! the fields of the Service that follow from it.
+//!
+//! Never talks to the store: a `Plan` becomes part of the Service's own transaction.
+
+use std::{collections::BTreeSet, net::IpAddr};
+
+use api::field::{FieldError, FieldErrorType};
+use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
+use store::{Compare, Op};
+
+use super::{Allocators, ip_key, port_key};
+
+/// A key that the Service takes.
+#[derive(Debug, Clone)]
+struct Take {
+    key: String,
+    /// For a user's own choice: the error when somebody else has it.
+    if_taken: Option<FieldError>,
+}
+
+/// The allocation part of a Service's transaction.
+#[derive(Debug, Clone, Default)]
+pub struct Plan {
+    take: Vec<Take>,
+    release: Vec<String>,
+}
+
+/// Why no plan could be made.
+#[derive(Debug, Clone)]
+pub enum Refusal {
+    /// The user's fault: 422.
+    Invalid(Vec<FieldError>),
+    /// Nothing is left: 500, as upstream.
+    Full(&'static str),
+}
+
+impl Plan {
+    /// A plan that only gives keys back.
+    pub fn release(keys: Vec<String>) -> Self {
+        Self {
+            take: Vec::new(),
+            release: keys,
+        }
+    }
+
+    /// Conditions: what is taken must be free.
+    pub fn compares(&self) -> impl Iterator<Item = Compare> + '_ {
+        self.take.iter().map(|take| Compare {
+            key: take.key.clone(),
+            mod_revision: 0,
+        })
+    }
+
+    /// Writes. `owner` is kept as the value, for people who look into the store.
+    pub fn ops(&self, owner: &[u8]) -> Vec<Op> {
+        let puts = self.take.iter().map(|take| Op::Put {
+            key: take.key.clone(),
+            value: bytes::Bytes::copy_from_slice(owner),
+            lease: 0,
+        });
+        let deletes = self
+            .release
+            .iter()
+            .map(|key| Op::Delete { key: key.clone() });
+        puts.chain(deletes).collect()
+    }
+
+    /// The transaction was not committed: what was only reserved is free again. `held[i]`
+    /// says whether somebody else has the i-th taken key. Errors are users' own choices that
+    /// somebody else has; without one the caller may plan again.
+    pub fn undo(&self, allocators: &Allocators, held: &[bool]) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        for (at, take) in self.take.iter().enumerate() {
+            let held = held.get(at).copied().unwrap_or(false);
+            match (&take.if_taken, held) {
+                (Some(error), true) => errors.push(error.clone()),
+                (None, held) => allocators.observe(&take.key, held),
+                (Some(_), false) => {}
+            }
+        }
+        errors
+    }
+}
+
+/// Every key that a stored Service holds.
+pub fn keys_held(service: &Service) -> Vec<String> {
+    let Some(spec) = &service.spec else {
+        return Vec::new();
+    };
+    let mut keys = BTreeSet::new();
+    if needs_cluster_ip(spec) {
+        let ips = spec.cluster_ips.iter().flatten();
+        keys.extend(ips.filter_map(|ip| ip.parse().ok()).map(ip_key));
+    }
+    let ports = spec
+        .ports
+        .iter()
+        .flatten()
+        .filter_map(|port| port.node_port);
+    let ports = ports.chain(spec.health_check_node_port);
+    keys.extend(ports.filter(|port| *port != 0).map(port_key));
+    keys.into_iter().collect()
+}
+
+/// Fills a new or changed Service's addresses and ports, and says what to take and release.
+/// `old` is the stored version of an update.
+pub fn plan(
+    allocators: &Allocators,
+    new: &mut Service,
+    old: Option<&Service>,
+) -> Result<Plan, Refusal> {
+    let held: BTreeSet<String> = old.map(keys_held).unwrap_or_default().into_iter().collect();
+    let old_spec = old.and_then(|old| old.spec.as_ref());
+    let spec = new.spec.get_or_insert_default();
+    if let Some(old_spec) = old_spec {
+        keep_allocated(spec, old_spec);
+    }
+    let mut take = Vec::new();
+    let allocated = (|| {
+        fill_families(allocators, spec).map_err(|error| Refusal::Invalid(vec![error]))?;
+        take_ips(allocators, spec, &held, &mut take)?;
+        take_ports(allocators, spec, &held, &mut take)
+    })();
+    let mut plan = Plan {
+        take,
+        release: Vec::new(),
+    };
+    if let Err(refusal) = allocated {
+        plan.undo(allocators, &[]);
+        return Err(refusal);
+    }
+    let now: BTreeSet<String> = keys_held(new).into_iter().collect();
+    plan.release = held.difference(&now).cloned().collect();
+    Ok(plan)
+}
+
+fn service_type(spec: &ServiceSpec) -> &str {
+    spec.type_.as_deref().unwrap_or("ClusterIP")
+}
+
+fn is_headless(spec: &ServiceSpec) -> bool {
+    spec.cluster_ip.as_deref() == Some("None")
+}
+
+fn needs_cluster_ip(spec: &ServiceSpec) -> bool {
+    service_type(spec) != "ExternalName" && !is_headless(spec)
+}
+
+fn needs_node_ports(spec: &ServiceSpec) -> bool {
+    match service_type(spec) {
+        "NodePort" => true,
+        "LoadBalancer" => spec.allocate_load_balancer_node_ports != Some(false),
+        _ => false,
+    }
+}
+
+fn needs_health_check_port(spec: &ServiceSpec) -> bool {
+    service_type(spec) == "LoadBalancer" && spec.external_traffic_policy.as_deref() == Some("Local")
+}
+
+fn empty(text: Option<&String>) -> bool {
+    text.is_none_or(String::is_empty)
+}
+
+/// What the user left out of an update stays as it was allocated, and what was allocated for
+/// a type that the Service no longer has goes.
+fn keep_allocated(spec: &mut ServiceSpec, old: &ServiceSpec) {
+    if needs_cluster_ip(old) && needs_cluster_ip(spec) {
+        if empty(spec.cluster_ip.as_ref()) {
+            spec.cluster_ip.clone_from(&old.cluster_ip);
+        }
+        let unset = spec.cluster_ips.as_ref().is_none_or(Vec::is_empty);
+        if unset && spec.cluster_ip == old.cluster_ip {
+            spec.cluster_ips.clone_from(&old.cluster_ips);
+        }
+    }
+    if needs_cluster_ip(old) && service_type(spec) == "ExternalName" {
+        if spec.cluster_ip == old.cluster_ip {
+            spec.cluster_ip = None;
+            spec.cluster_ips = None;
+        }
+        if spec.ip_families == old.ip_families {
+            spec.ip_families = None;
+            spec.ip_family_policy = None;
+        }
+    }
+    if needs_node_ports(spec) {
+        keep_node_ports(spec, old);
+    } else if needs_node_ports(old) {
+        let before: BTreeSet<i32> = node_ports(old).collect();
+        for port in spec.ports.iter_mut().flatten() {
+            if port.node_port.is_some_and(|p| before.contains(&p)) {
+                port.node_port = None;
+            }
+        }
+    }
+    if needs_health_check_port(spec) {
+        if needs_health_check_port(old) && spec.health_check_node_port.unwrap_or(0) == 0 {
+            spec.health_check_node_port = old.health_check_node_port;
+        }
+    } else if spec.health_check_node_port == old.health_check_node_port {
+        spec.health_check_node_port = None;
+    }
+}
+
+fn keep_node_ports(spec: &mut ServiceSpec, old: &ServiceSpec) {
+    let mut used: BTreeSet<(String, i32)> = spec
+        .ports
+        .iter()
+        .flatten()
+        .filter_map(|p| p.node_port.map(|n| (protocol(p).to_owned(), n)))
+        .collect();
+    for port in spec.ports.iter_mut().flatten() {
+        if port.node_port.unwrap_or(0) != 0 {
+            continue;
+        }
+        let before = old
+            .ports
+            .iter()
+            .flatten()
+            .find(|before| before.port == port.port && protocol(before) == protocol(port));
+        if let Some(number) = before.and_then(|before| before.node_port)
+            && used.insert((protocol(port).to_owned(), number))
+        {
+            port.node_port = Some(number);
+        }
+    }
+}
+
+fn protocol(port: &ServicePort) -> &str {
+    port.protocol.as_deref().unwrap_or("TCP")
+}
+
+fn node_ports(spec: &ServiceSpec) -> impl Iterator<Item = i32> + '_ {
+    let ports = spec.ports.iter().flatten();
+    ports.filter_map(|p| p.node_port).filter(|p| *p != 0)
+}
+
+/// `ipFamilies` and `ipFamilyPolicy`, from the cluster's families and the user's wishes.
+fn fill_families(allocators: &Allocators, spec: &mut ServiceSpec) -> Result<(), FieldError> {
+    if service_type(spec) == "ExternalName" {
+        return Ok(());
+    }
+    if spec.cluster_ips.as_ref().is_none_or(Vec::is_empty)
+        && let Some(ip) = spec.cluster_ip.clone().filter(|ip| !ip.is_empty())
+    {
+        spec.cluster_ips = Some(vec![ip]);
+    }
+    let configured: Vec<&'static str> = allocators
+        .cluster_ips
+        .iter()
+        .map(|range| range.family())
+        .collect();
+    let selectorless = spec.selector.as_ref().is_none_or(|s| s.is_empty());
+    let anything_goes = is_headless(spec) && selectorless;
+    let mut families = spec.ip_families.clone().unwrap_or_default();
+    for (at, family) in families.iter().enumerate() {
+        if !anything_goes && !configured.contains(&family.as_str()) {
+            return Err(invalid(
+                format!("spec.ipFamilies[{at}]"),
+                &format!("\"{family}\""),
+                "not configured on this cluster",
+            ));
+        }
+    }
+    if families.is_empty() {
+        let ips = spec.cluster_ips.iter().flatten();
+        families = ips
+            .filter_map(|ip| ip.parse::<IpAddr>().ok())
+            .map(|ip| if ip.is_ipv4() { "IPv4" } else { "IPv6" }.to_owned())
+            .collect();
+        if families.is_empty() {
+            families.push(configured.first().copied().unwrap_or("IPv4").to_owned());
+        }
+    }
+    let policy = spec.ip_family_policy.clone();
+    let dual = match policy.as_deref() {
+        Some("RequireDualStack") => true,
+        Some("PreferDualStack") => configured.len() > 1 || anything_goes,
+        Some(_) => false,
+        None => families.len() > 1 || anything_goes,
+    };
+    if dual && configured.len() < 2 && !anything_goes {
+        return Err(invalid(
+            "spec.ipFamilyPolicy".to_owned(),
+            "\"RequireDualStack\"",
+            "this cluster is not configured for dual-stack services",
+        ));
+    }
+    if dual && families.len() < 2 {
+        let other = if families[0] == "IPv4" {
+            "IPv6"
+        } else {
+            "IPv4"
+        };
+        families.push(other.to_owned());
+    }
+    spec.ip_families = Some(families);
+    let default_policy = if dual {
+        "RequireDualStack"
+    } else {
+        "SingleStack"
+    };
+    spec.ip_family_policy = Some(policy.unwrap_or_else(|| default_policy.to_owned()));
+    Ok(())
+}
+
+fn take_ips(
+    allocators: &Allocators,
+    spec: &mut ServiceSpec,
+    held: &BTreeSet<String>,
+    take: &mut Vec<Take>,
+) -> Result<(), Refusal> {
+    if !needs_cluster_ip(spec) {
+        return Ok(());
+    }
+    let families = spec.ip_families.clone().unwrap_or_default();
+    let mut ips = spec.cluster_ips.clone().unwrap_or_default();
+    let wanted = ips.clone();
+    for (at, family) in families.iter().enumerate() {
+        let chosen = ips.get(at).filter(|ip| !ip.is_empty()).cloned();
+        let Some(chosen) = chosen else {
+            let next = allocators.next_ip(family);
+            let ip = next.ok_or(Refusal::Full(
+                "failed to allocate a serviceIP: range is full",
+            ))?;
+            take.push(Take {
+                key: ip_key(ip),
+                if_taken: None,
+            });
+            ips.truncate(at);
+            ips.push(ip.to_string());
+            continue;
+        };
+        let shown = serde_json::to_string(&wanted).unwrap_or_default();
+        let refuse = |why: String| invalid("spec.clusterIPs".to_owned(), &shown, &why);
+        let Ok(ip) = chosen.parse::<IpAddr>() else {
+            let why = format!("failed to allocate IP {chosen}: must be a valid IP address");
+            return Err(Refusal::Invalid(vec![refuse(why)]));
+        };
+        let key = ip_key(ip);
+        if held.contains(&key) {
+            continue;
+        }
+        let range = allocators.range_of(family);
+        if range.and_then(|range| range.offset(ip)).is_none() {
+            let net = range.map(|range| range.net.to_string()).unwrap_or_default();
+            let why = format!(
+                "failed to allocate IP {ip}: the provided IP ({ip}) is not in the valid range. The range of valid IPs is {net}"
+            );
+            return Err(Refusal::Invalid(vec![refuse(why)]));
+        }
+        let why = format!("failed to allocate IP {ip}: provided IP is already allocated");
+        take.push(Take {
+            key,
+            if_taken: Some(refuse(why)),
+        });
+    }
+    spec.cluster_ip = ips.first().cloned();
+    spec.cluster_ips = Some(ips);
+    Ok(())
+}
+
+fn take_ports(
+    allocators: &Allocators,
+    spec: &mut ServiceSpec,
+    held: &BTreeSet<String>,
+    take: &mut Vec<Take>,
+) -> Result<(), Refusal> {
+    let mut mine: BTreeSet<i32> = BTreeSet::new();
+    if needs_node_ports(spec) {
+        let ports = spec.ports.as_deref_mut().unwrap_or_default();
+        // Users' choices first, so that none of them is handed to a sibling.
+        for (at, port) in ports.iter().enumerate() {
+            if let Some(number) = port.node_port.filter(|number| *number != 0) {
+                let field = format!("spec.ports[{at}].nodePort");
+                take_port(allocators, field, number, held, &mut mine, take)?;
+            }
+        }
+        for at in 0..ports.len() {
+            if ports[at].node_port.unwrap_or(0) != 0 {
+                continue;
+            }
+            // A TCP and a UDP port of one number share the node port, as DNS wants it.
+            let sibling = ports.iter().find(|other| {
+                other.port == ports[at].port
+                    && protocol(other) != protocol(&ports[at])
+                    && other.node_port.unwrap_or(0) != 0
+            });
+            let number = match sibling.and_then(|sibling| sibling.node_port) {
+                Some(number) => number,
+                None => take_next_port(allocators, take)?,
+            };
+            mine.insert(number);
+            ports[at].node_port = Some(number);
+        }
+    }
+    if needs_health_check_port(spec) {
+        match spec.health_check_node_port.filter(|number| *number != 0) {
+            Some(number) => {
+                let field = "spec.healthCheckNodePort".to_owned();
+                take_port(allocators, field, number, held, &mut mine, take)?;
+            }
+            None => spec.health_check_node_port = Some(take_next_port(allocators, take)?),
+        }
+    }
+    Ok(())
+}
+
+fn take_next_port(allocators: &Allocators, take: &mut Vec<Take>) -> Result<i32, Refusal> {
+    let port = allocators.next_port();
+    let port = port.ok_or(Refusal::Full(
+        "failed to allocate a nodePort: range is full",
+    ))?;
+    take.push(Take {
+        key: port_key(port),
+        if_taken: None,
+    });
+    Ok(port)
+}
+
+fn take_port(
+    allocators: &Allocators,
+    field: String,
+    number: i32,
+    held: &BTreeSet<String>,
+    mine: &mut BTreeSet<i32>,
+    take: &mut Vec<Take>,
+) -> Result<(), Refusal> {
+    let key = port_key(number);
+    if held.contains(&key) || !mine.insert(number) {
+        return Ok(());
+    }
+    let range = &allocators.node_ports;
+    if !range.contains(number) {
+        let why = format!(
+            "provided port is not in the valid range. The range of valid ports is {}-{}",
+            range.first, range.last
+        );
+        return Err(Refusal::Invalid(vec![invalid(
+            field,
+            &number.to_string(),
+            &why,
+        )]));
+    }
+    let error = invalid(
+        field,
+        &number.to_string(),
+        "provided port is already allocated",
+    );
+    take.push(Take {
+        key,
+        if_taken: Some(error),
+    });
+    Ok(())
+}
+
+fn invalid(field: String, value: &str, why: &str) -> FieldError {
+    FieldError {
+        kind: FieldErrorType::Invalid,
+        field,
+        message: format!("Invalid value: {value}: {why}"),
+    }
+}

@@ -1,0 +1,173 @@
+//! OpenAPI v3: an index, and one document for each group and version.
+//!
+//! Schemas come from the kinds; the paths say what clients look for: which kind an operation
+//! is about, and whether it takes `fieldValidation`. Never lists what is not served.
+
+use std::{
+    collections::BTreeMap,
+    hash::{DefaultHasher, Hash, Hasher},
+};
+
+use api::{kind::Names, status::ApiError};
+use axum::body::Body;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use serde_json::{Map, Value, json};
+
+use crate::{encode::json_bytes, failure::Failure};
+
+const INDEX: &str = "/openapi/v3";
+
+/// The documents by path, with a hash that clients use to cache them.
+pub struct OpenApi {
+    documents: BTreeMap<String, (Bytes, String)>,
+}
+
+impl Default for OpenApi {
+    fn default() -> Self {
+        let mut groups: BTreeMap<String, Vec<&'static Names>> = BTreeMap::new();
+        for kind in api::kinds::all() {
+            let names = kind.names();
+            groups.entry(root(names)).or_default().push(names);
+        }
+        let mut documents = BTreeMap::new();
+        let mut index = Map::new();
+        for (root, kinds) in groups {
+            let body = Bytes::from(document(&kinds).to_string());
+            let mut hasher = DefaultHasher::new();
+            body.hash(&mut hasher);
+            let hash = format!("{:016X}", hasher.finish());
+            let path = format!("{INDEX}/{root}");
+            let url = format!("{path}?hash={hash}");
+            index.insert(root, json!({ "serverRelativeURL": url }));
+            documents.insert(path, (body, hash));
+        }
+        let index = Bytes::from(json!({ "paths": index }).to_string());
+        documents.insert(INDEX.to_owned(), (index, String::new()));
+        Self { documents }
+    }
+}
+
+impl OpenApi {
+    /// Answers a path below `/openapi/`.
+    pub fn answer(&self, path: &str, headers: &HeaderMap) -> Result<Response<Body>, Failure> {
+        let found = self.documents.get(path);
+        let (body, hash) = found.ok_or_else(ApiError::no_such_path)?;
+        let accept = headers
+            .get(header::ACCEPT)
+            .and_then(|value| value.to_str().ok());
+        if accept.is_some_and(|accept| accept == PROTOBUF) {
+            return Err(ApiError::not_acceptable(&["application/json"]).into());
+        }
+        let etag = format!("\"{hash}\"");
+        let known = headers.get(header::IF_NONE_MATCH);
+        let mut response = match known {
+            Some(known) if !hash.is_empty() && known.as_bytes() == etag.as_bytes() => {
+                let mut response = Response::new(Body::empty());
+                *response.status_mut() = StatusCode::NOT_MODIFIED;
+                response
+            }
+            _ => json_bytes(StatusCode::OK, body.clone()),
+        };
+        if let Ok(etag) = HeaderValue::from_str(&etag)
+            && !hash.is_empty()
+        {
+            response.headers_mut().insert(header::ETAG, etag);
+        }
+        Ok(response)
+    }
+}
+
+const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v3@v1.0+protobuf";
+
+/// `api/v1` or `apis/apps/v1`.
+fn root(names: &Names) -> String {
+    match names.group {
+        "" => format!("api/{}", names.version),
+        group => format!("apis/{group}/{}", names.version),
+    }
+}
+
+fn document(kinds: &[&'static Names]) -> Value {
+    let mut paths = Map::new();
+    let mut roots = Vec::new();
+    for names in kinds {
+        let definition = api::openapi::schemas().iter().find(|(_, schema)| {
+            let kinds = schema["x-kubernetes-group-version-kind"].as_array();
+            kinds.into_iter().flatten().any(|kind| {
+                kind["group"] == names.group
+                    && kind["version"] == names.version
+                    && kind["kind"] == names.kind
+            })
+        });
+        let Some((definition, _)) = definition else {
+            continue;
+        };
+        roots.push(definition.as_str());
+        add_paths(&mut paths, names, definition);
+    }
+    json!({
+        "openapi": "3.0.0",
+        "info": { "title": "Kubernetes", "version": "v1.36.0" },
+        "paths": paths,
+        "components": { "schemas": api::openapi::closure(roots) },
+    })
+}
+
+fn add_paths(paths: &mut Map<String, Value>, names: &Names, definition: &str) {
+    let base = match names.namespaced {
+        true => format!("/{}/namespaces/{{namespace}}/{}", root(names), names.plural),
+        false => format!("/{}/{}", root(names), names.plural),
+    };
+    let collection = json!({
+        "get": operation(names, definition, "list", &[]),
+        "post": operation(names, definition, "post", WRITE_PARAMETERS),
+        "delete": operation(names, definition, "deletecollection", &["dryRun"]),
+    });
+    let item = json!({
+        "get": operation(names, definition, "get", &[]),
+        "put": operation(names, definition, "put", WRITE_PARAMETERS),
+        "patch": operation(names, definition, "patch", WRITE_PARAMETERS),
+        "delete": operation(names, definition, "delete", &["dryRun"]),
+    });
+    if names.namespaced {
+        let everywhere = format!("/{}/{}", root(names), names.plural);
+        let list = json!({ "get": operation(names, definition, "list", &[]) });
+        paths.insert(everywhere, list);
+    }
+    paths.insert(format!("{base}/{{name}}"), item);
+    paths.insert(base, collection);
+}
+
+const WRITE_PARAMETERS: &[&str] = &["dryRun", "fieldManager", "fieldValidation"];
+
+fn operation(names: &Names, definition: &str, action: &str, parameters: &[&str]) -> Value {
+    let parameters: Vec<Value> = parameters
+        .iter()
+        .map(|name| json!({ "name": name, "in": "query", "schema": { "type": "string" } }))
+        .collect();
+    let schema = json!({ "$ref": format!("#/components/schemas/{definition}") });
+    let content = json!({ "application/json": { "schema": schema } });
+    let mut operation = json!({
+        "operationId": format!("{action}{}{}", names.version, names.kind),
+        "parameters": parameters,
+        "responses": { "200": { "description": "OK", "content": content } },
+        "x-kubernetes-action": action,
+        "x-kubernetes-group-version-kind": {
+            "group": names.group, "version": names.version, "kind": names.kind,
+        },
+    });
+    match action {
+        "post" | "put" => operation["requestBody"] = json!({ "content": content }),
+        "patch" => {
+            let patch = json!({ "schema": { "type": "object" } });
+            operation["requestBody"] = json!({ "content": {
+                "application/json-patch+json": patch,
+                "application/merge-patch+json": patch,
+                "application/strategic-merge-patch+json": patch,
+            } });
+        }
+        _ => {}
+    }
+    operation
+}

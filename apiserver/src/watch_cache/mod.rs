@@ -1,0 +1,112 @@
+//! The watch cache: every object of every kind, encoded once, kept up to date by one watch
+//! of the store, with the newest events of each kind for watchers.
+//!
+//! Readers load an immutable state and never take a lock that the feed needs. Never writes
+//! to the store.
+
+pub mod entry;
+pub mod feed;
+pub mod state;
+
+use std::{sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use store::{Revision, Store};
+use tokio::sync::watch;
+
+use crate::failure::Failure;
+
+use self::state::State;
+
+/// How long a read waits for the cache to reach a revision before it fails with 504.
+pub const FRESH_WAIT: Duration = Duration::from_secs(5);
+
+/// The cached objects of one kind.
+#[derive(Debug)]
+pub struct KindCache {
+    state: ArcSwap<State>,
+    changed: watch::Sender<u64>,
+}
+
+impl Default for KindCache {
+    fn default() -> Self {
+        Self {
+            state: ArcSwap::from_pointee(State::default()),
+            changed: watch::channel(0).0,
+        }
+    }
+}
+
+impl KindCache {
+    /// The newest state.
+    pub fn load(&self) -> Arc<State> {
+        self.state.load_full()
+    }
+
+    /// Wakes when there is a newer state than the last one seen.
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    fn publish(&self, state: State) {
+        let seq = state.next_seq();
+        self.state.store(Arc::new(state));
+        self.changed.send_replace(seq);
+    }
+}
+
+/// How far the cache has come in the store's history.
+#[derive(Debug)]
+pub struct Progress {
+    reached: watch::Sender<Revision>,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self {
+            reached: watch::channel(0).0,
+        }
+    }
+}
+
+impl Progress {
+    /// Every kind's state holds every change up to this revision. Load it *before* a
+    /// state: then the state is at least as new.
+    pub fn reached(&self) -> Revision {
+        *self.reached.borrow()
+    }
+
+    /// Waits until the cache holds a revision.
+    pub async fn wait(&self, revision: Revision) -> Result<(), Failure> {
+        if self.reached() >= revision {
+            return Ok(());
+        }
+        let mut receiver = self.reached.subscribe();
+        let waited = tokio::time::timeout(FRESH_WAIT, receiver.wait_for(|r| *r >= revision)).await;
+        match waited {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(Failure::timeout(format!(
+                "Too large resource version: {revision}, current: {}",
+                self.reached()
+            ))),
+        }
+    }
+
+    /// Waits until the cache holds everything that was committed before this call.
+    pub async fn wait_fresh(&self, store: &dyn Store) -> Result<(), Failure> {
+        let current = store.current_revision().await?;
+        if self.reached() < current {
+            // Where the newest writes are outside of what is watched, only this tells.
+            store.request_progress().await;
+        }
+        self.wait(current).await
+    }
+
+    fn advance(&self, revision: Revision) {
+        self.reached.send_if_modified(|reached| {
+            let newer = revision > *reached;
+            *reached = revision.max(*reached);
+            newer
+        });
+    }
+}

@@ -1,0 +1,1 @@
+//! Tables of this controller's decisions. Never talks to an API server.

@@ -1,0 +1,86 @@
+//! Deletes pods bound to a node that no longer exists: nobody is left to end them.
+//!
+//! Never acts on the cache alone: the node's absence is asked for again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use futures::future::BoxFuture;
+use informer::{Key, WorkQueue};
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::Api;
+use kube::api::{DeleteParams, Preconditions};
+
+use crate::{PODS_BY_NODE, World, is_status, pod};
+
+/// How long a node must be gone before its pods follow: it may only be registering anew.
+const QUARANTINE: Duration = Duration::from_secs(40);
+/// Nodes looked after at the same time.
+const CONCURRENT_NODES: usize = 4;
+
+/// Registers what makes a node's absence be noticed, and returns the loop that acts on it.
+pub fn start(world: Arc<World>) -> BoxFuture<'static, ()> {
+    let queue = WorkQueue::new();
+    let to = queue.clone();
+    world.nodes.on_change(move |change| {
+        if let (Some(gone), None) = (&change.old, &change.new) {
+            to.add_after(Key::of(gone.as_ref()), QUARANTINE);
+        }
+    });
+    let (view, to) = (Arc::downgrade(&world), queue.clone());
+    world.pods.on_change(move |change| {
+        let Some((world, pod)) = view.upgrade().zip(change.new.as_ref()) else {
+            return;
+        };
+        let Some(key) = pod::node_name(pod).map(|name| Key::new("", name)) else {
+            return;
+        };
+        if world.nodes.cache.get(&key).is_none() {
+            to.add_after(key, QUARANTINE);
+        }
+    });
+    Box::pin(async move {
+        world.nodes.cache.synced().await;
+        world.pods.cache.synced().await;
+        let work = |key: Key| {
+            let world = &world;
+            async move { collect(world, &key).await.map(|()| None) }
+        };
+        queue.run("podgc", CONCURRENT_NODES, work).await;
+    })
+}
+
+async fn collect(world: &World, node: &Key) -> anyhow::Result<()> {
+    let pods = world.pods.cache.by_index(PODS_BY_NODE, &node.name);
+    if pods.is_empty() || world.nodes.cache.get(node).is_some() {
+        return Ok(());
+    }
+    let nodes: Api<Node> = Api::all(world.client.clone());
+    if nodes
+        .get_metadata_opt(&node.name)
+        .await
+        .context("asking for a node")?
+        .is_some()
+    {
+        return Ok(());
+    }
+    for pod in pods {
+        let key = Key::of(pod.as_ref());
+        tracing::info!(pod = %key, node = node.name, "deleting a pod whose node is gone");
+        let api: Api<Pod> = Api::namespaced(world.client.clone(), &key.namespace);
+        let params = DeleteParams {
+            grace_period_seconds: Some(0),
+            preconditions: Some(Preconditions {
+                uid: pod.metadata.uid.clone(),
+                resource_version: None,
+            }),
+            ..DeleteParams::default()
+        };
+        let answer = api.delete(&key.name, &params).await;
+        if !is_status(&answer, 404) && !is_status(&answer, 409) {
+            answer.context("deleting a pod whose node is gone")?;
+        }
+    }
+    Ok(())
+}
