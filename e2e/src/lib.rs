@@ -1,1 +1,15 @@
-//! Tests that start processes, namespaces or containers, and benchmarks against peers.
+//! The lab as a test sees it: start one, talk to it with a client, send packets from a place in it.
+//!
+//! Never reaches into a component: everything goes through command lines, the API and the network.
+
+mod client;
+mod lab;
+mod probe;
+mod tools;
+mod wait;
+
+pub use client::{Client, Namespace, Output};
+pub use lab::{Lab, LabOptions};
+pub use probe::{Answer, Request};
+pub use tools::{missing_tool, stock_kubectl};
+pub use wait::{WAIT_S, wait_for};

@@ -1,0 +1,77 @@
+//! The test's hands inside the lab: requests from a node, and a server at an address of choice.
+//!
+//! Never judges: it prints what happened, a line a request.
+
+use std::{
+    env,
+    io::{Read, Write},
+    net::TcpListener,
+    process::ExitCode,
+    thread,
+    time::Duration,
+};
+
+use e2e::Request;
+
+const USAGE: &str =
+    "usage: probe get ADDRESS:PORT PATH COUNT PAUSE_MS TIMEOUT_MS | probe serve ADDRESS:PORT NAME";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let done = match args[..] {
+        ["get", to, path, count, pause_ms, timeout_ms] => {
+            get(to, path, [count, pause_ms, timeout_ms])
+        }
+        ["serve", at, name] => serve(at, name),
+        _ => Err(USAGE.to_owned()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn get(to: &str, path: &str, numbers: [&str; 3]) -> Result<(), String> {
+    let to = to.parse().map_err(|error| format!("{to}: {error}"))?;
+    let number = |text: &str| {
+        text.parse::<u64>()
+            .map_err(|error| format!("{text}: {error}"))
+    };
+    let [count, pause_ms, timeout_ms] = numbers.map(number);
+    let (count, pause_ms) = (count?, pause_ms?);
+    let request = Request {
+        to,
+        path: path.to_owned(),
+        timeout_ms: timeout_ms?,
+    };
+    for _ in 0..count {
+        println!("{}", request.send());
+        thread::sleep(Duration::from_millis(pause_ms));
+    }
+    Ok(())
+}
+
+/// Answers every request with `NAME CLIENT_ADDRESS`.
+fn serve(at: &str, name: &str) -> Result<(), String> {
+    let listener = TcpListener::bind(at).map_err(|error| format!("{at}: {error}"))?;
+    println!("serving");
+    for stream in listener.incoming() {
+        let Ok(mut stream) = stream else { continue };
+        let Ok(peer) = stream.peer_addr() else {
+            continue;
+        };
+        let mut request = [0; 1024];
+        let _ = stream.read(&mut request);
+        let body = format!("{name} {}", peer.ip());
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+            body.len()
+        );
+        let _ = stream.write_all((head + &body).as_bytes());
+    }
+    Ok(())
+}

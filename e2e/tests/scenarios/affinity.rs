@@ -1,0 +1,87 @@
+//! S5: `sessionAffinity: ClientIP`.
+//!
+//! Never looks at one client alone: what is remembered is remembered for each.
+
+use std::{collections::BTreeSet, thread, time::Duration};
+
+use e2e::{Answer, Client, Lab, Namespace, wait_for};
+
+use crate::manifests::{at, deployment, service};
+
+/// Requests of one client; without affinity, one pod of three answers all of them once in 10^9.
+const REQUESTS: usize = 20;
+/// The short timeout, in seconds.
+const TIMEOUT_S: u64 = 2;
+
+fn seen(lab: &Lab, place: &str, ns: &Namespace) -> BTreeSet<String> {
+    let answers = lab.get_many(
+        place,
+        at(&ns.cluster_ip("web"), 80),
+        "/hostname.html",
+        REQUESTS,
+    );
+    let name = |answer: Answer| match answer {
+        Answer::Http(200, name) => name,
+        other => panic!("{place} got {other}"),
+    };
+    answers.into_iter().map(name).collect()
+}
+
+pub fn sticky(lab: &Lab, client: &Client) {
+    let ns = client.namespace("s05");
+    ns.apply(&(deployment("web", 3, "/index.html") + &service("web", "sessionAffinity: ClientIP")));
+    ns.wait_endpoints("web", 3, 0);
+    let service = ns.get(&["service", "web"]);
+    assert_eq!(
+        service["spec"]["sessionAffinityConfig"]["clientIP"]["timeoutSeconds"],
+        10800
+    );
+    for place in ["worker-1", "worker-2", "control-plane"] {
+        wait_for(&format!("{place} to be remembered"), || {
+            let pods = seen(lab, place, &ns);
+            if pods.len() == 1 {
+                Ok(())
+            } else {
+                Err(format!("{pods:?}"))
+            }
+        });
+        let first = seen(lab, place, &ns);
+        assert_eq!(seen(lab, place, &ns), first, "{place} stays with its pod");
+    }
+    ns.run(&[
+        "patch",
+        "service",
+        "web",
+        "-p",
+        r#"{"spec":{"sessionAffinity":"None"}}"#,
+    ])
+    .ok();
+    wait_for("all pods to answer again", || {
+        let pods = seen(lab, "worker-1", &ns);
+        if pods.len() == 3 {
+            Ok(())
+        } else {
+            Err(format!("{pods:?}"))
+        }
+    });
+}
+
+pub fn timeout(lab: &Lab, client: &Client) {
+    let ns = client.namespace("s05t");
+    let affinity = format!(
+        "sessionAffinity: ClientIP\nsessionAffinityConfig: {{clientIP: {{timeoutSeconds: {TIMEOUT_S}}}}}"
+    );
+    ns.apply(&(deployment("web", 3, "/index.html") + &service("web", &affinity)));
+    ns.wait_endpoints("web", 3, 0);
+    let mut met = BTreeSet::new();
+    wait_for("the choice to be forgotten and another pod met", || {
+        met.extend(seen(lab, "worker-1", &ns));
+        // Being unused for this long is the condition itself.
+        thread::sleep(Duration::from_secs(TIMEOUT_S + 1));
+        if met.len() > 1 {
+            Ok(())
+        } else {
+            Err(format!("{met:?}"))
+        }
+    });
+}

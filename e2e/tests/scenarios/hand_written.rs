@@ -1,0 +1,109 @@
+//! S11, S23: Services without a selector, over Endpoints that somebody wrote by hand.
+//!
+//! Never uses an address outside the lab: `outside` stands for the rest of the world.
+
+use std::process::Child;
+
+use e2e::{Answer, Client, Lab, Request, wait_for};
+
+use crate::manifests::{at, hand_written};
+
+/// The address of `outside`, where the server stands, and one beside it where nobody does.
+const OUTSIDE: &str = "192.168.78.2";
+const NOBODY: &str = "192.168.78.99";
+
+/// Ends with the test, also a failed one.
+struct Server(Child);
+
+impl Server {
+    fn start(lab: &Lab, port: u16) -> Self {
+        let at = format!("{OUTSIDE}:{port}");
+        let server = Self(lab.spawn("outside", &[&lab.probe(), "serve", &at, "elsewhere"]));
+        wait_for("the outside server", || {
+            match lab.get("outside", self::at(OUTSIDE, port), "/") {
+                Answer::Http(200, _) => Ok(()),
+                other => Err(other.to_string()),
+            }
+        });
+        server
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Each test has a port of its own: they run at the same time.
+fn port(client: &Client, base: u16) -> u16 {
+    base + u16::from(client.name == "lite")
+}
+
+pub fn outside_address(lab: &Lab, client: &Client) {
+    let ns = client.namespace("s11");
+    let port = port(client, 8080);
+    let _server = Server::start(lab, port);
+    ns.apply(&hand_written("elsewhere", &[OUTSIDE], port));
+    let slices = wait_for("the mirrored slice", || {
+        let slices = ns.get(&[
+            "endpointslices",
+            "-l",
+            "kubernetes.io/service-name=elsewhere",
+        ]);
+        if slices["items"][0].is_object() {
+            Ok(slices)
+        } else {
+            Err(slices.to_string())
+        }
+    });
+    let slice = &slices["items"][0];
+    let managed_by = &slice["metadata"]["labels"]["endpointslice.kubernetes.io/managed-by"];
+    assert_eq!(managed_by, "endpointslicemirroring-controller.k8s.io");
+    assert_eq!(slice["endpoints"][0]["addresses"][0], OUTSIDE);
+    let to = at(&ns.cluster_ip("elsewhere"), 6666);
+    for node in ["control-plane", "worker-1", "worker-2"] {
+        wait_for(
+            &format!("{node} to reach the outside address"),
+            || match lab.get(node, to, "/") {
+                Answer::Http(200, body) if body.starts_with("elsewhere ") => Ok(()),
+                other => Err(other.to_string()),
+            },
+        );
+    }
+    assert_eq!(
+        ns.endpoints("elsewhere").0,
+        [OUTSIDE],
+        "nobody wrote over the Endpoints"
+    );
+}
+
+pub fn dead_address(lab: &Lab, client: &Client) {
+    let ns = client.namespace("s23");
+    let port = port(client, 8090);
+    let _server = Server::start(lab, port);
+    ns.apply(&hand_written("half-dead", &[OUTSIDE, NOBODY], port));
+    let request = Request {
+        to: at(&ns.cluster_ip("half-dead"), 6666),
+        path: "/".into(),
+        timeout_ms: 200,
+    };
+    wait_for("both an answer and none", || {
+        let answers = lab.get_with("worker-1", &request, 20);
+        let answered = answers
+            .iter()
+            .filter(|answer| matches!(answer, Answer::Http(200, _)))
+            .count();
+        if answered > 0 && answered < answers.len() {
+            Ok(())
+        } else {
+            Err(format!("{answers:?}"))
+        }
+    });
+    assert_eq!(
+        ns.endpoints("half-dead").0,
+        [OUTSIDE, NOBODY],
+        "a Service does not check health"
+    );
+}

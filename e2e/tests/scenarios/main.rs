@@ -1,0 +1,109 @@
+//! The scenarios S1–S23 of the source documents on one lab: real packets, real processes, with stock
+//! kubectl and with kubectl-lite.
+//!
+//! Never shares an object between tests: each has a namespace of its own.
+
+mod affinity;
+mod dns;
+mod hand_written;
+mod manifests;
+mod node_port;
+mod output;
+mod policies;
+mod readiness;
+mod virtual_ip;
+
+use std::{process::ExitCode, sync::Arc};
+
+use e2e::{Client, Lab, LabOptions};
+use libtest_mimic::{Arguments, Trial};
+
+type Scenario = fn(&Lab, &Client);
+
+/// Every scenario, by its number and what must be seen.
+const SCENARIOS: &[(&str, Scenario)] = &[
+    (
+        "s01_pods_that_are_not_ready_get_no_traffic",
+        readiness::not_ready,
+    ),
+    (
+        "s02_a_mended_probe_rolls_out_and_all_pods_answer",
+        readiness::mended,
+    ),
+    (
+        "s03_the_columns_and_fields_of_kubectl",
+        output::columns_and_fields,
+    ),
+    ("s04_dns_answers_with_the_cluster_ip", dns::cluster_ip),
+    ("s05_a_client_stays_with_its_pod", affinity::sticky),
+    ("s05_affinity_ends_after_its_timeout", affinity::timeout),
+    (
+        "s06_a_node_port_answers_on_every_node",
+        node_port::every_node,
+    ),
+    (
+        "s06_a_node_port_in_use_or_out_of_range_is_refused",
+        node_port::bad_ports,
+    ),
+    (
+        "s07_external_traffic_policy_local",
+        policies::external_local,
+    ),
+    (
+        "s07_internal_traffic_policy_local",
+        policies::internal_local,
+    ),
+    (
+        "s07_a_misspelt_policy_names_the_allowed_values",
+        policies::misspelt,
+    ),
+    ("s09_an_external_name_is_a_cname", dns::external_name),
+    (
+        "s10_pods_reach_the_api_through_its_service",
+        virtual_ip::api_service,
+    ),
+    (
+        "s11_hand_written_endpoints_are_mirrored_and_used",
+        hand_written::outside_address,
+    ),
+    (
+        "s12_publish_not_ready_addresses",
+        readiness::publish_not_ready,
+    ),
+    ("s13_endpoints_follow_deleted_pods", readiness::deleted_pods),
+    ("s14_services_in_the_environment", virtual_ip::environment),
+    ("s16_a_cluster_ip_is_virtual", virtual_ip::virtual_only),
+    (
+        "s23_a_service_does_not_check_health",
+        hand_written::dead_address,
+    ),
+];
+
+fn main() -> ExitCode {
+    let mut args = Arguments::from_args();
+    // Each scenario keeps its lab busy; more at once only makes the waits longer.
+    args.test_threads = args.test_threads.or(Some(3));
+    if args.list {
+        let trials = SCENARIOS
+            .iter()
+            .map(|(name, _)| Trial::test(*name, || Ok(())))
+            .collect();
+        return libtest_mimic::run(&args, trials).exit_code();
+    }
+    let lab = Arc::new(Lab::start(LabOptions::default()));
+    let mut trials = Vec::new();
+    for client in lab.clients() {
+        for (name, scenario) in SCENARIOS {
+            let (lab, client) = (lab.clone(), client.clone());
+            trials.push(Trial::test(format!("{name}::{}", client.name), move || {
+                scenario(&lab, &client);
+                Ok(())
+            }));
+        }
+    }
+    let conclusion = libtest_mimic::run(&args, trials);
+    if conclusion.has_failed() {
+        eprintln!("--- what `up` printed ---\n{}", lab.log());
+    }
+    conclusion.exit_code()
+}
