@@ -42,7 +42,7 @@ pub struct Lab {
 }
 
 /// The binaries next to the running test.
-fn target_dir() -> PathBuf {
+pub(crate) fn target_dir() -> PathBuf {
     let test = std::env::current_exe().expect("the test has a path");
     test.parent()
         .and_then(Path::parent)

@@ -2,12 +2,14 @@
 //!
 //! Never reaches into a component: everything goes through command lines, the API and the network.
 
+mod api_server;
 mod client;
 mod lab;
 mod probe;
 mod tools;
 mod wait;
 
+pub use api_server::{ApiServer, Backend};
 pub use client::{Client, Namespace, Output};
 pub use lab::{Lab, LabOptions};
 pub use probe::{Answer, Request};
