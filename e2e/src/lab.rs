@@ -19,6 +19,9 @@ use crate::{Answer, Client, Output, Request, tools::stock_kubectl, wait_for};
 /// Longest wait of a request, in milliseconds, where a test does not say another.
 const TIMEOUT_MS: u64 = 2_000;
 
+/// A user without rights or files of its own, for tests that run as root: Debian's `nobody`.
+pub const ORDINARY_UID: u32 = 65_534;
+
 /// What a lab is started with.
 #[derive(Debug, Clone, Default)]
 pub struct LabOptions {
@@ -50,13 +53,23 @@ pub(crate) fn target_dir() -> PathBuf {
         .to_owned()
 }
 
+/// The binary under test, where that user can reach it.
+fn binary_for(options: &LabOptions, data_dir: &Path) -> PathBuf {
+    let built = target_dir().join("coracle-under-test");
+    if options.uid.is_none() {
+        return built;
+    }
+    let copy = data_dir.with_extension("binary");
+    fs::copy(&built, &copy).unwrap_or_else(|error| panic!("{}: {error}", built.display()));
+    copy
+}
+
 impl Lab {
     /// Starts a lab and returns when `status` says that all of it is ready.
     ///
     /// Must be called from the thread that lives as long as the lab: its end kills the lab, so
     /// that a test that is killed leaves nothing.
     pub fn start(options: LabOptions) -> Self {
-        let binary = target_dir().join("coracle-under-test");
         let temporary = options
             .data_dir
             .is_none()
@@ -73,6 +86,7 @@ impl Lab {
                     .expect("the directory is given away");
             }
         }
+        let binary = binary_for(&options, &data_dir);
         let log = File::create(data_dir.with_extension("up.log")).expect("a log file");
         let mut command = Command::new(&binary);
         command

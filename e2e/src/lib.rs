@@ -11,7 +11,7 @@ mod wait;
 
 pub use api_server::{ApiServer, Backend};
 pub use client::{Client, Namespace, Output};
-pub use lab::{Lab, LabOptions};
+pub use lab::{Lab, LabOptions, ORDINARY_UID};
 pub use probe::{Answer, Request};
 pub use tools::{missing_tool, stock_kubectl};
 pub use wait::{WAIT_S, wait_for};

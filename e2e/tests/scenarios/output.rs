@@ -75,6 +75,11 @@ pub fn columns_and_fields(_lab: &Lab, client: &Client) {
         "SELECTOR",
     ];
     header(&ns, &["get", "deploy", "-o", "wide"], &deploy);
+    other_forms(&ns);
+    describe(&ns);
+}
+
+fn other_forms(ns: &Namespace) {
     let several = ns.run(&["get", "svc,po,ep,deploy"]).ok();
     for name in [
         "service/web",
@@ -108,7 +113,6 @@ pub fn columns_and_fields(_lab: &Lab, client: &Client) {
         warned.stderr.contains("Endpoints is deprecated"),
         "{warned:?}"
     );
-    describe(&ns);
 }
 
 fn describe(ns: &Namespace) {
