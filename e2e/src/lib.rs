@@ -4,6 +4,7 @@
 
 mod api_server;
 mod client;
+mod generation;
 mod lab;
 mod probe;
 mod tools;
@@ -11,6 +12,7 @@ mod wait;
 
 pub use api_server::{ApiServer, Backend};
 pub use client::{Client, Namespace, Output};
+pub use generation::ruleset_generation;
 pub use lab::{Lab, LabOptions, ORDINARY_UID};
 pub use probe::{Answer, Request};
 pub use tools::{missing_tool, stock_kubectl};

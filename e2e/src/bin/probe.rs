@@ -13,8 +13,7 @@ use std::{
 
 use e2e::Request;
 
-const USAGE: &str =
-    "usage: probe get ADDRESS:PORT PATH COUNT PAUSE_MS TIMEOUT_MS | probe serve ADDRESS:PORT NAME";
+const USAGE: &str = "usage: probe get ADDRESS:PORT PATH COUNT PAUSE_MS TIMEOUT_MS | probe serve ADDRESS:PORT NAME | probe generation";
 
 fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();
@@ -24,6 +23,9 @@ fn main() -> ExitCode {
             get(to, path, [count, pause_ms, timeout_ms])
         }
         ["serve", at, name] => serve(at, name),
+        ["generation"] => e2e::ruleset_generation()
+            .map(|id| println!("{id}"))
+            .map_err(|error| error.to_string()),
         _ => Err(USAGE.to_owned()),
     };
     match done {
