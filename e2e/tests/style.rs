@@ -24,8 +24,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("api", &["proto"]),
     ("store", &[]),
     ("apiserver", &["api", "proto", "store"]),
-    ("endpoints-controller", &["api", "proto"]),
-    ("controller-manager", &["api", "proto"]),
+    // What the two controller programs share: following objects, queueing keys.
+    ("informer", &["api"]),
+    ("endpoints-controller", &["api", "informer", "proto"]),
+    ("controller-manager", &["api", "informer", "proto"]),
     ("proxy-agent", &["api", "proto"]),
     ("cluster-dns", &["api", "proto"]),
     ("node-agent", &["api", "proto"]),

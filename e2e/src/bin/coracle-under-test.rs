@@ -2,6 +2,14 @@
 //!
 //! Never differs from `coracle`'s own `main`.
 
-fn main() -> std::process::ExitCode {
-    coracle::main()
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match coracle::cmd::main(std::env::args().collect()) {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }
