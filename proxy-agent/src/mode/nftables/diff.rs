@@ -1,0 +1,194 @@
+//! From what is installed to what is wanted, in two parts. Pure; never talks to
+//! the kernel.
+//!
+//! `make` adds and replaces so that packets find the new state; `sweep`, run
+//! later, removes what a packet may still need that read the old state. Each step
+//! of `make` leaves a table that is right for some mixture of old and new, so a
+//! kill between any two leaves working rules:
+//!
+//! * grow: the slot is there before the count that reaches it;
+//! * shrink: the count is lowered while the slot stays; the slot is swept;
+//! * a value's chain is there before any destination has that value.
+
+use std::collections::BTreeSet;
+
+use super::layout::{self, Settings};
+use super::plan::Scope;
+use super::ruleset::{ChainPrint, Op, Ruleset, Step};
+use super::set::{Data, Key, SETS, SetName};
+use super::value::{FACES, Face, chain_of, verdict_of};
+
+/// The constant part: table, sets and base chains that are missing or differ.
+pub fn frame(settings: &Settings, installed: &Ruleset) -> Vec<Step> {
+    let mut step = Vec::new();
+    if !installed.table {
+        step.push(Op::AddTable);
+    }
+    for set in SETS.into_iter().filter(|set| !installed.sets.contains(set)) {
+        step.push(Op::AddSet(set));
+    }
+    // Verdicts need their chains, and rules their sets: first chains without a
+    // hook, then verdicts, then the hooks.
+    let (hooked, plain): (Vec<_>, Vec<_>) = layout::chains(settings)
+        .into_iter()
+        .partition(|chain| chain.hook.is_some());
+    for chain in plain {
+        push_chain(installed, chain, &mut step);
+    }
+    for (set, key, data) in layout::constant_elements() {
+        replace(installed.get(set, &key), set, key, data, &mut step);
+    }
+    for chain in hooked {
+        push_chain(installed, chain, &mut step);
+    }
+    if step.is_empty() {
+        Vec::new()
+    } else {
+        vec![step]
+    }
+}
+
+fn push_chain(installed: &Ruleset, chain: super::rule::Chain, step: &mut Step) {
+    match installed.chains.get(&chain.name) {
+        None => step.push(Op::AddChain(chain)),
+        Some(print) if *print == ChainPrint::of(&chain) => {}
+        Some(print) if print.hook == chain.hook => step.push(Op::ReplaceRules(chain)),
+        Some(_) => {
+            step.push(Op::DeleteChain(chain.name.clone()));
+            step.push(Op::AddChain(chain));
+        }
+    }
+}
+
+fn replace(old: Option<&Data>, set: SetName, key: Key, data: Data, step: &mut Step) {
+    if old == Some(&data) {
+        return;
+    }
+    if old.is_some() {
+        // The kernel has no "replace": both in one step, so that no packet finds none.
+        step.push(Op::Delete(set, key.clone()));
+    }
+    step.push(Op::Add(set, key, data));
+}
+
+/// What must be added or replaced for `scopes`, in order.
+pub fn make(settings: &Settings, installed: &Ruleset, scopes: &[Scope]) -> Vec<Step> {
+    let mut steps = picks(settings, installed, scopes);
+    for stage in 0..=LAST_STAGE {
+        for scope in scopes.iter().filter(|scope| stage_of(scope.set) == stage) {
+            for (key, data) in &scope.elements {
+                let mut step = Vec::new();
+                replace(
+                    installed.get(scope.set, key),
+                    scope.set,
+                    key.clone(),
+                    data.clone(),
+                    &mut step,
+                );
+                if !step.is_empty() {
+                    steps.push(step);
+                }
+            }
+            if is_entry(scope.set) {
+                steps.extend(removals(installed, scope));
+            }
+        }
+    }
+    steps
+}
+
+/// What may be removed once `make` has been done and no packet is on its way
+/// that read the state before.
+pub fn sweep(installed: &Ruleset, scopes: &[Scope]) -> Vec<Step> {
+    // Identities last: a packet may have read one from a slot.
+    let mut steps: Vec<Step> = Vec::new();
+    for stage in (0..=LAST_STAGE).rev() {
+        for scope in scopes.iter().filter(|scope| stage_of(scope.set) == stage) {
+            steps.extend(removals(installed, scope));
+        }
+    }
+    steps
+}
+
+/// The chains and verdicts of values that no destination has any more.
+pub fn sweep_picks(installed: &Ruleset) -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
+    for face in FACES {
+        for (key, data) in installed.elements(face.pick()) {
+            let Key::Value(value) = key else { continue };
+            if installed.is_used(face, *value) {
+                continue;
+            }
+            let mut step = vec![Op::Delete(face.pick(), key.clone())];
+            if let Data::Verdict(super::set::Verdict::Goto(chain)) = data {
+                step.push(Op::DeleteChain(chain.clone()));
+            }
+            steps.push(step);
+        }
+    }
+    steps
+}
+
+fn removals<'a>(installed: &'a Ruleset, scope: &'a Scope) -> impl Iterator<Item = Step> + 'a {
+    installed
+        .range(scope.set, &scope.range)
+        .filter(|(key, _)| !scope.elements.contains_key(key))
+        .map(|(key, _)| vec![Op::Delete(scope.set, key.clone())])
+        .collect::<Vec<_>>()
+        .into_iter()
+}
+
+/// Chains and verdicts for values that are new to the table.
+fn picks(settings: &Settings, installed: &Ruleset, scopes: &[Scope]) -> Vec<Step> {
+    let mut wanted: BTreeSet<(Face, u32)> = BTreeSet::new();
+    for face in FACES {
+        for scope in scopes.iter().filter(|scope| scope.set == face.values()) {
+            wanted.extend(scope.elements.values().filter_map(|data| match data {
+                Data::Value(value) => Some((face, *value)),
+                _ => None,
+            }));
+        }
+    }
+    let mut steps = Vec::new();
+    for (face, value) in wanted {
+        let mut step = Vec::new();
+        if let Some(chain) = chain_of(settings, face, value) {
+            push_chain(installed, chain, &mut step);
+        }
+        let key = Key::Value(value);
+        let verdict = Data::Verdict(verdict_of(face, value));
+        replace(
+            installed.get(face.pick(), &key),
+            face.pick(),
+            key,
+            verdict,
+            &mut step,
+        );
+        if !step.is_empty() {
+            steps.push(step);
+        }
+    }
+    steps
+}
+
+const LAST_STAGE: u8 = 3;
+
+fn stage_of(set: SetName) -> u8 {
+    match set {
+        SetName::StickyEndpoints | SetName::StickyNodePortEndpoints => 0,
+        SetName::Services
+        | SetName::OutsideServices
+        | SetName::NodePorts
+        | SetName::OutsideNodePorts => 2,
+        // After the values: a Service's own port must never be refused as a
+        // cluster IP's unknown one.
+        SetName::ClusterIps => 3,
+        _ => 1,
+    }
+}
+
+/// Where a packet begins: an element of these is removed at once, since nothing
+/// leads to it that was read before.
+fn is_entry(set: SetName) -> bool {
+    matches!(stage_of(set), 2 | 3)
+}

@@ -1,0 +1,252 @@
+//! The constant part of the table: base chains with their hooks, and the chains
+//! between those and the maps. Never mentions a Service. Hooks and priorities are
+//! those of upstream's nftables mode.
+
+use ipnet::IpNet;
+
+use super::rule::{Chain, ChainType, End, Field, Hook, HookPoint, Rule, Statement};
+use super::set::{Data, Key, SetName, Verdict};
+use super::value::{DROP, FACES, Face, REJECT};
+use crate::model::{Family, Protocol};
+
+/// The table's name; families have tables of their own.
+pub const TABLE: &str = "coracle-proxy";
+/// Written into the table; another number means that it is built anew.
+pub const LAYOUT_VERSION: u32 = 1;
+/// The bit of the packet's mark that asks for masquerade, upstream's default.
+/// The other bits are left as they are.
+pub const MASQUERADE_MARK: u32 = 0x4000;
+
+const DSTNAT: i32 = -100;
+const SRCNAT: i32 = 100;
+
+/// What the table depends on beside Services.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The table's family.
+    pub family: Family,
+    /// Where pods of the cluster are, if known.
+    pub cluster_cidr: Option<IpNet>,
+    /// Node ports answer on the node's addresses in these networks; empty: on all.
+    pub node_port_addresses: Vec<IpNet>,
+    /// Replace the source of everything that goes through a cluster IP.
+    pub masquerade_all: bool,
+}
+
+fn rule<const N: usize>(statements: [Statement; N]) -> Rule {
+    Rule {
+        statements: statements.into(),
+    }
+}
+
+fn jump(chain: &str) -> Statement {
+    Statement::Verdict(Verdict::Jump(chain.to_owned()))
+}
+
+fn base(
+    name: &str,
+    chain_type: ChainType,
+    point: HookPoint,
+    priority: i32,
+    rules: Vec<Rule>,
+) -> Chain {
+    Chain {
+        name: name.to_owned(),
+        hook: Some(Hook {
+            chain_type,
+            point,
+            priority,
+        }),
+        rules,
+    }
+}
+
+fn plain(name: &str, rules: Vec<Rule>) -> Chain {
+    Chain {
+        name: name.to_owned(),
+        hook: None,
+        rules,
+    }
+}
+
+/// All chains that are always there, each after those that it jumps to.
+pub fn chains(settings: &Settings) -> Vec<Chain> {
+    use ChainType::{Filter, Nat};
+    use HookPoint::{Forward, Input, Output, Postrouting, Prerouting};
+    let check = |chain| rule([Statement::CtNew, jump(chain)]);
+    vec![
+        plain(
+            "reject",
+            vec![
+                rule([Statement::IsProtocol(Protocol::Tcp), Statement::RejectTcp]),
+                rule([Statement::RejectIcmp]),
+            ],
+        ),
+        plain("unserved-outside", per_kind(settings, true, unserved)),
+        plain(
+            "unserved",
+            with_outside(settings, "unserved-outside", unserved),
+        ),
+        plain(
+            "cluster-ips",
+            vec![rule([
+                Statement::InSet(&[Field::Destination], SetName::ClusterIps),
+                Statement::RejectIcmp,
+            ])],
+        ),
+        plain("services-outside", per_kind(settings, true, choose)),
+        plain(
+            "services",
+            with_outside(settings, "services-outside", choose),
+        ),
+        plain(
+            "masquerade",
+            vec![rule([
+                Statement::ClearMark(MASQUERADE_MARK),
+                Statement::Masquerade,
+            ])],
+        ),
+        base(
+            "filter-input",
+            Filter,
+            Input,
+            DSTNAT - 10,
+            vec![check("unserved")],
+        ),
+        base(
+            "filter-forward",
+            Filter,
+            Forward,
+            DSTNAT - 10,
+            vec![check("unserved"), check("cluster-ips")],
+        ),
+        base(
+            "filter-output",
+            Filter,
+            Output,
+            DSTNAT - 10,
+            vec![check("unserved")],
+        ),
+        base(
+            "filter-output-post-dnat",
+            Filter,
+            Output,
+            DSTNAT + 10,
+            vec![check("cluster-ips")],
+        ),
+        base(
+            "nat-prerouting",
+            Nat,
+            Prerouting,
+            DSTNAT,
+            vec![rule([jump("services")])],
+        ),
+        base(
+            "nat-output",
+            Nat,
+            Output,
+            DSTNAT,
+            vec![rule([jump("services")])],
+        ),
+        base("nat-postrouting", Nat, Postrouting, SRCNAT, postrouting()),
+    ]
+}
+
+/// What is always in a set: the verdicts for destinations that nobody serves.
+pub fn constant_elements() -> [(SetName, Key, Data); 2] {
+    [
+        (
+            SetName::Unserved,
+            Key::Value(REJECT),
+            Data::Verdict(Verdict::Goto("reject".to_owned())),
+        ),
+        (
+            SetName::Unserved,
+            Key::Value(DROP),
+            Data::Verdict(Verdict::Drop),
+        ),
+    ]
+}
+
+fn postrouting() -> Vec<Rule> {
+    vec![
+        // The scratch word is the queueing priority: leave none behind on a packet
+        // of this node. Forwarded ones had theirs set again by routing.
+        rule([
+            Statement::CtDnat,
+            Statement::IsLocal(End::Source, true),
+            Statement::SetScratch(0),
+        ]),
+        rule([
+            Statement::HasMark(MASQUERADE_MARK),
+            Statement::Verdict(Verdict::Goto("masquerade".to_owned())),
+        ]),
+        // A pod that reaches itself must see the answer come from elsewhere.
+        rule([
+            Statement::CtDnat,
+            Statement::InSet(&[Field::Source, Field::Destination], SetName::Hairpin),
+            Statement::Masquerade,
+        ]),
+    ]
+}
+
+fn choose(face: Face) -> Vec<Statement> {
+    vec![
+        Statement::LoadScratch(face.key().to_vec(), face.values()),
+        Statement::ScratchVerdict(face.pick()),
+    ]
+}
+
+fn unserved(face: Face) -> Vec<Statement> {
+    vec![
+        Statement::LoadScratch(face.key().to_vec(), face.values()),
+        Statement::ScratchVerdict(SetName::Unserved),
+    ]
+}
+
+/// Packets from outside first, then what holds for all.
+fn with_outside(settings: &Settings, outside: &str, act: fn(Face) -> Vec<Statement>) -> Vec<Rule> {
+    let mut from_outside = Vec::new();
+    if let Some(network) = settings.cluster_cidr {
+        from_outside.push(Statement::InNetwork(End::Source, network, false));
+    }
+    from_outside.push(Statement::IsLocal(End::Source, false));
+    from_outside.push(jump(outside));
+    let mut rules = vec![Rule {
+        statements: from_outside,
+    }];
+    rules.extend(per_kind(settings, false, act));
+    rules
+}
+
+/// One rule for destinations with an address, and one for each group of the
+/// node's addresses that node ports answer on.
+fn per_kind(settings: &Settings, outside: bool, act: fn(Face) -> Vec<Statement>) -> Vec<Rule> {
+    let [address, node_port] = [false, true].map(|node_port| Face { node_port, outside });
+    debug_assert!(FACES.contains(&address));
+    let mut rules = vec![Rule {
+        statements: act(address),
+    }];
+    let loopback = match settings.family {
+        Family::V4 => IpNet::V4(ipnet::Ipv4Net::new_assert(
+            std::net::Ipv4Addr::new(127, 0, 0, 0),
+            8,
+        )),
+        Family::V6 => IpNet::V6(ipnet::Ipv6Net::new_assert(
+            std::net::Ipv6Addr::LOCALHOST,
+            128,
+        )),
+    };
+    let mut on = |condition: Statement| {
+        let mut statements = vec![Statement::IsLocal(End::Destination, true), condition];
+        statements.extend(act(node_port));
+        rules.push(Rule { statements });
+    };
+    if settings.node_port_addresses.is_empty() {
+        on(Statement::InNetwork(End::Destination, loopback, false));
+    }
+    for &network in &settings.node_port_addresses {
+        on(Statement::InNetwork(End::Destination, network, true));
+    }
+    rules
+}

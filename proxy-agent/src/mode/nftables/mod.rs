@@ -1,0 +1,171 @@
+//! Mode `nftables`: one table over netlink, laid out so that a change of one
+//! endpoint is a change of a few map elements whatever the number of Services.
+//! Runs no program, and never flushes anything that is not its own.
+//!
+//! A packet's way: its destination's *value* is looked up (`value`), the value
+//! leads to a chain shared by all destinations with that value, and that chain
+//! draws a slot and looks destination and slot up: the endpoint.
+
+pub mod diff;
+pub mod kernel;
+pub mod layout;
+pub mod netlink;
+pub mod plan;
+pub mod render;
+pub mod rule;
+pub mod ruleset;
+pub mod set;
+pub mod slots;
+pub mod value;
+
+use anyhow::Context;
+
+use self::kernel::{Kernel, Traffic};
+use self::layout::Settings;
+use self::ruleset::{Op, Ruleset, Step};
+use super::Mode;
+use crate::model::{Dirty, Model};
+
+/// One family's table.
+pub struct Table<K> {
+    settings: Settings,
+    kernel: K,
+    /// `None`: not known, dump before anything else.
+    installed: Option<Ruleset>,
+    /// Touched since the last sweep: packets may be on their way.
+    young: Dirty,
+    /// Touched before the last sweep.
+    old: Dirty,
+    full: bool,
+    traffic: Traffic,
+}
+
+impl<K: Kernel> Table<K> {
+    /// A table in `kernel`; nothing happens before the first `sync`.
+    pub fn new(settings: Settings, kernel: K) -> Table<K> {
+        Table {
+            settings,
+            kernel,
+            installed: None,
+            young: Dirty::default(),
+            old: Dirty::default(),
+            full: true,
+            traffic: Traffic::default(),
+        }
+    }
+
+    /// What went to the kernel so far.
+    pub fn traffic(&self) -> Traffic {
+        self.traffic
+    }
+
+    /// The kernel, to look at.
+    pub fn kernel(&mut self) -> &mut K {
+        &mut self.kernel
+    }
+
+    /// What is in the kernel, as far as known.
+    pub fn installed(&self) -> Option<&Ruleset> {
+        self.installed.as_ref()
+    }
+
+    /// Dumps the kernel anew at the next `sync` and repairs what differs.
+    pub fn distrust(&mut self) {
+        self.installed = None;
+    }
+
+    fn commit(&mut self, installed: &mut Ruleset, steps: &[Step]) -> anyhow::Result<()> {
+        if steps.is_empty() {
+            return Ok(());
+        }
+        let traffic = self
+            .kernel
+            .commit(steps)
+            .context("cannot change the nftables ruleset")?;
+        self.traffic += traffic;
+        for op in steps.iter().flatten() {
+            installed.apply(op);
+        }
+        Ok(())
+    }
+
+    /// The table as it is, and a frame around it.
+    fn prepare(&mut self) -> anyhow::Result<Ruleset> {
+        if let Some(installed) = self.installed.take() {
+            return Ok(installed);
+        }
+        self.full = true;
+        let mut installed = self
+            .kernel
+            .dump(&self.settings)
+            .context("cannot read the nftables ruleset")?;
+        let mut steps = Vec::new();
+        if installed.table && installed.sets.len() < set::SETS.len() {
+            // Another layout, or someone removed a set: begin anew, in one step.
+            installed = Ruleset::default();
+            steps.push(vec![Op::DeleteTable]);
+        }
+        steps.extend(diff::frame(&self.settings, &installed));
+        let step: Step = steps.into_iter().flatten().collect();
+        if !step.is_empty() {
+            self.commit(&mut installed, &[step])?;
+        }
+        Ok(installed)
+    }
+
+    fn sync_now(&mut self, model: &Model, dirty: &Dirty) -> anyhow::Result<()> {
+        let mut installed = self.prepare()?;
+        let all;
+        let keys = if self.full {
+            all = plan::all_keys(model, &installed);
+            &all
+        } else {
+            dirty
+        };
+        let scopes = plan::plan(model, self.settings.family, keys, &installed);
+        let steps = diff::make(&self.settings, &installed, &scopes);
+        self.commit(&mut installed, &steps)?;
+        self.young.extend(keys.clone());
+        self.full = false;
+        self.installed = Some(installed);
+        Ok(())
+    }
+
+    fn sweep_now(&mut self, model: &Model) -> anyhow::Result<()> {
+        let Some(mut installed) = self.installed.take() else {
+            return Ok(());
+        };
+        self.old.remove_all(&self.young);
+        let scopes = plan::plan(model, self.settings.family, &self.old, &installed);
+        let mut steps = diff::sweep(&installed, &scopes);
+        if self.young.is_empty() {
+            steps.extend(diff::sweep_picks(&installed));
+        }
+        self.commit(&mut installed, &steps)?;
+        self.old = std::mem::take(&mut self.young);
+        self.installed = Some(installed);
+        Ok(())
+    }
+}
+
+impl<K: Kernel> Mode for Table<K> {
+    fn name(&self) -> &'static str {
+        "nftables"
+    }
+
+    fn sync(&mut self, model: &Model, dirty: &Dirty) -> anyhow::Result<()> {
+        self.sync_now(model, dirty)
+    }
+
+    fn sweep(&mut self, model: &Model) -> anyhow::Result<()> {
+        self.sweep_now(model)
+    }
+
+    fn needs_sweep(&self) -> bool {
+        !self.young.is_empty() || !self.old.is_empty()
+    }
+
+    fn distrust(&mut self) {
+        Table::distrust(self);
+    }
+}

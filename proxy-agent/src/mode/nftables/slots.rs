@@ -1,0 +1,33 @@
+//! Which endpoint has which slot. Pure; never touches a map.
+
+use crate::model::Target;
+
+/// Gives each of `wanted` (sorted, without duplicates) one of the slots
+/// `0..wanted.len()`. Who has a slot keeps it where possible, so that one
+/// endpoint's change moves at most one other, whatever their number.
+///
+/// `former[i]` is what slot `i` holds now. With a former of `[a, b, c, d]` and
+/// `[a, c, d]` wanted the result is `[a, d, c]`.
+pub fn assign(former: &[Option<Target>], wanted: &[Target]) -> Vec<Target> {
+    let count = wanted.len();
+    let mut slots: Vec<Option<Target>> = vec![None; count];
+    let mut placed = vec![false; count];
+    for (slot, target) in former.iter().take(count).enumerate() {
+        let Some(index) = target.and_then(|t| wanted.binary_search(&t).ok()) else {
+            continue;
+        };
+        if !placed[index] {
+            placed[index] = true;
+            slots[slot] = Some(wanted[index]);
+        }
+    }
+    let mut rest = wanted
+        .iter()
+        .zip(placed)
+        .filter(|(_, placed)| !placed)
+        .map(|(target, _)| *target);
+    slots
+        .into_iter()
+        .map_while(|slot| slot.or_else(|| rest.next()))
+        .collect()
+}

@@ -1,0 +1,286 @@
+//! The value of a destination: one 32-bit number that says how to choose an
+//! endpoint, and the chain that does it. Pure; never looks at a Service.
+//!
+//! A modulus and a timeout are constants in the kernel, so each distinct value
+//! has a chain of its own, shared by all destinations with that value:
+//!
+//! | bits  | meaning                                                        |
+//! |-------|----------------------------------------------------------------|
+//! | 0–13  | number of endpoints; 0: nobody serves                          |
+//! | 14–30 | affinity timeout in seconds, 0: none (with 0 endpoints: 1 = drop) |
+//! | 31    | masquerade always, or else only what is not from a pod         |
+
+use super::layout::{MASQUERADE_MARK, Settings};
+use super::rule::{Chain, End, Field, Rule, Statement};
+use super::set::{SetName, Verdict};
+use crate::model::{Affinity, MAX_ENDPOINTS, Masquerade, Route, Unserved};
+
+const COUNT_BITS: u32 = 14;
+const TIMEOUT_BITS: u32 = 17;
+const ALWAYS_BIT: u32 = 1 << 31;
+
+/// Nobody serves: refuse.
+pub const REJECT: u32 = 0;
+/// Nobody serves here: drop.
+pub const DROP: u32 = 1 << COUNT_BITS;
+
+/// Slots of the endpoints for packets from outside start here, above any slot
+/// for packets from inside.
+pub const OUTSIDE_SLOT: u32 = 0x8000;
+/// Set in an identity that is live for packets from outside.
+pub const OUTSIDE_IDENTITY: u32 = 1 << 31;
+
+const _: () = assert!(MAX_ENDPOINTS < 1 << COUNT_BITS && MAX_ENDPOINTS < OUTSIDE_SLOT as usize);
+
+/// The four maps from destination to value, with all that goes with each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Face {
+    /// The node's own addresses, or one address.
+    pub node_port: bool,
+    /// As seen from outside the cluster.
+    pub outside: bool,
+}
+
+/// All faces.
+pub const FACES: [Face; 4] = [
+    Face {
+        node_port: false,
+        outside: false,
+    },
+    Face {
+        node_port: false,
+        outside: true,
+    },
+    Face {
+        node_port: true,
+        outside: false,
+    },
+    Face {
+        node_port: true,
+        outside: true,
+    },
+];
+
+const ADDRESS_KEY: &[Field] = &[Field::Destination, Field::Protocol, Field::Port];
+const NODE_PORT_KEY: &[Field] = &[Field::Protocol, Field::Port];
+const ADDRESS_CLIENT: &[Field] = &[
+    Field::Source,
+    Field::Destination,
+    Field::Protocol,
+    Field::Port,
+];
+const NODE_PORT_CLIENT: &[Field] = &[Field::Source, Field::Protocol, Field::Port];
+
+impl Face {
+    /// Destination → value.
+    pub fn values(self) -> SetName {
+        match (self.node_port, self.outside) {
+            (false, false) => SetName::Services,
+            (false, true) => SetName::OutsideServices,
+            (true, false) => SetName::NodePorts,
+            (true, true) => SetName::OutsideNodePorts,
+        }
+    }
+
+    /// Value → chain.
+    pub fn pick(self) -> SetName {
+        match (self.node_port, self.outside) {
+            (false, false) => SetName::PickService,
+            (false, true) => SetName::PickOutsideService,
+            (true, false) => SetName::PickNodePort,
+            (true, true) => SetName::PickOutsideNodePort,
+        }
+    }
+
+    /// Slot → endpoint.
+    pub fn endpoints(self) -> SetName {
+        if self.node_port {
+            SetName::NodePortEndpoints
+        } else {
+            SetName::Endpoints
+        }
+    }
+
+    /// Slot → identity.
+    pub fn sticky_slots(self) -> SetName {
+        if self.node_port {
+            SetName::StickyNodePortSlots
+        } else {
+            SetName::StickySlots
+        }
+    }
+
+    /// Identity → endpoint.
+    pub fn sticky_endpoints(self) -> SetName {
+        if self.node_port {
+            SetName::StickyNodePortEndpoints
+        } else {
+            SetName::StickyEndpoints
+        }
+    }
+
+    /// Client → identity.
+    pub fn affinity(self) -> SetName {
+        if self.node_port {
+            SetName::NodePortAffinity
+        } else {
+            SetName::Affinity
+        }
+    }
+
+    /// The destination's fields.
+    pub fn key(self) -> &'static [Field] {
+        if self.node_port {
+            NODE_PORT_KEY
+        } else {
+            ADDRESS_KEY
+        }
+    }
+
+    /// The fields of a client of the destination.
+    pub fn client_key(self) -> &'static [Field] {
+        if self.node_port {
+            NODE_PORT_CLIENT
+        } else {
+            ADDRESS_CLIENT
+        }
+    }
+
+    /// The first slot.
+    pub fn first_slot(self) -> u32 {
+        if self.outside { OUTSIDE_SLOT } else { 0 }
+    }
+
+    fn key_with(self, last: Field) -> Vec<Field> {
+        self.key().iter().copied().chain([last]).collect()
+    }
+}
+
+/// The value that stands for a route.
+pub fn value_of(route: &Route) -> u32 {
+    let count = route.endpoints.len().min(MAX_ENDPOINTS) as u32;
+    if count == 0 {
+        return match route.unserved {
+            Unserved::Reject => REJECT,
+            Unserved::Drop => DROP,
+        };
+    }
+    let timeout = route
+        .affinity
+        .map_or(0, |a| a.timeout_seconds.min((1 << TIMEOUT_BITS) - 1));
+    let always = if route.masquerade == Masquerade::Always {
+        ALWAYS_BIT
+    } else {
+        0
+    };
+    count | timeout << COUNT_BITS | always
+}
+
+/// The number of endpoints in a value.
+pub fn count_of(value: u32) -> u32 {
+    value & ((1 << COUNT_BITS) - 1)
+}
+
+/// The affinity in a value.
+pub fn affinity_of(value: u32) -> Option<Affinity> {
+    let timeout_seconds = value >> COUNT_BITS & ((1 << TIMEOUT_BITS) - 1);
+    (count_of(value) > 0 && timeout_seconds > 0).then_some(Affinity { timeout_seconds })
+}
+
+/// What the map of `face` says for a value: the chain that chooses, or that no
+/// more chain of this hook has anything to say.
+pub fn verdict_of(face: Face, value: u32) -> Verdict {
+    if count_of(value) == 0 {
+        Verdict::Accept
+    } else {
+        Verdict::Goto(chain_name(face, value))
+    }
+}
+
+fn chain_name(face: Face, value: u32) -> String {
+    let mut name = format!("{}-{}", face.pick().as_str(), count_of(value));
+    if let Some(affinity) = affinity_of(value) {
+        name += &format!("-sticky-{}", affinity.timeout_seconds);
+    }
+    if value & ALWAYS_BIT != 0 {
+        name += "-masquerade";
+    }
+    name
+}
+
+/// The chain that chooses among a value's endpoints; `None` when it has none.
+pub fn chain_of(settings: &Settings, face: Face, value: u32) -> Option<Chain> {
+    let count = count_of(value);
+    if count == 0 {
+        return None;
+    }
+    let mut rules = Vec::new();
+    if let Some(condition) = masquerade_condition(settings, face, value) {
+        let mut statements = condition;
+        statements.push(Statement::SetMark(MASQUERADE_MARK));
+        rules.push(Rule { statements });
+    }
+    let random = Field::Random {
+        modulus: count,
+        offset: face.first_slot(),
+    };
+    match affinity_of(value) {
+        None => rules.push(Rule {
+            statements: vec![Statement::Dnat(face.key_with(random), face.endpoints())],
+        }),
+        Some(affinity) => rules.extend(sticky_rules(face, affinity, random)),
+    }
+    Some(Chain {
+        name: chain_name(face, value),
+        hook: None,
+        rules,
+    })
+}
+
+fn masquerade_condition(settings: &Settings, face: Face, value: u32) -> Option<Vec<Statement>> {
+    if settings.masquerade_all || value & ALWAYS_BIT != 0 {
+        return Some(Vec::new());
+    }
+    if face.outside {
+        return None;
+    }
+    let network = settings.cluster_cidr?;
+    Some(vec![Statement::InNetwork(End::Source, network, false)])
+}
+
+/// Try the endpoint remembered for the client, which fails when it is no longer
+/// live; else choose one and remember it.
+fn sticky_rules(face: Face, affinity: Affinity, random: Field) -> Vec<Rule> {
+    let client = face.client_key();
+    let go = || Rule {
+        statements: vec![Statement::Dnat(
+            face.key_with(Field::Scratch),
+            face.sticky_endpoints(),
+        )],
+    };
+    let remember = Statement::Remember {
+        key: client,
+        set: face.affinity(),
+        timeout_seconds: affinity.timeout_seconds,
+    };
+    vec![
+        // Refreshing one that is no longer live does no harm: it is forgotten below.
+        Rule {
+            statements: vec![
+                Statement::LoadScratch(client.to_vec(), face.affinity()),
+                remember.clone(),
+            ],
+        },
+        go(),
+        Rule {
+            statements: vec![Statement::Forget(client, face.affinity())],
+        },
+        Rule {
+            statements: vec![
+                Statement::LoadScratch(face.key_with(random), face.sticky_slots()),
+                remember,
+            ],
+        },
+        go(),
+    ]
+}

@@ -1,0 +1,341 @@
+//! What the node must carry: Services and EndpointSlices merged into one answer
+//! per destination. Knows no mode, no kernel, and never does I/O.
+
+mod choose;
+mod frontend;
+mod service;
+mod slice;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+
+pub use choose::{MAX_ENDPOINTS, choose};
+pub use frontend::{
+    Affinity, Destination, Family, Masquerade, Protocol, Route, Routes, Target, Unserved,
+};
+pub use service::{ServiceInfo, ServicePort};
+pub use slice::{Endpoint, SliceInfo};
+
+/// `namespace/name` of a Service.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ServiceName {
+    /// The Service's namespace.
+    pub namespace: String,
+    /// The Service's name.
+    pub name: String,
+}
+
+impl std::fmt::Display for ServiceName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// A Service's port by name, the unit that endpoints are matched to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ServicePortName {
+    /// The Service.
+    pub service: ServiceName,
+    /// The port's name; empty for a Service's only, unnamed port.
+    pub port: String,
+}
+
+/// One change as a watch reports it.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// A Service was added or replaced.
+    Service(Box<Service>),
+    /// A Service is gone.
+    ServiceGone(ServiceName),
+    /// An EndpointSlice was added or replaced.
+    Slice(Box<EndpointSlice>),
+    /// An EndpointSlice (namespace, name) is gone.
+    SliceGone(ServiceName),
+}
+
+/// What differs since the last [`Model::take_dirty`]: the keys to look up again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Dirty {
+    /// Destinations whose routes may have changed.
+    pub destinations: BTreeSet<Destination>,
+    /// Cluster IPs that came or went.
+    pub cluster_ips: BTreeSet<IpAddr>,
+    /// Endpoint addresses on this node that came or went.
+    pub own_endpoints: BTreeSet<IpAddr>,
+}
+
+impl Dirty {
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.destinations.is_empty() && self.cluster_ips.is_empty() && self.own_endpoints.is_empty()
+    }
+
+    /// Removes all that is in `other`.
+    pub fn remove_all(&mut self, other: &Dirty) {
+        self.destinations
+            .retain(|key| !other.destinations.contains(key));
+        self.cluster_ips
+            .retain(|key| !other.cluster_ips.contains(key));
+        self.own_endpoints
+            .retain(|key| !other.own_endpoints.contains(key));
+    }
+
+    /// Adds all of `other`.
+    pub fn extend(&mut self, other: Dirty) {
+        self.destinations.extend(other.destinations);
+        self.cluster_ips.extend(other.cluster_ips);
+        self.own_endpoints.extend(other.own_endpoints);
+    }
+}
+
+/// What one Service claims at present; kept so that a change can be undone.
+#[derive(Default)]
+struct Claims {
+    destinations: BTreeSet<Destination>,
+    cluster_ips: BTreeSet<IpAddr>,
+    own_endpoints: BTreeSet<IpAddr>,
+}
+
+/// All Services and EndpointSlices as this node sees them.
+pub struct Model {
+    node_name: String,
+    services: HashMap<ServiceName, ServiceInfo>,
+    slices: HashMap<ServiceName, BTreeMap<String, SliceInfo>>,
+    slice_owner: HashMap<ServiceName, ServiceName>,
+    claims: HashMap<ServiceName, Claims>,
+    /// Two Services can claim one destination (an external IP): the first by
+    /// name has it, and the other takes over when the first is gone.
+    routes: HashMap<Destination, BTreeMap<ServicePortName, Routes>>,
+    cluster_ips: HashMap<IpAddr, usize>,
+    own_endpoints: HashMap<IpAddr, usize>,
+    changed: BTreeSet<ServiceName>,
+}
+
+impl Model {
+    /// An empty model for the node called `node_name`.
+    pub fn new(node_name: impl Into<String>) -> Self {
+        Model {
+            node_name: node_name.into(),
+            services: HashMap::new(),
+            slices: HashMap::new(),
+            slice_owner: HashMap::new(),
+            claims: HashMap::new(),
+            routes: HashMap::new(),
+            cluster_ips: HashMap::new(),
+            own_endpoints: HashMap::new(),
+            changed: BTreeSet::new(),
+        }
+    }
+
+    /// Takes one change in. The work is done in [`Model::take_dirty`], so a burst
+    /// of changes to one Service costs one computation.
+    pub fn apply(&mut self, change: Change) {
+        match change {
+            Change::Service(service) => {
+                let name = service::name_of(&service.metadata);
+                match ServiceInfo::from_object(&service) {
+                    Some(info) => {
+                        if self.services.get(&name) == Some(&info) {
+                            return;
+                        }
+                        self.services.insert(name.clone(), info);
+                    }
+                    None => {
+                        self.services.remove(&name);
+                    }
+                }
+                self.changed.insert(name);
+            }
+            Change::ServiceGone(name) => {
+                if self.services.remove(&name).is_some() {
+                    self.changed.insert(name);
+                }
+            }
+            Change::Slice(slice) => self.apply_slice(&slice),
+            Change::SliceGone(name) => self.forget_slice(&name),
+        }
+    }
+
+    fn apply_slice(&mut self, slice: &EndpointSlice) {
+        let slice_name = service::name_of(&slice.metadata);
+        let Some((owner, info)) = SliceInfo::from_object(slice) else {
+            return self.forget_slice(&slice_name);
+        };
+        if self
+            .slice_owner
+            .get(&slice_name)
+            .is_some_and(|was| *was != owner)
+        {
+            self.forget_slice(&slice_name);
+        }
+        let slices = self.slices.entry(owner.clone()).or_default();
+        if slices.get(&slice_name.name) == Some(&info) {
+            return;
+        }
+        slices.insert(slice_name.name.clone(), info);
+        self.slice_owner.insert(slice_name, owner.clone());
+        self.changed.insert(owner);
+    }
+
+    fn forget_slice(&mut self, slice_name: &ServiceName) {
+        let Some(owner) = self.slice_owner.remove(slice_name) else {
+            return;
+        };
+        if let Some(slices) = self.slices.get_mut(&owner) {
+            slices.remove(&slice_name.name);
+            if slices.is_empty() {
+                self.slices.remove(&owner);
+            }
+        }
+        self.changed.insert(owner);
+    }
+
+    /// Recomputes the Services that changed and says what to look up again.
+    pub fn take_dirty(&mut self) -> Dirty {
+        let mut dirty = Dirty::default();
+        for name in std::mem::take(&mut self.changed) {
+            self.recompute(&name, &mut dirty);
+        }
+        dirty
+    }
+
+    fn recompute(&mut self, name: &ServiceName, dirty: &mut Dirty) {
+        let old = self.claims.remove(name).unwrap_or_default();
+        let none = BTreeMap::new();
+        let slices = self.slices.get(name).unwrap_or(&none);
+        let mut new = Claims::default();
+        let mut routes: Vec<(Destination, ServicePortName, Routes)> = Vec::new();
+        if let Some(info) = self.services.get(name) {
+            for port in &info.ports {
+                let port_name = ServicePortName {
+                    service: name.clone(),
+                    port: port.name.clone(),
+                };
+                for family in [Family::V4, Family::V6] {
+                    let endpoints =
+                        slice::merge(slices.values(), &port.name, family, &self.node_name);
+                    new.own_endpoints.extend(
+                        endpoints
+                            .iter()
+                            .filter(|e| e.may_be_own)
+                            .map(|e| e.target.address),
+                    );
+                    frontend::routes_of(info, port, family, &endpoints, |destination, route| {
+                        routes.push((destination, port_name.clone(), route));
+                    });
+                }
+            }
+            new.cluster_ips.extend(info.cluster_ips.iter().copied());
+        }
+        count(
+            &mut self.cluster_ips,
+            &old.cluster_ips,
+            &new.cluster_ips,
+            &mut dirty.cluster_ips,
+        );
+        count(
+            &mut self.own_endpoints,
+            &old.own_endpoints,
+            &new.own_endpoints,
+            &mut dirty.own_endpoints,
+        );
+        self.claim(name, &old, routes, &mut new, dirty);
+        if !new.destinations.is_empty() || !new.cluster_ips.is_empty() {
+            self.claims.insert(name.clone(), new);
+        }
+    }
+
+    /// Replaces the routes of the `old` destinations by `routes`.
+    fn claim(
+        &mut self,
+        service: &ServiceName,
+        old: &Claims,
+        routes: Vec<(Destination, ServicePortName, Routes)>,
+        new: &mut Claims,
+        dirty: &mut Dirty,
+    ) {
+        let mut wanted: BTreeMap<Destination, (ServicePortName, Routes)> = BTreeMap::new();
+        for (destination, port, route) in routes {
+            wanted.entry(destination).or_insert((port, route));
+        }
+        for destination in &old.destinations {
+            if wanted.contains_key(destination) {
+                continue;
+            }
+            if let Some(claimants) = self.routes.get_mut(destination) {
+                claimants.retain(|name, _| name.service != *service);
+                if claimants.is_empty() {
+                    self.routes.remove(destination);
+                }
+            }
+            dirty.destinations.insert(destination.clone());
+        }
+        for (destination, (port, route)) in wanted {
+            let claimants = self.routes.entry(destination.clone()).or_default();
+            claimants.retain(|name, _| name.service != port.service || *name == port);
+            if claimants.get(&port) != Some(&route) {
+                claimants.insert(port, route);
+                dirty.destinations.insert(destination.clone());
+            }
+            new.destinations.insert(destination);
+        }
+    }
+
+    /// The routes of a destination; `None` when no Service claims it.
+    pub fn routes(&self, destination: &Destination) -> Option<&Routes> {
+        self.routes.get(destination)?.values().next()
+    }
+
+    /// Every destination at present.
+    pub fn destinations(&self) -> impl Iterator<Item = &Destination> {
+        self.routes.keys()
+    }
+
+    /// Whether the address is some Service's cluster IP.
+    pub fn is_cluster_ip(&self, address: &IpAddr) -> bool {
+        self.cluster_ips.contains_key(address)
+    }
+
+    /// Every cluster IP at present.
+    pub fn cluster_ips(&self) -> impl Iterator<Item = &IpAddr> {
+        self.cluster_ips.keys()
+    }
+
+    /// Whether an endpoint with this address may run on this node.
+    pub fn is_own_endpoint(&self, address: &IpAddr) -> bool {
+        self.own_endpoints.contains_key(address)
+    }
+
+    /// Every address of an endpoint that may run on this node.
+    pub fn own_endpoints(&self) -> impl Iterator<Item = &IpAddr> {
+        self.own_endpoints.keys()
+    }
+}
+
+/// Moves the reference counts from `old` to `new`; what came or went is added to `dirty`.
+fn count(
+    counts: &mut HashMap<IpAddr, usize>,
+    old: &BTreeSet<IpAddr>,
+    new: &BTreeSet<IpAddr>,
+    dirty: &mut BTreeSet<IpAddr>,
+) {
+    for address in new.difference(old) {
+        let uses = counts.entry(*address).or_default();
+        *uses += 1;
+        if *uses == 1 {
+            dirty.insert(*address);
+        }
+    }
+    for address in old.difference(new) {
+        if let Some(uses) = counts.get_mut(address) {
+            *uses -= 1;
+            if *uses == 0 {
+                counts.remove(address);
+                dirty.insert(*address);
+            }
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! A Service as far as a proxy needs it. Never keeps the object itself, and
+//! never decides about endpoints.
+
+use std::net::IpAddr;
+
+use k8s_openapi::api::core::v1::{Service, ServiceSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use super::ServiceName;
+use super::frontend::{Affinity, Protocol};
+
+/// A Service that carries this label belongs to another proxy.
+const SERVICE_PROXY_NAME: &str = "service.kubernetes.io/service-proxy-name";
+/// The API's default for `sessionAffinityConfig.clientIP.timeoutSeconds`.
+const DEFAULT_AFFINITY_SECONDS: i32 = 10_800;
+/// The API's limit for the same field.
+const MAX_AFFINITY_SECONDS: i32 = 86_400;
+
+/// One port of a Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServicePort {
+    /// The port's name, empty if it has none.
+    pub name: String,
+    /// Its protocol.
+    pub protocol: Protocol,
+    /// The port on cluster IPs and external addresses.
+    pub port: u16,
+    /// The node port, 0 if none.
+    pub node_port: u16,
+}
+
+/// A Service that this proxy carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceInfo {
+    /// Its ports.
+    pub ports: Vec<ServicePort>,
+    /// Its cluster IPs of all families.
+    pub cluster_ips: Vec<IpAddr>,
+    /// External IPs and the load balancer's addresses.
+    pub external_ips: Vec<IpAddr>,
+    /// Session affinity.
+    pub affinity: Option<Affinity>,
+    /// `internalTrafficPolicy: Local`
+    pub internal_local: bool,
+    /// `externalTrafficPolicy: Local`
+    pub external_local: bool,
+}
+
+impl ServiceInfo {
+    /// `None` when the Service is none of this proxy's: headless, ExternalName,
+    /// without a cluster IP yet, or another proxy's.
+    pub fn from_object(service: &Service) -> Option<ServiceInfo> {
+        let spec = service.spec.as_ref()?;
+        let labels = service.metadata.labels.as_ref();
+        if labels.is_some_and(|l| l.contains_key(SERVICE_PROXY_NAME))
+            || spec.type_.as_deref() == Some("ExternalName")
+        {
+            return None;
+        }
+        let first = spec.cluster_ip.as_deref().unwrap_or_default();
+        let mut cluster_ips = addresses(spec.cluster_ips.iter().flatten());
+        if cluster_ips.is_empty() {
+            cluster_ips.extend(first.parse::<IpAddr>());
+        }
+        if first == "None" || cluster_ips.is_empty() {
+            return None;
+        }
+        Some(ServiceInfo {
+            ports: ports(spec),
+            cluster_ips,
+            external_ips: external_ips(service, spec),
+            affinity: affinity(spec),
+            internal_local: spec.internal_traffic_policy.as_deref() == Some("Local"),
+            external_local: spec.external_traffic_policy.as_deref() == Some("Local"),
+        })
+    }
+}
+
+/// Namespace and name of any object.
+pub(super) fn name_of(metadata: &ObjectMeta) -> ServiceName {
+    ServiceName {
+        namespace: metadata.namespace.clone().unwrap_or_default(),
+        name: metadata.name.clone().unwrap_or_default(),
+    }
+}
+
+fn addresses<'a>(texts: impl Iterator<Item = &'a String>) -> Vec<IpAddr> {
+    texts.filter_map(|text| text.parse().ok()).collect()
+}
+
+fn ports(spec: &ServiceSpec) -> Vec<ServicePort> {
+    let has_node_ports = matches!(spec.type_.as_deref(), Some("NodePort" | "LoadBalancer"));
+    spec.ports
+        .iter()
+        .flatten()
+        .filter_map(|port| {
+            Some(ServicePort {
+                name: port.name.clone().unwrap_or_default(),
+                protocol: Protocol::parse(port.protocol.as_deref().unwrap_or("TCP"))?,
+                port: u16::try_from(port.port).ok().filter(|p| *p != 0)?,
+                node_port: match port.node_port {
+                    Some(node_port) if has_node_ports => u16::try_from(node_port).unwrap_or(0),
+                    _ => 0,
+                },
+            })
+        })
+        .collect()
+}
+
+fn affinity(spec: &ServiceSpec) -> Option<Affinity> {
+    if spec.session_affinity.as_deref() != Some("ClientIP") {
+        return None;
+    }
+    let seconds = spec
+        .session_affinity_config
+        .as_ref()
+        .and_then(|config| config.client_ip.as_ref()?.timeout_seconds)
+        .unwrap_or(DEFAULT_AFFINITY_SECONDS)
+        .clamp(1, MAX_AFFINITY_SECONDS);
+    Some(Affinity {
+        timeout_seconds: seconds.unsigned_abs(),
+    })
+}
+
+/// `spec.externalIPs` and the load balancer's addresses that are answered on the
+/// node (`ipMode: Proxy` means that the load balancer answers itself).
+fn external_ips(service: &Service, spec: &ServiceSpec) -> Vec<IpAddr> {
+    let mut all = addresses(spec.external_ips.iter().flatten());
+    // Without rules for them, source ranges would be ignored: such addresses are
+    // left to the load balancer rather than opened to everyone.
+    let restricted = spec
+        .load_balancer_source_ranges
+        .iter()
+        .flatten()
+        .next()
+        .is_some();
+    if spec.type_.as_deref() == Some("LoadBalancer") && !restricted {
+        let ingress = service
+            .status
+            .iter()
+            .filter_map(|status| status.load_balancer.as_ref())
+            .flat_map(|balancer| balancer.ingress.iter().flatten())
+            .filter(|ingress| ingress.ip_mode.as_deref() != Some("Proxy"));
+        all.extend(ingress.filter_map(|ingress| ingress.ip.as_ref()?.parse::<IpAddr>().ok()));
+    }
+    all.sort_unstable();
+    all.dedup();
+    all
+}

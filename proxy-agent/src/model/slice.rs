@@ -1,0 +1,134 @@
+//! EndpointSlices: what one says, and the endpoints that several say together.
+//! Never decides which endpoint is used.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+
+use super::ServiceName;
+use super::frontend::{Family, Target};
+
+/// Names the Service of a slice.
+const SERVICE_NAME: &str = "kubernetes.io/service-name";
+/// Marks the slices of a headless Service.
+const HEADLESS: &str = "service.kubernetes.io/headless";
+
+/// One address of a slice with its conditions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Address {
+    address: IpAddr,
+    ready: bool,
+    serving: bool,
+    terminating: bool,
+    node_name: Option<String>,
+}
+
+/// An EndpointSlice as far as a proxy needs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SliceInfo {
+    family: Family,
+    /// Port name and number.
+    ports: Vec<(String, u16)>,
+    addresses: Vec<Address>,
+}
+
+/// An endpoint of one Service port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Address and port.
+    pub target: Target,
+    /// Ready; `publishNotReadyAddresses` is already in it.
+    pub ready: bool,
+    /// Answers, ready or terminating.
+    pub serving: bool,
+    /// On its way out.
+    pub terminating: bool,
+    /// Runs on this node.
+    pub is_local: bool,
+    /// Runs on this node, or nobody says where.
+    pub may_be_own: bool,
+}
+
+impl SliceInfo {
+    /// The slice and its Service; `None` when it is no Service's or headless.
+    pub fn from_object(slice: &EndpointSlice) -> Option<(ServiceName, SliceInfo)> {
+        let labels = slice.metadata.labels.as_ref()?;
+        let name = labels
+            .get(SERVICE_NAME)
+            .filter(|name| !name.is_empty())?
+            .clone();
+        if labels.contains_key(HEADLESS) {
+            return None;
+        }
+        let family = match slice.address_type.as_str() {
+            "IPv4" => Family::V4,
+            "IPv6" => Family::V6,
+            _ => return None,
+        };
+        let ports = slice.ports.iter().flatten().filter_map(|port| {
+            Some((
+                port.name.clone().unwrap_or_default(),
+                u16::try_from(port.port?).ok()?,
+            ))
+        });
+        let addresses = slice.endpoints.iter().flatten().filter_map(|endpoint| {
+            let address: IpAddr = endpoint.addresses.first()?.parse().ok()?;
+            let conditions = endpoint.conditions.as_ref();
+            // Absent means ready; `serving` absent means the same as `ready`.
+            let ready = conditions.and_then(|c| c.ready).unwrap_or(true);
+            Some(Address {
+                address,
+                ready,
+                serving: conditions.and_then(|c| c.serving).unwrap_or(ready),
+                terminating: conditions.and_then(|c| c.terminating).unwrap_or(false),
+                node_name: endpoint.node_name.clone(),
+            })
+        });
+        let info = SliceInfo {
+            family,
+            ports: ports.collect(),
+            addresses: addresses
+                .filter(|a| Family::of(&a.address) == family)
+                .collect(),
+        };
+        let namespace = slice.metadata.namespace.clone().unwrap_or_default();
+        Some((ServiceName { namespace, name }, info))
+    }
+}
+
+/// The endpoints of port `port_name` from all slices; one that is in several
+/// slices (it moves between them) counts once, in its best condition.
+pub(super) fn merge<'a>(
+    slices: impl Iterator<Item = &'a SliceInfo>,
+    port_name: &str,
+    family: Family,
+    node_name: &str,
+) -> Vec<Endpoint> {
+    let mut merged: BTreeMap<Target, Endpoint> = BTreeMap::new();
+    for slice in slices.filter(|slice| slice.family == family) {
+        for (_, port) in slice.ports.iter().filter(|(name, _)| name == port_name) {
+            for address in &slice.addresses {
+                let target = Target {
+                    address: address.address,
+                    port: *port,
+                };
+                let is_local = address.node_name.as_deref() == Some(node_name);
+                let endpoint = merged.entry(target).or_insert(Endpoint {
+                    target,
+                    ready: false,
+                    serving: false,
+                    terminating: true,
+                    is_local: false,
+                    may_be_own: false,
+                });
+                endpoint.ready |= address.ready;
+                endpoint.serving |= address.serving;
+                endpoint.terminating &= address.terminating;
+                endpoint.is_local |= is_local;
+                endpoint.may_be_own |= is_local || address.node_name.is_none();
+            }
+        }
+    }
+    merged.into_values().collect()
+}
