@@ -8,6 +8,7 @@ mod conform;
 pub mod coordination;
 pub mod core;
 pub mod decode;
+mod defaults;
 pub mod discovery;
 mod document;
 pub mod duration;

@@ -75,6 +75,23 @@ pub(crate) fn referred(reference: &str) -> &str {
 }
 
 fn add_facts(definition: &str, schema: &mut Value) {
+    if let Some(fields) = schema.as_object_mut()
+        && fields.remove("x-kubernetes-int-or-string").is_some()
+    {
+        // The built-in kinds say it in plain OpenAPI; the extension is for custom ones.
+        let number = if definition.ends_with(".Quantity") {
+            "number"
+        } else {
+            "integer"
+        };
+        fields.insert(
+            "oneOf".to_owned(),
+            json!([{"type": number}, {"type": "string"}]),
+        );
+        if number == "integer" {
+            fields.insert("format".to_owned(), json!("int-or-string"));
+        }
+    }
     if facts::of_definition(definition).is_some_and(|facts| facts.atomic_map) {
         schema["x-kubernetes-map-type"] = json!("atomic");
     }

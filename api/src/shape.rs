@@ -84,11 +84,9 @@ fn shape(schema: &Value) -> Shape {
         return match definition.get("properties") {
             Some(_) => Shape::Struct(name.to_owned()),
             None if name.ends_with(".Quantity") => Shape::Quantity,
+            None if name.ends_with(".IntOrString") => Shape::IntOrString,
             None => shape(definition),
         };
-    }
-    if schema.get("x-kubernetes-int-or-string").is_some() {
-        return Shape::IntOrString;
     }
     let format = schema.get("format").and_then(Value::as_str);
     match (schema.get("type").and_then(Value::as_str), format) {

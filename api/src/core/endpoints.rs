@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::{
     check::{Checks, PROTOCOLS},
+    defaults,
     field::{FieldError, Path},
     kind::{Column, Names, Rules},
     names,
@@ -38,7 +39,7 @@ impl Rules for EndpointsRules {
     fn default(endpoints: &mut Endpoints) {
         for subset in endpoints.subsets.iter_mut().flatten() {
             for port in subset.ports.iter_mut().flatten() {
-                port.protocol.get_or_insert_with(|| "TCP".to_owned());
+                defaults::text(&mut port.protocol, "TCP");
             }
         }
     }

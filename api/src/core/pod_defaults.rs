@@ -10,15 +10,17 @@ use k8s_openapi::{
     apimachinery::pkg::api::resource::Quantity,
 };
 
+use crate::defaults;
+
 const GRACE_PERIOD_SECONDS: i64 = 30;
 /// Mode of files from a ConfigMap, Secret, downward API or projection: 0644.
 const FILE_MODE: i32 = 0o644;
 
 /// Fills unset fields of a pod's spec.
 pub fn default_pod_spec(spec: &mut PodSpec) {
-    set(&mut spec.dns_policy, "ClusterFirst");
-    set(&mut spec.restart_policy, "Always");
-    set(&mut spec.scheduler_name, "default-scheduler");
+    defaults::text(&mut spec.dns_policy, "ClusterFirst");
+    defaults::text(&mut spec.restart_policy, "Always");
+    defaults::text(&mut spec.scheduler_name, "default-scheduler");
     spec.security_context.get_or_insert_default();
     spec.termination_grace_period_seconds
         .get_or_insert(GRACE_PERIOD_SECONDS);
@@ -92,11 +94,11 @@ fn default_container(container: &mut Container) {
         let image = container.image.as_deref().unwrap_or_default();
         container.image_pull_policy = Some(pull_policy(image).to_owned());
     }
-    set(
+    defaults::text(
         &mut container.termination_message_path,
         "/dev/termination-log",
     );
-    set(&mut container.termination_message_policy, "File");
+    defaults::text(&mut container.termination_message_policy, "File");
     container.resources.get_or_insert_default();
     for port in container.ports.iter_mut().flatten() {
         default_container_port(port);
@@ -118,7 +120,7 @@ fn default_container(container: &mut Container) {
 }
 
 fn default_container_port(port: &mut ContainerPort) {
-    set(&mut port.protocol, "TCP");
+    defaults::text(&mut port.protocol, "TCP");
 }
 
 fn default_variable(variable: &mut EnvVar) {
@@ -127,7 +129,7 @@ fn default_variable(variable: &mut EnvVar) {
         .as_mut()
         .and_then(|source| source.field_ref.as_mut())
     {
-        set(&mut field.api_version, "v1");
+        defaults::text(&mut field.api_version, "v1");
     }
 }
 
@@ -144,10 +146,10 @@ fn pull_policy(image: &str) -> &'static str {
 }
 
 fn default_probe(probe: &mut Probe) {
-    replace_zero(&mut probe.timeout_seconds, 1);
-    replace_zero(&mut probe.period_seconds, 10);
-    replace_zero(&mut probe.success_threshold, 1);
-    replace_zero(&mut probe.failure_threshold, 3);
+    defaults::number(&mut probe.timeout_seconds, 1);
+    defaults::number(&mut probe.period_seconds, 10);
+    defaults::number(&mut probe.success_threshold, 1);
+    defaults::number(&mut probe.failure_threshold, 3);
     if let Some(http) = &mut probe.http_get {
         default_http(http);
     }
@@ -169,8 +171,8 @@ fn default_lifecycle(lifecycle: &mut Lifecycle) {
 }
 
 fn default_http(http: &mut HTTPGetAction) {
-    set(&mut http.path, "/");
-    set(&mut http.scheme, "HTTP");
+    defaults::text(&mut http.path, "/");
+    defaults::text(&mut http.scheme, "HTTP");
 }
 
 fn default_volume(volume: &mut Volume) {
@@ -188,7 +190,7 @@ fn default_volume(volume: &mut Volume) {
             .flatten()
             .filter_map(|item| item.field_ref.as_mut())
         {
-            set(&mut field.api_version, "v1");
+            defaults::text(&mut field.api_version, "v1");
         }
     }
     if let Some(projected) = &mut volume.projected {
@@ -202,7 +204,7 @@ fn default_volume(volume: &mut Volume) {
                 .iter_mut()
                 .filter_map(|api| api.items.as_mut());
             for field in items.flatten().filter_map(|item| item.field_ref.as_mut()) {
-                set(&mut field.api_version, "v1");
+                defaults::text(&mut field.api_version, "v1");
             }
         }
     }
@@ -221,17 +223,4 @@ fn has_source(volume: &Volume) -> bool {
         ..Default::default()
     };
     *volume != named_only
-}
-
-/// An empty text counts as unset, as upstream's defaulting sees it.
-fn set(field: &mut Option<String>, value: &str) {
-    if field.as_deref().unwrap_or_default().is_empty() {
-        *field = Some(value.to_owned());
-    }
-}
-
-fn replace_zero(field: &mut Option<i32>, value: i32) {
-    if field.unwrap_or(0) == 0 {
-        *field = Some(value);
-    }
 }

@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::{
     check::Checks,
     core::config_map::MAX_DATA_BYTES,
+    defaults,
     field::{FieldError, Path},
     kind::{Column, Names, Rules},
     names,
@@ -35,7 +36,7 @@ impl Rules for SecretRules {
     };
 
     fn default(secret: &mut Secret) {
-        secret.type_.get_or_insert_with(|| "Opaque".to_owned());
+        defaults::text(&mut secret.type_, "Opaque");
         // `stringData` is for writing only: it replaces keys of `data` and is never stored.
         if let Some(texts) = secret.string_data.take() {
             let data = secret.data.get_or_insert_default();

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::{
     core::{service_update, service_validation},
+    defaults,
     field::FieldError,
     kind::{Column, NameRule, Names, Rules},
     table::{self, column, wide},
@@ -43,7 +44,9 @@ impl Rules for ServiceRules {
 
     fn default(service: &mut Service) {
         let spec = service.spec.get_or_insert_default();
-        spec.type_.get_or_insert_with(|| "ClusterIP".to_owned());
+        defaults::text(&mut spec.type_, "ClusterIP");
+        defaults::drop_empty(&mut spec.cluster_ip);
+        defaults::drop_zero(&mut spec.health_check_node_port);
         default_affinity(spec);
         for port in spec.ports.iter_mut().flatten() {
             default_port(port);
@@ -52,12 +55,10 @@ impl Rules for ServiceRules {
         let balanced = type_ == "LoadBalancer";
         let has_address = matches!(type_, "ClusterIP" | "NodePort" | "LoadBalancer");
         if is_externally_accessible(spec) {
-            spec.external_traffic_policy
-                .get_or_insert_with(|| "Cluster".to_owned());
+            defaults::text(&mut spec.external_traffic_policy, "Cluster");
         }
         if has_address {
-            spec.internal_traffic_policy
-                .get_or_insert_with(|| "Cluster".to_owned());
+            defaults::text(&mut spec.internal_traffic_policy, "Cluster");
         }
         if balanced {
             spec.allocate_load_balancer_node_ports.get_or_insert(true);
@@ -155,8 +156,7 @@ pub fn is_externally_accessible(spec: &ServiceSpec) -> bool {
 }
 
 fn default_affinity(spec: &mut ServiceSpec) {
-    spec.session_affinity
-        .get_or_insert_with(|| "None".to_owned());
+    defaults::text(&mut spec.session_affinity, "None");
     match spec.session_affinity.as_deref() {
         Some("None") => spec.session_affinity_config = None,
         Some("ClientIP") => {
@@ -172,7 +172,9 @@ fn default_affinity(spec: &mut ServiceSpec) {
 }
 
 fn default_port(port: &mut ServicePort) {
-    port.protocol.get_or_insert_with(|| "TCP".to_owned());
+    defaults::drop_zero(&mut port.node_port);
+    defaults::drop_empty(&mut port.name);
+    defaults::text(&mut port.protocol, "TCP");
     let unset = match &port.target_port {
         None | Some(IntOrString::Int(0)) => true,
         Some(IntOrString::String(name)) => name.is_empty(),

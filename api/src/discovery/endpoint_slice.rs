@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::{
     check::{Checks, PROTOCOLS},
+    defaults,
     field::{FieldError, Path},
     kind::{Column, Names, Rules},
     names,
@@ -51,7 +52,7 @@ impl Rules for EndpointSliceRules {
     fn default(slice: &mut EndpointSlice) {
         for port in slice.ports.iter_mut().flatten() {
             port.name.get_or_insert_default();
-            port.protocol.get_or_insert_with(|| "TCP".to_owned());
+            defaults::text(&mut port.protocol, "TCP");
         }
     }
 
