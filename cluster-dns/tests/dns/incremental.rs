@@ -77,10 +77,10 @@ fn the_serial_grows_only_when_an_answer_changes() {
     let Object::Service(mut service) = object("svc default/a 10.96.0.1") else {
         panic!("no Service");
     };
-    table.apply_service(service.clone());
+    table.apply_service((*service).clone());
     assert_eq!(table.serial(), 8);
     service.metadata.resource_version = Some("2".to_owned());
-    table.apply_service(service);
+    table.apply_service(*service);
     assert_eq!(table.serial(), 8);
     table.apply_service(Service::default());
     table.delete_service("default", "a");

@@ -23,7 +23,7 @@ pub fn domain() -> Name {
 /// An object of either kind.
 #[derive(Clone, Debug)]
 pub enum Object {
-    Service(Service),
+    Service(Box<Service>),
     Slice(EndpointSlice),
 }
 
@@ -38,7 +38,7 @@ pub fn table(lines: &str) -> Table {
 
 pub fn apply(table: &mut Table, object: Object) {
     match object {
-        Object::Service(service) => table.apply_service(service),
+        Object::Service(service) => table.apply_service(*service),
         Object::Slice(slice) => table.apply_slice(slice),
     }
 }
@@ -53,7 +53,7 @@ pub fn object(line: &str) -> Object {
     let words: Vec<&str> = line.split_whitespace().collect();
     let (namespace, name) = words[1].split_once('/').expect(line);
     match words[0] {
-        "svc" => Object::Service(service(namespace, name, &words[2..])),
+        "svc" => Object::Service(Box::new(service(namespace, name, &words[2..]))),
         "eps" => Object::Slice(slice(namespace, name, words[2], &words[3..])),
         _ => panic!("neither svc nor eps: {line}"),
     }

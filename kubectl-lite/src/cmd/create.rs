@@ -1,0 +1,143 @@
+//! `create -f`: objects that must not exist yet. Never changes one that does.
+
+use std::path::PathBuf;
+
+use http::Method;
+use serde_json::Value;
+
+use super::get::{self, Format};
+use crate::client::Call;
+use crate::error::{Error, Result};
+use crate::manifest::{self, Manifest};
+use crate::{Context, patch, say, select};
+
+/// Shown by `create --help`.
+pub const EXAMPLES: &str = "Examples:
+  kubectl-lite create -f web.yaml
+  kubectl-lite create -f - < pod.json";
+
+/// `--dry-run`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum DryRun {
+    /// Do it.
+    #[default]
+    None,
+    /// Send nothing.
+    Client,
+    /// Send it, and let the server throw the result away.
+    Server,
+}
+
+impl DryRun {
+    /// What is said behind a verb.
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Self::None => "",
+            Self::Client => " (dry run)",
+            Self::Server => " (server dry run)",
+        }
+    }
+}
+
+/// `--validate`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Validate {
+    /// Unknown fields are errors.
+    #[default]
+    #[value(alias = "true")]
+    Strict,
+    /// Unknown fields are warnings.
+    Warn,
+    /// Unknown fields are dropped.
+    #[value(alias = "false")]
+    Ignore,
+}
+
+impl Validate {
+    /// The `fieldValidation` parameter.
+    pub fn parameter(self) -> &'static str {
+        match self {
+            Self::Strict => "Strict",
+            Self::Warn => "Warn",
+            Self::Ignore => "Ignore",
+        }
+    }
+}
+
+/// Arguments of `create`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Arguments {
+    /// Files, folders or - with the objects
+    #[arg(
+        long,
+        short = 'f',
+        value_name = "FILE",
+        value_delimiter = ',',
+        required = true
+    )]
+    pub filename: Vec<PathBuf>,
+    /// Folders below the given ones too
+    #[arg(long, short = 'R')]
+    pub recursive: bool,
+    /// Print only what would be done: none, client or server
+    #[arg(long, value_enum, default_value_t, num_args = 0..=1, default_missing_value = "client", require_equals = true)]
+    pub dry_run: DryRun,
+    /// What the server does with unknown fields
+    #[arg(long, value_enum, default_value_t, num_args = 0..=1, default_missing_value = "strict", require_equals = true)]
+    pub validate: Validate,
+    /// Keep the manifest in an annotation, for a later apply
+    #[arg(long)]
+    pub save_config: bool,
+    /// json, yaml, name or jsonpath=TEMPLATE
+    #[arg(long, short, value_name = "FORMAT")]
+    pub output: Option<String>,
+}
+
+/// Runs `create`.
+pub async fn run(arguments: Arguments, context: &Context) -> Result {
+    let (manifests, mut errors) = manifest::read(&arguments.filename, arguments.recursive);
+    for manifest in manifests {
+        match one(&arguments, &manifest, context).await {
+            Err(error @ Error::Output(_)) => return Err(error),
+            Err(error) => {
+                errors.push(error.doing(format!("error when creating {:?}", manifest.source)))
+            }
+            Ok(()) => {}
+        }
+    }
+    Error::collect(errors)
+}
+
+async fn one(arguments: &Arguments, manifest: &Manifest, context: &Context) -> Result {
+    let mut target = select::of_manifest(context.discovery().await?, manifest, context)?;
+    let mut object = manifest.object.clone();
+    if target.kind.namespaced {
+        object["metadata"]["namespace"] = target.namespace.clone().into();
+    }
+    if arguments.save_config {
+        object = patch::with_last_applied(&object);
+    }
+    let created: Value = if arguments.dry_run == DryRun::Client {
+        object
+    } else {
+        let path = target.kind.collection(Some(&target.namespace));
+        let mut call = Call::with_json(Method::POST, &path, &object)
+            .parameter("fieldManager", "kubectl-create")
+            .parameter("fieldValidation", arguments.validate.parameter());
+        if arguments.dry_run == DryRun::Server {
+            call = call.parameter("dryRun", "All");
+        }
+        context.server.call(call).await?
+    };
+    match &arguments.output {
+        Some(output) => get::print_object(&Format::parse(Some(output))?, &created, context).await,
+        None => {
+            target.name = created["metadata"]["name"].as_str().map(str::to_owned);
+            say(format!(
+                "{} created{}",
+                target.shown(),
+                arguments.dry_run.suffix()
+            ))
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! `describe`: the one verb that knows kinds by name. Each has a file; others
+//! are shown as they are. Never changes anything.
+
+mod deployment;
+mod endpoints;
+mod events;
+mod fields;
+mod generic;
+mod page;
+mod pod;
+mod pod_template;
+mod service;
+
+use serde_json::Value;
+
+use self::page::Page;
+use crate::client::Call;
+use crate::error::{Error, Result};
+use crate::select::{self, Target};
+use crate::{Context, manifest, print};
+
+/// Shown by `describe --help`.
+pub const EXAMPLES: &str = "Examples:
+  kubectl-lite describe svc web
+  kubectl-lite describe pods/web-1
+  kubectl-lite describe deploy we        (all whose name starts with we)
+  kubectl-lite describe ep -l app=web";
+
+/// Arguments of `describe`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Arguments {
+    /// TYPE [NAME | NAME_PREFIX]... or TYPE/NAME...
+    pub resources: Vec<String>,
+    /// Label selector: key=value, key!=value, key in (a,b), key, !key
+    #[arg(long, short = 'l')]
+    pub selector: Option<String>,
+    /// In all namespaces
+    #[arg(long, short = 'A')]
+    pub all_namespaces: bool,
+    /// Show events
+    #[arg(long, default_value_t = true, num_args = 0..=1, default_missing_value = "true", require_equals = true, action = clap::ArgAction::Set)]
+    pub show_events: bool,
+    /// Files, folders or - with the objects
+    #[arg(long, short = 'f', value_name = "FILE", value_delimiter = ',')]
+    pub filename: Vec<std::path::PathBuf>,
+}
+
+/// Runs `describe`.
+pub async fn run(arguments: Arguments, context: &Context) -> Result {
+    let discovery = context.discovery().await?;
+    let mut errors = Vec::new();
+    let targets = if arguments.filename.is_empty() {
+        select::targets(discovery, &arguments.resources, context.namespace())?
+    } else {
+        let (manifests, wrong) = manifest::read(&arguments.filename, false);
+        errors = wrong;
+        let found = manifests
+            .iter()
+            .map(|it| select::of_manifest(discovery, it, context));
+        found.collect::<Result<Vec<_>>>()?
+    };
+    let mut first = true;
+    for target in targets {
+        let objects = match find(&arguments, &target, context).await {
+            Ok(objects) => objects,
+            Err(error) => {
+                errors.push(error);
+                continue;
+            }
+        };
+        for object in objects {
+            match describe(&arguments, &target, &object, context).await {
+                Ok(text) => {
+                    print(if first { "" } else { "\n\n" })?;
+                    print(&text)?;
+                    first = false;
+                }
+                Err(error) => errors.push(error),
+            }
+        }
+    }
+    if first && errors.is_empty() {
+        eprintln!("No resources found in {} namespace.", context.namespace());
+    }
+    Error::collect(errors)
+}
+
+/// The object of that name, else all whose names start so.
+async fn find(arguments: &Arguments, target: &Target, context: &Context) -> Result<Vec<Value>> {
+    let mut all = Target {
+        name: None,
+        ..target.clone()
+    };
+    let Some(name) = &target.name else {
+        let path = match arguments.all_namespaces {
+            true => all.kind.collection(None),
+            false => all.path(),
+        };
+        let mut call = Call::get(&path);
+        if let Some(selector) = &arguments.selector {
+            call = call.parameter("labelSelector", selector);
+        }
+        let mut answer = context.server.call(call).await?;
+        return Ok(match answer["items"].take() {
+            Value::Array(items) => items,
+            _ => Vec::new(),
+        });
+    };
+    let missing = match context.server.call(Call::get(&target.path())).await {
+        Ok(object) => return Ok(vec![object]),
+        Err(error) if error.is_not_found() => error,
+        Err(error) => return Err(error),
+    };
+    all.name = None;
+    let mut found = select::list(context, &all, None).await?;
+    let starts = |it: &Value| {
+        it["metadata"]["name"]
+            .as_str()
+            .is_some_and(|it| it.starts_with(name))
+    };
+    found.retain(starts);
+    if found.is_empty() {
+        Err(missing)
+    } else {
+        Ok(found)
+    }
+}
+
+async fn describe(
+    arguments: &Arguments,
+    target: &Target,
+    object: &Value,
+    context: &Context,
+) -> Result<String> {
+    let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default();
+    let mut page = Page::default();
+    match (target.kind.group.as_str(), target.kind.kind.as_str()) {
+        ("", "Service") => {
+            let name = object["metadata"]["name"].as_str().unwrap_or_default();
+            let of_service = format!("kubernetes.io/service-name={name}");
+            let slices = related(context, "endpointslices", namespace, &of_service).await?;
+            service::describe(&mut page, object, &slices);
+        }
+        ("", "Endpoints") => endpoints::describe(&mut page, object),
+        ("", "Pod") => pod::describe(&mut page, object),
+        ("apps", "Deployment") => {
+            let selector = crate::labels::selector(&object["spec"]["selector"]);
+            let sets = related(context, "replicasets.apps", namespace, &selector).await?;
+            deployment::describe(&mut page, object, &sets);
+        }
+        ("apps", "ReplicaSet") => {
+            let selector = crate::labels::selector(&object["spec"]["selector"]);
+            let pods = related(context, "pods", namespace, &selector).await?;
+            deployment::describe_replica_set(&mut page, object, &pods);
+        }
+        _ => {
+            let mut object = object.clone();
+            let entry = |value: String| Value::String(value);
+            object["apiVersion"] = entry(target.kind.api_version());
+            object["kind"] = entry(target.kind.kind.clone());
+            generic::describe(&mut page, &object);
+        }
+    }
+    if arguments.show_events {
+        let events = events::fetch(context, object, &target.kind.kind).await?;
+        events::describe(&mut page, &events);
+    }
+    Ok(page.text())
+}
+
+/// The objects of another kind in the namespace; none where the server has no such kind.
+async fn related(
+    context: &Context,
+    kind: &str,
+    namespace: &str,
+    selector: &str,
+) -> Result<Vec<Value>> {
+    let Ok(kind) = context.discovery().await?.find(kind) else {
+        return Ok(Vec::new());
+    };
+    let target = Target {
+        kind: kind.clone(),
+        namespace: namespace.to_owned(),
+        name: None,
+    };
+    select::list(context, &target, Some(selector)).await
+}

@@ -1,0 +1,146 @@
+//! `wait`: until a condition or a field is as asked. Never changes anything.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::client::Call;
+use crate::error::{Error, Result};
+use crate::render::jsonpath::{Template, plain};
+use crate::select::{Selection, Target};
+use crate::{Context, say, time};
+
+/// Shown by `wait --help`.
+pub const EXAMPLES: &str = "Examples:
+  kubectl-lite wait --for=condition=Ready pod/web-1
+  kubectl-lite wait --for=jsonpath='{.status.phase}'=Running pods -l app=web
+  kubectl-lite wait --for=delete pod/web-1 --timeout=60s";
+
+/// How often an object is looked at.
+const GLANCE: Duration = Duration::from_millis(200);
+
+/// Arguments of `wait`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Arguments {
+    /// TYPE NAME... or TYPE/NAME...
+    pub resources: Vec<String>,
+    #[command(flatten)]
+    selection: Selection,
+    /// condition=NAME[=VALUE], jsonpath={PATH}[=VALUE], delete or create
+    #[arg(long = "for", value_name = "CONDITION")]
+    pub condition: String,
+    /// How long to wait
+    #[arg(long, default_value = "30s", value_parser = time::duration)]
+    pub timeout: Duration,
+}
+
+enum Condition {
+    Deleted,
+    Created,
+    Status(String, String),
+    Field(Template, Option<String>),
+}
+
+impl Condition {
+    fn parse(text: &str) -> Result<Self> {
+        if let Some(condition) = text.strip_prefix("condition=") {
+            let (name, value) = condition.split_once('=').unwrap_or((condition, "true"));
+            return Ok(Self::Status(name.to_lowercase(), value.to_lowercase()));
+        }
+        if let Some(path) = text.strip_prefix("jsonpath=") {
+            let path = path.trim_matches('\'');
+            let (path, value) = match path.rfind("}=") {
+                Some(end) => (
+                    &path[..=end],
+                    Some(path[end + 2..].trim_matches('\'').to_owned()),
+                ),
+                None => (path, None),
+            };
+            let template = Template::parse_relaxed(path).map_err(Error::message)?;
+            return Ok(Self::Field(template, value));
+        }
+        match text.to_lowercase().as_str() {
+            "delete" => Ok(Self::Deleted),
+            "create" => Ok(Self::Created),
+            _ => Err(Error::message(format!("unrecognized condition: {text:?}"))),
+        }
+    }
+
+    fn is_met(&self, object: Option<&Value>) -> bool {
+        match (self, object) {
+            (Self::Deleted, object) => object.is_none(),
+            (_, None) => false,
+            (Self::Created, Some(_)) => true,
+            (Self::Status(name, value), Some(object)) => {
+                let mut conditions = object["status"]["conditions"]
+                    .as_array()
+                    .into_iter()
+                    .flatten();
+                let lower = |value: &Value| value.as_str().unwrap_or_default().to_lowercase();
+                conditions.any(|it| lower(&it["type"]) == *name && lower(&it["status"]) == *value)
+            }
+            (Self::Field(path, value), Some(object)) => {
+                let found = path.select(object);
+                found
+                    .first()
+                    .is_some_and(|it| value.as_ref().is_none_or(|value| plain(it) == *value))
+            }
+        }
+    }
+}
+
+/// Runs `wait`.
+pub async fn run(arguments: Arguments, context: &Context) -> Result {
+    let condition = Condition::parse(&arguments.condition)?;
+    let (targets, mut errors) = arguments
+        .selection
+        .find(context, &arguments.resources)
+        .await?;
+    if targets.is_empty() && errors.is_empty() && !matches!(condition, Condition::Deleted) {
+        return Err(Error::message("no matching resources found"));
+    }
+    let until = Instant::now() + arguments.timeout;
+    for target in targets {
+        match one(&target, &condition, until, context).await {
+            Err(error @ Error::Output(_)) => return Err(error),
+            Err(error) => errors.push(error),
+            Ok(()) => {}
+        }
+    }
+    Error::collect(errors)
+}
+
+async fn one(target: &Target, condition: &Condition, until: Instant, context: &Context) -> Result {
+    let path = target.path();
+    loop {
+        let object = match context.server.call(Call::get(&path)).await {
+            Ok(object) => Some(object),
+            Err(error) if error.is_not_found() => None,
+            Err(error) => return Err(error),
+        };
+        if condition.is_met(object.as_ref()) {
+            let met = if matches!(condition, Condition::Deleted) {
+                "deleted"
+            } else {
+                "condition met"
+            };
+            return say(format!("{} {met}", target.shown()));
+        }
+        if object.is_none() && !matches!(condition, Condition::Created) {
+            // Nothing to wait for: the same error as `get`.
+            context.server.call(Call::get(&path)).await?;
+        }
+        if Instant::now() >= until {
+            let shown = format!(
+                "{}/{}",
+                target.kind.resource,
+                target.name.as_deref().unwrap_or_default()
+            );
+            return Err(Error::message(format!(
+                "timed out waiting for the condition on {shown}"
+            )));
+        }
+        tokio::time::sleep(GLANCE).await;
+    }
+}

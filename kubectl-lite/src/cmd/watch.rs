@@ -1,0 +1,198 @@
+//! `get --watch`: a list, then a line for each change until the server closes
+//! the watch. Never changes anything.
+
+use http_body_util::BodyExt;
+use kube::client::Body;
+use serde_json::Value;
+
+use super::get::{self, Arguments, Format};
+use crate::client::{ACCEPT_TABLE, Call};
+use crate::error::{Error, Result};
+use crate::render::{self, table, tabs, yaml};
+use crate::select::Target;
+use crate::{Context, print};
+
+/// Longest event that is read, in bytes: an object of the largest size with room to spare.
+const MAX_LINE_BYTES: usize = 16 * 1024 * 1024;
+
+/// The lines of a body that has no end.
+pub struct Lines {
+    body: Body,
+    buffer: Vec<u8>,
+}
+
+impl Lines {
+    /// Reads this body.
+    pub fn new(body: Body) -> Self {
+        Self {
+            body,
+            buffer: Vec::new(),
+        }
+    }
+
+    /// The next line without its end; `None` when the server has closed.
+    pub async fn next(&mut self) -> Result<Option<String>> {
+        let mut searched = 0;
+        loop {
+            if let Some(end) = self.buffer[searched..].iter().position(|it| *it == b'\n') {
+                let line: Vec<u8> = self.buffer.drain(..=searched + end).collect();
+                return Ok(Some(String::from_utf8_lossy(&line).trim_end().to_owned()));
+            }
+            searched = self.buffer.len();
+            if searched > MAX_LINE_BYTES {
+                return Err(Error::message("the server sent an event without an end"));
+            }
+            match self.body.frame().await {
+                None => return Ok(None),
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        self.buffer.extend_from_slice(&data);
+                    }
+                }
+                Some(Err(error)) => {
+                    return Err(Error::message(format!("the watch broke: {error}")));
+                }
+            }
+        }
+    }
+}
+
+/// Runs `get --watch` and `get --watch-only`.
+pub async fn run(
+    arguments: &Arguments,
+    format: &Format,
+    targets: &[Target],
+    context: &Context,
+) -> Result {
+    let [target] = targets else {
+        return Err(Error::message(
+            "you may only specify a single resource type",
+        ));
+    };
+    let tables = matches!(format, Format::Table);
+    let collection = Target {
+        name: None,
+        ..target.clone()
+    };
+    let path = get::path(arguments, &collection);
+    let by_name = target
+        .name
+        .as_ref()
+        .map(|name| format!("metadata.name={name}"));
+    let call = |path| {
+        let mut call = get::select(arguments, Call::get(path));
+        if let Some(by_name) = &by_name {
+            call = call.parameter("fieldSelector", by_name);
+        }
+        call.accept = tables.then_some(ACCEPT_TABLE);
+        call
+    };
+    let listed = context.server.call(call(&path)).await?;
+    if by_name.is_some() && !arguments.watch_only {
+        // A name that is missing is an error here, too.
+        context.server.call(Call::get(&target.path())).await?;
+    }
+    let version = listed["metadata"]["resourceVersion"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
+    let mut printer = Printer {
+        shown: get::shown(arguments, target, false),
+        definitions: Vec::new(),
+        widest: Vec::new(),
+        header: true,
+        events: arguments.output_watch_events,
+    };
+    if !arguments.watch_only {
+        if tables {
+            printer.rows("ADDED", &get::as_table(listed))?;
+        } else {
+            for item in listed["items"].as_array().into_iter().flatten() {
+                printer.object("ADDED", item, format, context).await?;
+            }
+        }
+    }
+    let watch = call(&path)
+        .parameter("watch", "true")
+        .parameter("resourceVersion", version);
+    let response = context.server.send(watch).await?;
+    let mut lines = Lines::new(response.into_body());
+    while let Some(line) = lines.next().await? {
+        let mut event: Value = serde_json::from_str(&line)
+            .map_err(|error| Error::message(format!("an event is no JSON: {error}")))?;
+        let kind = event["type"].as_str().unwrap_or_default().to_owned();
+        let object = event["object"].take();
+        match kind.as_str() {
+            "ERROR" => {
+                return Err(Error::Status {
+                    status: object,
+                    doing: None,
+                });
+            }
+            "BOOKMARK" => {}
+            _ if tables => printer.rows(&kind, &get::as_table(object))?,
+            _ => printer.object(&kind, &object, format, context).await?,
+        }
+    }
+    Ok(())
+}
+
+/// Keeps columns as wide as the widest cell so far.
+struct Printer {
+    shown: table::Shown,
+    definitions: Vec<Value>,
+    widest: Vec<String>,
+    header: bool,
+    events: bool,
+}
+
+impl Printer {
+    fn rows(&mut self, event: &str, table: &Value) -> Result {
+        if let Some(columns) = table["columnDefinitions"]
+            .as_array()
+            .filter(|it| !it.is_empty())
+        {
+            self.definitions.clone_from(columns);
+        }
+        let rows = table["rows"].as_array().map_or(&[][..], Vec::as_slice);
+        if rows.is_empty() {
+            return Ok(());
+        }
+        self.shown.event = self.events.then(|| event.to_owned());
+        let text = table::lines(&self.definitions, rows, &self.shown, self.header);
+        self.header = false;
+        for line in text.lines() {
+            for (index, cell) in line.split('\t').enumerate() {
+                match self.widest.get_mut(index) {
+                    Some(widest) if widest.chars().count() < cell.chars().count() => {
+                        cell.clone_into(widest);
+                    }
+                    Some(_) => {}
+                    None => self.widest.push(cell.to_owned()),
+                }
+            }
+        }
+        let with_widest = format!("{}\n{text}", self.widest.join("\t"));
+        let aligned = tabs::align(&with_widest, tabs::GET);
+        print(aligned.split_once('\n').map_or("", |(_, rest)| rest))
+    }
+
+    async fn object(
+        &self,
+        event: &str,
+        object: &Value,
+        format: &Format,
+        context: &Context,
+    ) -> Result {
+        let mut object = object.clone();
+        get::without_managed_fields(&mut object);
+        if self.events {
+            object = serde_json::json!({"type": event, "object": object});
+        }
+        match format {
+            Format::Yaml => print(&format!("---\n{}", yaml::yaml(&object))),
+            Format::Json => print(&render::json(&object)),
+            _ => get::print_object(format, &object, context).await,
+        }
+    }
+}
