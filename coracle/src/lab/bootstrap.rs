@@ -1,0 +1,200 @@
+//! What a lab's cluster has from its first second on, and how the host finds out that it
+//! is ready: through the API, and for DNS by a real query through the cluster IP. Never
+//! overwrites an object that is there already.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{ConfigMap, Node, Service};
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{ListParams, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, Config};
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+use super::broker::Broker;
+use super::manifests::DNS_LABEL;
+use super::topology::Topology;
+
+const SYSTEM_NAMESPACE: &str = "kube-system";
+const LEASE_NAMESPACE: &str = "kube-node-lease";
+/// Between two looks at something that becomes ready by itself.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// For one query's answer.
+const DNS_ANSWER_TIMEOUT: Duration = Duration::from_millis(250);
+
+/// A client with the admin's credential.
+pub async fn client(kubeconfig: &Path) -> Result<Client> {
+    // The same provider for every part of this process; a second call changes nothing.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let kubeconfig = Kubeconfig::read_from(kubeconfig)?;
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+    Ok(Client::try_from(config)?)
+}
+
+/// Waits until the API server says that it is ready.
+pub async fn api_ready(client: &Client) -> Result<()> {
+    loop {
+        let request = http_get("/readyz")?;
+        if client
+            .request_text(request)
+            .await
+            .is_ok_and(|text| text.starts_with("ok"))
+        {
+            return Ok(());
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+fn http_get(path: &str) -> Result<http::Request<Vec<u8>>> {
+    Ok(http::Request::get(path).body(Vec::new())?)
+}
+
+/// Makes the DNS Service and the proxies' configuration, where they are not there yet.
+pub async fn objects(client: &Client, topology: &Topology) -> Result<()> {
+    create(client, dns_service(topology)?).await?;
+    create(client, proxy_config(topology)?).await
+}
+
+async fn create<K>(client: &Client, object: K) -> Result<()>
+where
+    K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + std::fmt::Debug
+        + serde::Serialize
+        + DeserializeOwned,
+{
+    let api: Api<K> = Api::namespaced(client.clone(), SYSTEM_NAMESPACE);
+    loop {
+        match api.create(&PostParams::default(), &object).await {
+            Ok(_) => return Ok(()),
+            Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => return Ok(()),
+            // The namespace comes from the API server itself, a moment after it is ready.
+            Err(kube::Error::Api(status)) if status.code == 404 => {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+            Err(kube::Error::Api(status)) => {
+                let name = object.meta().name.clone().unwrap_or_default();
+                bail!("create {} {name}: {}", K::kind(&()), status.message)
+            }
+            // The API server may be on its way back from a crash.
+            Err(_) => tokio::time::sleep(LOOK_AGAIN).await,
+        }
+    }
+}
+
+fn dns_service(topology: &Topology) -> Result<Service> {
+    Ok(serde_json::from_value(json!({
+        "metadata": {
+            "name": "kube-dns",
+            "labels": {
+                "k8s-app": DNS_LABEL,
+                "kubernetes.io/cluster-service": "true",
+                "kubernetes.io/name": "CoreDNS",
+            },
+        },
+        "spec": {
+            "clusterIP": topology.dns_service(),
+            "selector": {"k8s-app": DNS_LABEL},
+            "ports": [
+                {"name": "dns", "port": 53, "protocol": "UDP"},
+                {"name": "dns-tcp", "port": 53, "protocol": "TCP"},
+            ],
+        },
+    }))?)
+}
+
+fn proxy_config(topology: &Topology) -> Result<ConfigMap> {
+    let config = format!(
+        "apiVersion: kubeproxy.config.k8s.io/v1alpha1\n\
+         kind: KubeProxyConfiguration\n\
+         clusterCIDR: {}\n\
+         mode: nftables\n",
+        topology.pod_cidr
+    );
+    Ok(serde_json::from_value(json!({
+        "metadata": {"name": "kube-proxy", "labels": {"app": "kube-proxy"}},
+        "data": {"config.conf": config},
+    }))?)
+}
+
+/// Waits until every node is ready by its own word since `started`: what an earlier run
+/// left in the store does not count.
+pub async fn nodes_ready(client: &Client, names: &[String], started: Timestamp) -> Result<()> {
+    let nodes: Api<Node> = Api::all(client.clone());
+    let leases: Api<Lease> = Api::namespaced(client.clone(), LEASE_NAMESPACE);
+    loop {
+        let everything = ListParams::default();
+        if let (Ok(nodes), Ok(leases)) = (
+            nodes.list(&everything).await,
+            leases.list(&everything).await,
+        ) {
+            let ready = |name: &String| {
+                nodes
+                    .iter()
+                    .any(|n| n.metadata.name.as_ref() == Some(name) && is_ready(n))
+                    && leases.iter().any(|lease| {
+                        lease.metadata.name.as_ref() == Some(name)
+                            && renewed_at(lease).is_some_and(|at| at >= started)
+                    })
+            };
+            if names.iter().all(ready) {
+                return Ok(());
+            }
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// Whether a node's Ready condition is true.
+pub fn is_ready(node: &Node) -> bool {
+    node.status
+        .iter()
+        .flat_map(|status| status.conditions.iter().flatten())
+        .any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+fn renewed_at(lease: &Lease) -> Option<Timestamp> {
+    Some(lease.spec.as_ref()?.renew_time.as_ref()?.0)
+}
+
+/// Waits until the cluster's DNS answers a query that is sent from a node to its
+/// cluster IP: address, proxy, pod and its sight of the API are all tried by that.
+pub async fn dns_answers(broker: &Broker, from: &str, dns: Ipv4Addr) -> Result<()> {
+    let to = SocketAddr::from((dns, 53));
+    loop {
+        if let Ok(Ok(true)) =
+            tokio::time::timeout(DNS_ANSWER_TIMEOUT, dns_answers_once(broker, from, to)).await
+        {
+            return Ok(());
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+async fn dns_answers_once(broker: &Broker, from: &str, to: SocketAddr) -> Result<bool> {
+    let socket = broker.datagrams(from, to).await?;
+    socket
+        .send(&dns_query("kubernetes.default.svc.cluster.local"))
+        .await?;
+    let mut answer = [0u8; 512];
+    let length = socket.recv(&mut answer).await?;
+    // No error code, and at least one record in the answer section.
+    Ok(length > 12 && answer[3] & 0x0f == 0 && u16::from_be_bytes([answer[6], answer[7]]) > 0)
+}
+
+/// A query for the A records of `name`.
+fn dns_query(name: &str) -> Vec<u8> {
+    let mut query = vec![0x2a, 0x01, 0x01, 0x00, 0, 1, 0, 0, 0, 0, 0, 0];
+    for label in name.split('.') {
+        query.push(label.len() as u8);
+        query.extend(label.as_bytes());
+    }
+    query.extend([0, 0, 1, 0, 1]);
+    query
+}

@@ -1,0 +1,253 @@
+//! The components of a lab as processes: what runs, what is due to start again and when.
+//! Never waits; the supervisor's loop does.
+
+use std::fs::{self, File, OpenOptions};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::WaitStatus;
+use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
+
+use super::control::Report;
+use super::namespaces::{die_with_parent, keep_on_exec};
+
+/// A log larger than this moves to `NAME.log.old`, which it replaces.
+const MAX_LOG_BYTES: u64 = 16 * 1024 * 1024;
+const FIRST_BACKOFF: Duration = Duration::from_millis(50);
+const LAST_BACKOFF: Duration = Duration::from_secs(5);
+/// A component that has run this long starts again at once.
+const STEADY: Duration = Duration::from_secs(10);
+
+/// When a component starts, and in which group it ends (the last group first).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Phase {
+    /// At once: the API server.
+    First,
+    /// When the API answers: controllers.
+    Controllers,
+    /// When the API answers: node agents and all that runs on nodes.
+    Nodes,
+}
+
+/// One component.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ComponentPlan {
+    /// Unique name; also that of its log.
+    pub name: String,
+    /// When it starts and ends.
+    pub phase: Phase,
+    /// Command line behind the program's own name.
+    pub args: Vec<String>,
+    /// Whether the API's listener is passed on, with `--listen-fd N` at the end.
+    pub takes_listener: bool,
+}
+
+/// The listener's number in the process that gets it.
+const LISTENER_FLAG: &str = "--listen-fd";
+
+struct Component {
+    plan: ComponentPlan,
+    running: Option<(Pid, Instant)>,
+    due: Option<Instant>,
+    backoff: Duration,
+}
+
+/// The components and their states.
+pub struct ProcessTable {
+    components: Vec<Component>,
+    logs: PathBuf,
+    listener: Option<OwnedFd>,
+}
+
+impl ProcessTable {
+    /// All components due at once.
+    pub fn new(plans: Vec<ComponentPlan>, logs: PathBuf, listener: Option<OwnedFd>) -> Self {
+        let now = Instant::now();
+        let components = plans
+            .into_iter()
+            .map(|plan| Component {
+                plan,
+                running: None,
+                due: Some(now),
+                backoff: FIRST_BACKOFF,
+            })
+            .collect();
+        Self {
+            components,
+            logs,
+            listener,
+        }
+    }
+
+    /// Starts what is due; what needs the API waits for `api_ready`.
+    pub fn start_due(&mut self, now: Instant, api_ready: bool) -> Result<()> {
+        for component in &mut self.components {
+            let allowed = api_ready || component.plan.phase == Phase::First;
+            if allowed && component.due.is_some_and(|due| due <= now) {
+                let pid = spawn(&component.plan, &self.logs, self.listener.as_ref())
+                    .with_context(|| format!("start {}", component.plan.name))?;
+                component.running = Some((pid, now));
+                component.due = None;
+            }
+        }
+        Ok(())
+    }
+
+    /// When the next restart is due.
+    pub fn next_start(&self) -> Option<Instant> {
+        let now = Instant::now();
+        self.components
+            .iter()
+            .filter_map(|c| c.due)
+            .filter(|due| *due > now)
+            .min()
+    }
+
+    /// Notes that a process ended. `Some` where it was a component, which is due again.
+    pub fn ended(&mut self, pid: Pid, status: WaitStatus, now: Instant) -> Option<Report> {
+        let component = self
+            .components
+            .iter_mut()
+            .find(|c| c.running.is_some_and(|(running, _)| running == pid))?;
+        let (_, since) = component.running.take()?;
+        if now.duration_since(since) >= STEADY {
+            component.backoff = FIRST_BACKOFF;
+        }
+        let wait = component.backoff;
+        component.backoff = (wait * 2).min(LAST_BACKOFF);
+        component.due = Some(now + wait);
+        Some(Report::Died {
+            name: component.plan.name.clone(),
+            status: describe(status),
+            restart_in_ms: wait.as_millis() as u64,
+        })
+    }
+
+    /// The groups in the order in which they end.
+    pub fn phases_last_first(&self) -> [Phase; 3] {
+        [Phase::Nodes, Phase::Controllers, Phase::First]
+    }
+
+    /// Signals a group; nothing of it starts again.
+    pub fn stop_phase(&mut self, phase: Phase, signal: Signal) {
+        for component in self.components.iter_mut().filter(|c| c.plan.phase == phase) {
+            component.due = None;
+            if let Some((pid, _)) = component.running {
+                // It may have died in this moment; it is reaped all the same.
+                let _ = kill(pid, signal);
+            }
+        }
+    }
+
+    /// Whether any process of a group still runs.
+    pub fn alive_in(&self, phase: Phase) -> bool {
+        self.components
+            .iter()
+            .any(|c| c.plan.phase == phase && c.running.is_some())
+    }
+
+    /// Keeps each log within its limit.
+    pub fn bound_logs(&self) {
+        for component in &self.components {
+            let path = log_path(&self.logs, &component.plan.name);
+            let too_long = fs::metadata(&path).is_ok_and(|meta| meta.len() > MAX_LOG_BYTES);
+            if too_long && fs::copy(&path, path.with_extension("log.old")).is_ok() {
+                // The component appends, so it goes on at the new beginning.
+                let _ = OpenOptions::new()
+                    .write(true)
+                    .open(&path)
+                    .and_then(|f| f.set_len(0));
+            }
+        }
+    }
+}
+
+/// Where a component's output goes.
+pub fn log_path(logs: &Path, name: &str) -> PathBuf {
+    logs.join(format!("{name}.log"))
+}
+
+fn spawn(plan: &ComponentPlan, logs: &Path, listener: Option<&OwnedFd>) -> Result<Pid> {
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .open(log_path(logs, &plan.name))?;
+    let mut command = Command::new("/proc/self/exe");
+    command
+        .arg0("coracle")
+        .args(&plan.args)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log);
+    let passed = match listener {
+        Some(fd) if plan.takes_listener => {
+            command.arg(LISTENER_FLAG).arg(fd.as_raw_fd().to_string());
+            Some(fd.as_raw_fd())
+        }
+        _ => None,
+    };
+    // SAFETY: between fork and exec only async-signal-safe calls are made (prctl, fcntl).
+    unsafe {
+        command.pre_exec(move || {
+            die_with_parent()?;
+            if let Some(fd) = passed {
+                keep_on_exec(&fd)?;
+            }
+            Ok(())
+        });
+    }
+    let child = command.spawn()?;
+    Ok(Pid::from_raw(child.id() as i32))
+}
+
+fn describe(status: WaitStatus) -> String {
+    match status {
+        WaitStatus::Exited(_, code) => format!("exit status {code}"),
+        WaitStatus::Signaled(_, signal, _) => format!("killed by {signal}"),
+        other => format!("{other:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table() -> ProcessTable {
+        let plan = ComponentPlan {
+            name: "a".to_owned(),
+            phase: Phase::First,
+            args: Vec::new(),
+            takes_listener: false,
+        };
+        ProcessTable::new(vec![plan], PathBuf::from("/nonexistent"), None)
+    }
+
+    #[test]
+    fn restarts_back_off_and_a_steady_component_starts_afresh() {
+        let mut table = table();
+        let pid = Pid::from_raw(42);
+        let status = WaitStatus::Exited(pid, 1);
+        let mut now = Instant::now();
+        let mut waits = Vec::new();
+        for ran in [0, 0, 0, 0, 0, 0, 0, 0, 11] {
+            table.components[0].running = Some((pid, now));
+            now += Duration::from_secs(ran);
+            match table.ended(pid, status, now) {
+                Some(Report::Died { restart_in_ms, .. }) => waits.push(restart_in_ms),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(waits, [50, 100, 200, 400, 800, 1600, 3200, 5000, 50]);
+        assert_eq!(
+            table.ended(Pid::from_raw(7), status, now),
+            None,
+            "an orphan"
+        );
+    }
+}
