@@ -39,6 +39,7 @@ pub fn run(name: &'static str, args: Vec<String>) -> Result<u8> {
         "endpoints-controller" => serve(name, &args, endpoints_controller::run),
         "controller-manager" => serve(name, &args, controller_manager::run),
         "cluster-dns" => serve(name, &args, cluster_dns::run),
+        "proxy-agent" => serve(name, &args, proxy_agent::run),
         _ => bail!("{name} is not part of this build yet"),
     }
 }
