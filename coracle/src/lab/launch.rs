@@ -151,12 +151,13 @@ fn inherit(number: &str) -> Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-/// Where a component's log is, and its last lines, for an error message.
-pub fn log_tail(logs: &std::path::Path, name: &str, lines_max: usize) -> String {
+/// The last lines of a component's log, for an error message.
+pub fn log_tail(logs: &std::path::Path, name: &str) -> String {
+    const LINES: usize = 6;
     let path = process_table::log_path(logs, name);
     let text = std::fs::read_to_string(&path).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
-    let tail = &lines[lines.len().saturating_sub(lines_max)..];
+    let tail = &lines[lines.len().saturating_sub(LINES)..];
     format!("{}\n  {}", path.display(), tail.join("\n  "))
 }
 
