@@ -16,13 +16,21 @@ use crate::{
     resource::{Resource, Resources},
 };
 
-use super::{Progress, entry::Entry, state::State};
+use super::{
+    Progress,
+    entry::Entry,
+    state::{EVENTS_KEPT, State},
+};
 
 /// Everything this server stores lies below this prefix.
 pub const ROOT: &str = "/registry/";
 
 /// Keys fetched by one call while listing.
 const LIST_PAGE: usize = 2_000;
+
+/// How many revisions a starting server goes back for the events of watches that resume. As
+/// many as are kept for one kind: more would not be kept anyway.
+const HISTORY_REVISIONS: Revision = EVENTS_KEPT as Revision;
 
 /// Pause before the store is asked again after an error.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
@@ -40,9 +48,25 @@ pub struct Feed {
 }
 
 impl Feed {
-    /// Lists everything as of one revision, and returns it.
-    pub async fn list(&self) -> Result<Revision, Error> {
-        let revision = self.store.current_revision().await?;
+    /// Lists everything as of a revision some way back, and returns it: what follows it then
+    /// comes as events, so that a watch can go on over a restart of the server.
+    pub async fn list_with_history(&self) -> Result<Revision, Error> {
+        let newest = self.store.current_revision().await?;
+        let wanted = (newest - HISTORY_REVISIONS).max(1);
+        match self.list_at(wanted).await {
+            Err(Error::Compacted { oldest, .. }) if (wanted + 1..=newest).contains(&oldest) => {
+                self.list_at(oldest).await
+            }
+            other => other,
+        }
+    }
+
+    /// Lists everything as it is now, and returns its revision.
+    async fn list(&self) -> Result<Revision, Error> {
+        self.list_at(self.store.current_revision().await?).await
+    }
+
+    async fn list_at(&self, revision: Revision) -> Result<Revision, Error> {
         for resource in self.resources.all() {
             self.list_resource(resource, revision).await?;
         }
