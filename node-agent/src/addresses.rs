@@ -31,13 +31,21 @@ impl Addresses {
     pub fn open(root_dir: &Path, range: Ipv4Net) -> Result<Addresses> {
         let path = root_dir.join("addresses.json");
         let mut table: Table = match std::fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes)
-                .with_context(|| format!("{} is damaged: remove it once no pod runs on this node", path.display()))?,
+            Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| {
+                format!(
+                    "{} is damaged: remove it once no pod runs on this node",
+                    path.display()
+                )
+            })?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Table::default(),
             Err(error) => return Err(error).with_context(|| format!("read {}", path.display())),
         };
-        table.by_pod.retain(|_, ip| range.contains(ip));
-        Ok(Addresses { path, range, table: Mutex::new(table) })
+        table.by_pod.retain(|_, ip| range.contains(&*ip));
+        Ok(Addresses {
+            path,
+            range,
+            table: Mutex::new(table),
+        })
     }
 
     /// The pod's address: the one it has, else the next free one.
@@ -47,7 +55,11 @@ impl Addresses {
             return Ok(*ip);
         }
         let Some(ip) = next(&table, self.range) else {
-            bail!("all addresses of {} are in use: {} pods run on this node", self.range, table.by_pod.len())
+            bail!(
+                "all addresses of {} are in use: {} pods run on this node",
+                self.range,
+                table.by_pod.len()
+            )
         };
         table.by_pod.insert(uid.to_owned(), ip);
         table.latest = Some(ip);
@@ -66,17 +78,28 @@ impl Addresses {
 
     fn save(&self, table: &Table) -> Result<()> {
         let new = self.path.with_extension("json.new");
-        let saved = std::fs::write(&new, serde_json::to_vec(table)?).and_then(|()| std::fs::rename(&new, &self.path));
+        let saved = std::fs::write(&new, serde_json::to_vec(table)?)
+            .and_then(|()| std::fs::rename(&new, &self.path));
         saved.with_context(|| format!("write {}", self.path.display()))
     }
 }
 
 /// The first free address after the latest, without the range's first two and its last.
 fn next(table: &Table, range: Ipv4Net) -> Option<Ipv4Addr> {
-    let (first, last) = (u32::from(range.network()) + 2, u32::from(range.broadcast()).saturating_sub(1));
-    let used: std::collections::BTreeSet<u32> = table.by_pod.values().map(|ip| u32::from(*ip)).collect();
-    let start = table.latest.map_or(first, |ip| u32::from(ip) + 1).clamp(first, last.saturating_add(1));
-    (start..=last).chain(first..start).find(|ip| *ip <= last && !used.contains(ip)).map(Ipv4Addr::from)
+    let (first, last) = (
+        u32::from(range.network()) + 2,
+        u32::from(range.broadcast()).saturating_sub(1),
+    );
+    let used: std::collections::BTreeSet<u32> =
+        table.by_pod.values().map(|ip| u32::from(*ip)).collect();
+    let start = table
+        .latest
+        .map_or(first, |ip| u32::from(ip) + 1)
+        .clamp(first, last.saturating_add(1));
+    (start..=last)
+        .chain(first..start)
+        .find(|ip| *ip <= last && !used.contains(ip))
+        .map(Ipv4Addr::from)
 }
 
 #[cfg(test)]
@@ -90,10 +113,16 @@ mod tests {
         let open = || Addresses::open(dir.path(), range).unwrap();
         let last = |ip: Ipv4Addr| ip.octets()[3];
         let addresses = open();
-        assert_eq!(["a", "b", "a"].map(|uid| last(addresses.assign(uid).unwrap())), [2, 3, 2]);
+        assert_eq!(
+            ["a", "b", "a"].map(|uid| last(addresses.assign(uid).unwrap())),
+            [2, 3, 2]
+        );
         addresses.release("a").unwrap();
         let addresses = open();
-        assert_eq!(["c", "d", "e", "f"].map(|uid| last(addresses.assign(uid).unwrap())), [4, 5, 6, 2]);
+        assert_eq!(
+            ["c", "d", "e", "f"].map(|uid| last(addresses.assign(uid).unwrap())),
+            [4, 5, 6, 2]
+        );
         let error = addresses.assign("g").unwrap_err().to_string();
         assert!(error.contains("10.244.1.0/29"), "{error}");
         std::fs::write(dir.path().join("addresses.json"), "{").unwrap();

@@ -62,7 +62,14 @@ impl Events {
     }
 
     /// Tells of a pod, or of one of its containers.
-    pub fn pod(&self, pod: &Pod, container: Option<&str>, severity: Severity, reason: &'static str, message: impl Into<String>) {
+    pub fn pod(
+        &self,
+        pod: &Pod,
+        container: Option<&str>,
+        severity: Severity,
+        reason: &'static str,
+        message: impl Into<String>,
+    ) {
         let field_path = container.map(|name| format!("spec.containers{{{name}}}"));
         let reference = ObjectReference {
             api_version: Some("v1".into()),
@@ -73,7 +80,13 @@ impl Events {
             field_path: field_path.clone(),
             ..Default::default()
         };
-        let key = Key { uid: pod.uid().unwrap_or_default(), field_path, severity, reason, message: message.into() };
+        let key = Key {
+            uid: pod.uid().unwrap_or_default(),
+            field_path,
+            severity,
+            reason,
+            message: message.into(),
+        };
         if self.queue.try_send(Note { reference, key }).is_err() {
             tracing::debug!(reason, "an event was dropped: the queue is full");
         }
@@ -86,12 +99,19 @@ async fn write_all(client: Client, node: String, mut notes: mpsc::Receiver<Note>
         if written.len() >= MAX_REMEMBERED {
             written.clear();
         }
-        let api: Api<Event> = Api::namespaced(client.clone(), note.reference.namespace.as_deref().unwrap_or("default"));
+        let api: Api<Event> = Api::namespaced(
+            client.clone(),
+            note.reference.namespace.as_deref().unwrap_or("default"),
+        );
         let now = api_time(Timestamp::now());
         if let Some((name, count)) = written.get_mut(&note.key) {
             *count += 1;
             let patch = serde_json::json!({"count": count, "lastTimestamp": now});
-            if api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.is_ok() {
+            if api
+                .patch(name, &PatchParams::default(), &Patch::Merge(patch))
+                .await
+                .is_ok()
+            {
                 continue;
             }
         }
@@ -99,7 +119,10 @@ async fn write_all(client: Client, node: String, mut notes: mpsc::Receiver<Note>
         let name = event.name_any();
         match api.create(&PostParams::default(), &event).await {
             Ok(_) => drop(written.insert(note.key, (name, 1))),
-            Err(error) => tracing::debug!(reason = note.key.reason, "an event could not be written: {error}"),
+            Err(error) => tracing::debug!(
+                reason = note.key.reason,
+                "an event could not be written: {error}"
+            ),
         }
     }
 }
@@ -111,7 +134,10 @@ fn new_event(note: &Note, node: &str) -> Event {
         reason: Some(note.key.reason.into()),
         message: Some(note.key.message.clone()),
         type_: Some(format!("{:?}", note.key.severity)),
-        source: Some(EventSource { component: Some("kubelet".into()), host: Some(node.into()) }),
+        source: Some(EventSource {
+            component: Some("kubelet".into()),
+            host: Some(node.into()),
+        }),
         reporting_component: Some("kubelet".into()),
         reporting_instance: Some(node.into()),
         first_timestamp: Some(api_time(now)),

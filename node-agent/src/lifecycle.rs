@@ -79,7 +79,11 @@ pub struct Record {
 impl Record {
     /// A container that has not been started yet.
     pub fn new(name: &str) -> Record {
-        let state = State::Waiting { reason: "ContainerCreating".into(), message: String::new(), until: None };
+        let state = State::Waiting {
+            reason: "ContainerCreating".into(),
+            message: String::new(),
+            until: None,
+        };
         Record {
             name: name.into(),
             id: String::new(),
@@ -120,14 +124,20 @@ pub enum Step {
 pub fn back_off(restarts_in_row: u32, cap: Duration) -> Duration {
     match restarts_in_row {
         0 => Duration::ZERO,
-        n => FIRST_BACK_OFF.saturating_mul(1u32.checked_shl(n - 1).unwrap_or(u32::MAX)).min(cap),
+        n => FIRST_BACK_OFF
+            .saturating_mul(1u32.checked_shl(n - 1).unwrap_or(u32::MAX))
+            .min(cap),
     }
 }
 
 /// Restarts that count towards the back-off, for an instance that ended like this: a long run clears them.
 pub fn restarts_that_count(record: &Record, ended: &Ended, cap: Duration) -> u32 {
     let ran = ended.finished.duration_since(ended.started);
-    if ran >= SignedDuration::try_from(cap * 2).unwrap_or(SignedDuration::MAX) { 0 } else { record.restarts_in_row }
+    if ran >= SignedDuration::try_from(cap * 2).unwrap_or(SignedDuration::MAX) {
+        0
+    } else {
+        record.restarts_in_row
+    }
 }
 
 /// A restartable init container.
@@ -140,7 +150,9 @@ pub fn plan(spec: &PodSpec, records: &[Record], now: Timestamp, cap: Duration) -
     let policy = spec.restart_policy.as_deref().unwrap_or("Always");
     let mut steps = Vec::new();
     for container in spec.init_containers.iter().flatten() {
-        let Some(record) = find(records, &container.name) else { continue };
+        let Some(record) = find(records, &container.name) else {
+            continue;
+        };
         match (&record.state, is_sidecar(container)) {
             (State::Running { .. }, true) if record.started => {}
             (State::Running { .. }, _) => return steps,
@@ -153,7 +165,11 @@ pub fn plan(spec: &PodSpec, records: &[Record], now: Timestamp, cap: Duration) -
             }
             // An init container that fails is tried again unless the pod never restarts anything.
             (_, false) => {
-                let policy = if policy == "Never" { "Never" } else { "OnFailure" };
+                let policy = if policy == "Never" {
+                    "Never"
+                } else {
+                    "OnFailure"
+                };
                 steps.extend(step(record, policy, now, cap));
                 return steps;
             }
@@ -175,9 +191,13 @@ fn step(record: &Record, policy: &str, now: Timestamp, cap: Duration) -> Option<
     let name = record.name.clone();
     match &record.state {
         State::Running { .. } => None,
-        State::Waiting { until: Some(until), .. } if *until > now => {
-            Some(Step::Wait { name, until: *until, back_off: Duration::ZERO })
-        }
+        State::Waiting {
+            until: Some(until), ..
+        } if *until > now => Some(Step::Wait {
+            name,
+            until: *until,
+            back_off: Duration::ZERO,
+        }),
         State::Waiting { .. } => Some(Step::Start(name)),
         State::Ended(ended) => {
             let wanted = match policy {
@@ -188,9 +208,21 @@ fn step(record: &Record, policy: &str, now: Timestamp, cap: Duration) -> Option<
             if !wanted {
                 return None;
             }
-            let delay = if record.lost { Duration::ZERO } else { back_off(restarts_that_count(record, ended, cap), cap) };
+            let delay = if record.lost {
+                Duration::ZERO
+            } else {
+                back_off(restarts_that_count(record, ended, cap), cap)
+            };
             let until = ended.finished.checked_add(delay).unwrap_or(Timestamp::MAX);
-            Some(if until <= now { Step::Start(name) } else { Step::Wait { name, until, back_off: delay } })
+            Some(if until <= now {
+                Step::Start(name)
+            } else {
+                Step::Wait {
+                    name,
+                    until,
+                    back_off: delay,
+                }
+            })
         }
     }
 }
@@ -199,7 +231,9 @@ fn step(record: &Record, policy: &str, now: Timestamp, cap: Duration) -> Option<
 pub fn phase(spec: &PodSpec, records: &[Record]) -> &'static str {
     let policy = spec.restart_policy.as_deref().unwrap_or("Always");
     for container in spec.init_containers.iter().flatten() {
-        let Some(record) = find(records, &container.name) else { return "Pending" };
+        let Some(record) = find(records, &container.name) else {
+            return "Pending";
+        };
         match &record.state {
             State::Running { .. } if is_sidecar(container) && record.started => {}
             State::Ended(ended) if is_sidecar(container) || ended.exit_code == 0 => {}
@@ -207,9 +241,15 @@ pub fn phase(spec: &PodSpec, records: &[Record]) -> &'static str {
             _ => return "Pending",
         }
     }
-    let mine = || spec.containers.iter().map(|container| find(records, &container.name));
+    let mine = || {
+        spec.containers
+            .iter()
+            .map(|container| find(records, &container.name))
+    };
     let not_begun = |record: Option<&Record>| {
-        record.is_none_or(|record| matches!(record.state, State::Waiting { .. }) && record.last.is_none())
+        record.is_none_or(|record| {
+            matches!(record.state, State::Waiting { .. }) && record.last.is_none()
+        })
     };
     if mine().any(not_begun) {
         return "Pending";
@@ -217,7 +257,8 @@ pub fn phase(spec: &PodSpec, records: &[Record]) -> &'static str {
     if mine().flatten().any(Record::is_running) || policy == "Always" {
         return "Running";
     }
-    let succeeded = |record: &Record| matches!(&record.state, State::Ended(ended) if ended.exit_code == 0);
+    let succeeded =
+        |record: &Record| matches!(&record.state, State::Ended(ended) if ended.exit_code == 0);
     match (mine().flatten().all(succeeded), policy) {
         (true, _) => "Succeeded",
         (false, "Never") => "Failed",
@@ -280,22 +321,47 @@ mod tests {
         let (containers, now) = rest.split_once(" @").unwrap();
         let (init, main) = containers.split_once('|').unwrap();
         let parse = |text: &str| -> Vec<Record> {
-            text.split_whitespace().map(|word| word.split_once('=').map(|(name, state)| record(name, state)).unwrap()).collect()
+            text.split_whitespace()
+                .map(|word| {
+                    word.split_once('=')
+                        .map(|(name, state)| record(name, state))
+                        .unwrap()
+                })
+                .collect()
         };
         let (init, main) = (parse(init), parse(main));
-        let names = |records: &[Record]| records.iter().map(|record| record.name.clone()).collect::<Vec<_>>();
+        let names = |records: &[Record]| {
+            records
+                .iter()
+                .map(|record| record.name.clone())
+                .collect::<Vec<_>>()
+        };
         let (init_names, main_names) = (names(&init), names(&main));
-        let refs = |names: &'_ [String]| -> Vec<&'static str> { names.iter().map(|name| &*name.clone().leak()).collect() };
+        let refs = |names: &'_ [String]| -> Vec<&'static str> {
+            names.iter().map(|name| &*name.clone().leak()).collect()
+        };
         let spec = spec(policy, &refs(&init_names), &refs(&main_names));
         let records = [init, main].concat();
         let steps: Vec<String> = plan(&spec, &records, at(now.parse().unwrap()), CAP)
             .into_iter()
             .map(|step| match step {
                 Step::Start(name) => format!("start {name}"),
-                Step::Wait { name, until, back_off } => format!("{name} waits {}s until {}", back_off.as_secs(), until.as_second()),
+                Step::Wait {
+                    name,
+                    until,
+                    back_off,
+                } => format!(
+                    "{name} waits {}s until {}",
+                    back_off.as_secs(),
+                    until.as_second()
+                ),
             })
             .collect();
-        assert_eq!(format!("{}; {}", steps.join(", "), phase(&spec, &records)), want, "{line}");
+        assert_eq!(
+            format!("{}; {}", steps.join(", "), phase(&spec, &records)),
+            want,
+            "{line}"
+        );
     }
 
     #[test]
@@ -330,9 +396,14 @@ mod tests {
     #[test]
     fn back_off_doubles_up_to_the_cap_and_a_long_run_clears_it() {
         let seconds = |n| back_off(n, CAP).as_secs();
-        assert_eq!([0, 1, 2, 3, 5, 6, 40].map(seconds), [0, 10, 20, 40, 160, 300, 300]);
+        assert_eq!(
+            [0, 1, 2, 3, 5, 6, 40].map(seconds),
+            [0, 10, 20, 40, 160, 300, 300]
+        );
         let mut record = record("a", "e1*5");
-        let State::Ended(ended) = &mut record.state else { panic!() };
+        let State::Ended(ended) = &mut record.state else {
+            panic!()
+        };
         ended.started = at(100 - 601);
         let ended = ended.clone();
         assert_eq!(restarts_that_count(&record, &ended, CAP), 0);
@@ -342,6 +413,9 @@ mod tests {
     fn an_instance_lost_with_its_node_is_no_crash() {
         let mut record = record("a", "e137*4");
         record.lost = true;
-        assert_eq!(plan(&spec("Always", &[], &["a"]), &[record], at(100), CAP), [Step::Start("a".into())]);
+        assert_eq!(
+            plan(&spec("Always", &[], &["a"]), &[record], at(100), CAP),
+            [Step::Start("a".into())]
+        );
     }
 }

@@ -32,10 +32,22 @@ impl Memory {
         let read = std::fs::read(directory.join(FILE)).ok();
         let mut memory = read
             .and_then(|bytes| serde_json::from_slice(&bytes).ok())
-            .unwrap_or(Memory { since: now, pod_ip: None, records: Vec::new() });
-        let containers = spec.init_containers.iter().flatten().chain(&spec.containers);
+            .unwrap_or(Memory {
+                since: now,
+                pod_ip: None,
+                records: Vec::new(),
+            });
+        let containers = spec
+            .init_containers
+            .iter()
+            .flatten()
+            .chain(&spec.containers);
         for container in containers {
-            if !memory.records.iter().any(|record| record.name == container.name) {
+            if !memory
+                .records
+                .iter()
+                .any(|record| record.name == container.name)
+            {
                 memory.records.push(Record::new(&container.name));
             }
         }
@@ -44,9 +56,11 @@ impl Memory {
 
     /// Replaces the file.
     pub fn save(&self, directory: &Path) -> Result<()> {
-        std::fs::create_dir_all(directory).with_context(|| format!("make {}", directory.display()))?;
+        std::fs::create_dir_all(directory)
+            .with_context(|| format!("make {}", directory.display()))?;
         let new = directory.join("pod.json.new");
-        let saved = std::fs::write(&new, serde_json::to_vec(self)?).and_then(|()| std::fs::rename(&new, directory.join(FILE)));
+        let saved = std::fs::write(&new, serde_json::to_vec(self)?)
+            .and_then(|()| std::fs::rename(&new, directory.join(FILE)));
         saved.with_context(|| format!("write {FILE} in {}", directory.display()))
     }
 
@@ -59,14 +73,26 @@ impl Memory {
     pub fn observe(&mut self, instances: &[InstanceState]) -> Vec<String> {
         let mut ended = Vec::new();
         for record in &mut self.records {
-            let Some(instance) = instances.iter().find(|instance| instance.id == record.id) else { continue };
-            let time = |millis| Timestamp::from_millisecond(millis).unwrap_or(Timestamp::UNIX_EPOCH);
-            match (&record.state, instance.exit) {
-                (State::Running { .. }, None) => {}
-                (State::Waiting { .. }, None) if record.last.is_none() => {
-                    record.state = State::Running { since: time(instance.started_ms) };
+            let Some(instance) = instances.iter().find(|instance| instance.id == record.id) else {
+                continue;
+            };
+            let time =
+                |millis| Timestamp::from_millisecond(millis).unwrap_or(Timestamp::UNIX_EPOCH);
+            // An instance whose start or end no agent has noted yet counts as well.
+            let noted = match (&record.state, &record.last) {
+                (State::Ended(ended), _) => ended.id == record.id,
+                (State::Waiting { .. }, Some(last)) => last.id == record.id,
+                _ => false,
+            };
+            match instance.exit {
+                None if record.is_running() || noted => {}
+                None => {
+                    record.state = State::Running {
+                        since: time(instance.started_ms),
+                    }
                 }
-                (State::Running { .. }, Some(exit)) => {
+                Some(_) if noted => {}
+                Some(exit) => {
                     ended.push(record.name.clone());
                     (record.ready, record.started, record.lost) = (false, false, false);
                     record.state = State::Ended(Ended {
@@ -79,7 +105,6 @@ impl Memory {
                         id: record.id.clone(),
                     });
                 }
-                _ => {}
             }
         }
         ended
@@ -88,7 +113,9 @@ impl Memory {
     /// The sandbox has gone, and with it whatever ran in it.
     pub fn lose_all(&mut self, now: Timestamp) {
         for record in &mut self.records {
-            let State::Running { since } = record.state else { continue };
+            let State::Running { since } = record.state else {
+                continue;
+            };
             (record.ready, record.started, record.lost) = (false, false, true);
             record.state = State::Ended(Ended {
                 exit_code: 137,
@@ -112,25 +139,51 @@ mod tests {
     #[test]
     fn memory_survives_and_follows_the_shim() {
         let dir = tempfile::tempdir().unwrap();
-        let container = Container { name: "web".into(), ..Default::default() };
-        let spec = PodSpec { containers: vec![container], ..Default::default() };
+        let container = Container {
+            name: "web".into(),
+            ..Default::default()
+        };
+        let spec = PodSpec {
+            containers: vec![container],
+            ..Default::default()
+        };
         let mut memory = Memory::load(dir.path(), &spec, Timestamp::UNIX_EPOCH);
         memory.records[0].id = "1".into();
-        memory.records[0].state = State::Running { since: Timestamp::UNIX_EPOCH };
+        memory.records[0].state = State::Running {
+            since: Timestamp::UNIX_EPOCH,
+        };
         memory.save(dir.path()).unwrap();
         let mut memory = Memory::load(dir.path(), &spec, Timestamp::now());
-        assert_eq!((memory.since, memory.records.len()), (Timestamp::UNIX_EPOCH, 1));
+        assert_eq!(
+            (memory.since, memory.records.len()),
+            (Timestamp::UNIX_EPOCH, 1)
+        );
 
         let mut lost = memory.clone();
         lost.lose_all(Timestamp::now());
         assert!(lost.records[0].lost && !lost.records[0].is_running());
 
-        let mut instance =
-            InstanceState { id: "1".into(), name: "web".into(), attempt: 0, pid: 7, started_ms: 1000, exit: None };
+        let mut instance = InstanceState {
+            id: "1".into(),
+            name: "web".into(),
+            attempt: 0,
+            pid: 7,
+            started_ms: 1000,
+            exit: None,
+        };
         assert!(memory.observe(&[instance.clone()]).is_empty());
-        instance.exit = Some(InstanceExit { code: 3, signal: 0, finished_ms: 2000 });
+        instance.exit = Some(InstanceExit {
+            code: 3,
+            signal: 0,
+            finished_ms: 2000,
+        });
         assert_eq!(memory.observe(&[instance.clone()]), ["web"]);
-        assert!(memory.observe(&[instance]).is_empty(), "an end is seen once");
-        assert!(matches!(&memory.records[0].state, State::Ended(ended) if ended.exit_code == 3 && ended.reason == "Error"));
+        assert!(
+            memory.observe(&[instance]).is_empty(),
+            "an end is seen once"
+        );
+        assert!(
+            matches!(&memory.records[0].state, State::Ended(ended) if ended.exit_code == 3 && ended.reason == "Error")
+        );
     }
 }

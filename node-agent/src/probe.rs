@@ -50,7 +50,9 @@ impl Timing {
             let value = value.filter(|value| *value > 0).unwrap_or(default);
             Duration::from_secs(value.max(0) as u64)
         };
-        let count = |value: Option<i32>, default: i32| value.filter(|value| *value > 0).unwrap_or(default) as u32;
+        let count = |value: Option<i32>, default: i32| {
+            value.filter(|value| *value > 0).unwrap_or(default) as u32
+        };
         Timing {
             initial_delay: seconds(probe.initial_delay_seconds, 0),
             period: seconds(probe.period_seconds, 10),
@@ -73,7 +75,12 @@ pub struct Tally {
 impl Tally {
     /// Before the first result. A container is taken to be alive, and neither ready nor started.
     pub fn new(kind: ProbeKind, timing: Timing) -> Tally {
-        Tally { timing, verdict: (kind == ProbeKind::Liveness).then_some(true), latest: false, in_row: 0 }
+        Tally {
+            timing,
+            verdict: (kind == ProbeKind::Liveness).then_some(true),
+            latest: false,
+            in_row: 0,
+        }
     }
 
     /// Takes one result; says the verdict where it changes.
@@ -83,7 +90,11 @@ impl Tally {
         } else {
             (self.latest, self.in_row) = (success, 1);
         }
-        let threshold = if success { self.timing.success_threshold } else { self.timing.failure_threshold };
+        let threshold = if success {
+            self.timing.success_threshold
+        } else {
+            self.timing.failure_threshold
+        };
         if self.in_row >= threshold && self.verdict != Some(success) {
             self.verdict = Some(success);
             return Some(success);
@@ -98,14 +109,21 @@ mod tests {
 
     /// `+` and `-` are results; `T`, `F` and `.` what each changes.
     fn verdicts(kind: ProbeKind, success: i32, failure: i32, results: &str) -> String {
-        let probe = Probe { success_threshold: Some(success), failure_threshold: Some(failure), ..Default::default() };
+        let probe = Probe {
+            success_threshold: Some(success),
+            failure_threshold: Some(failure),
+            ..Default::default()
+        };
         let mut tally = Tally::new(kind, Timing::of(&probe));
         let letter = |verdict| match verdict {
             Some(true) => 'T',
             Some(false) => 'F',
             None => '.',
         };
-        results.chars().map(|result| letter(tally.observe(result == '+'))).collect()
+        results
+            .chars()
+            .map(|result| letter(tally.observe(result == '+')))
+            .collect()
     }
 
     #[test]
@@ -119,14 +137,25 @@ mod tests {
             (ProbeKind::Startup, 1, 2, "-+", ".T"),
             (ProbeKind::Startup, 1, 2, "--", ".F"),
         ] {
-            assert_eq!(verdicts(kind, success, failure, results), want, "{kind:?} {results}");
+            assert_eq!(
+                verdicts(kind, success, failure, results),
+                want,
+                "{kind:?} {results}"
+            );
         }
     }
 
     #[test]
     fn defaults_are_upstreams() {
-        let timing = Timing::of(&Probe { timeout_seconds: Some(0), ..Default::default() });
-        let seconds = [timing.initial_delay, timing.period, timing.timeout].map(|time| time.as_secs());
-        assert_eq!((seconds, timing.success_threshold, timing.failure_threshold), ([0, 10, 1], 1, 3));
+        let timing = Timing::of(&Probe {
+            timeout_seconds: Some(0),
+            ..Default::default()
+        });
+        let seconds =
+            [timing.initial_delay, timing.period, timing.timeout].map(|time| time.as_secs());
+        assert_eq!(
+            (seconds, timing.success_threshold, timing.failure_threshold),
+            ([0, 10, 1], 1, 3)
+        );
     }
 }

@@ -44,7 +44,14 @@ pub struct Registry {
 
 impl Registry {
     /// Takes a pod's newest state; `mirrored` pods have another UID in the API.
-    pub fn publish(&self, uid: &str, pod: &Pod, mirrored: bool, directory: PathBuf, containers: &[Record]) {
+    pub fn publish(
+        &self,
+        uid: &str,
+        pod: &Pod,
+        mirrored: bool,
+        directory: PathBuf,
+        containers: &[Record],
+    ) {
         let entry = Entry {
             namespace: pod.namespace().unwrap_or_default(),
             name: pod.name_any(),
@@ -52,19 +59,33 @@ impl Registry {
             directory,
             containers: containers.to_vec(),
         };
-        self.pods.lock().unwrap_or_else(PoisonError::into_inner).insert(uid.to_owned(), entry);
+        self.pods
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(uid.to_owned(), entry);
     }
 
     /// Forgets a pod.
     pub fn remove(&self, uid: &str) {
-        self.pods.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+        self.pods
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(uid);
     }
 
     /// Finds a container; an error is for people. An empty `container` is the pod's only one.
-    pub fn find(&self, namespace: &str, name: &str, uid: &str, container: &str) -> Result<Found, String> {
+    pub fn find(
+        &self,
+        namespace: &str,
+        name: &str,
+        uid: &str,
+        container: &str,
+    ) -> Result<Found, String> {
         let pods = self.pods.lock().unwrap_or_else(PoisonError::into_inner);
         let fits = |own: &str, entry: &Entry| {
-            entry.namespace == namespace && entry.name == name && (uid.is_empty() || entry.mirrored || own == uid)
+            entry.namespace == namespace
+                && entry.name == name
+                && (uid.is_empty() || entry.mirrored || own == uid)
         };
         let (own, entry) = pods
             .iter()
@@ -74,7 +95,8 @@ impl Registry {
             ("", [only]) => Some(only),
             (wanted, all) => all.iter().find(|record| record.name == wanted),
         };
-        let record = record.ok_or_else(|| format!("container {container} is not valid for pod {name}"))?;
+        let record =
+            record.ok_or_else(|| format!("container {container} is not valid for pod {name}"))?;
         Ok(Found {
             uid: own.clone(),
             container: record.name.clone(),

@@ -5,8 +5,8 @@
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
-    Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus, HostIP,
-    Pod, PodCondition, PodIP, PodStatus,
+    Container, ContainerState, ContainerStateRunning, ContainerStateTerminated,
+    ContainerStateWaiting, ContainerStatus, HostIP, Pod, PodCondition, PodIP, PodStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -39,14 +39,18 @@ pub fn status(pod: &Pod, facts: &Facts<'_>) -> PodStatus {
     let spec = pod.spec.clone().unwrap_or_default();
     let phase = phase(&spec, facts.records);
     let all = |list: &[Container], init| -> Vec<ContainerStatus> {
-        list.iter().filter_map(|container| container_status(container, init, facts)).collect()
+        list.iter()
+            .filter_map(|container| container_status(container, init, facts))
+            .collect()
     };
     let init = all(spec.init_containers.as_deref().unwrap_or_default(), true);
     PodStatus {
         phase: Some(phase.into()),
         conditions: Some(conditions(pod, phase, facts)),
         host_ip: Some(facts.host_ip.into()),
-        host_ips: Some(vec![HostIP { ip: facts.host_ip.into() }]),
+        host_ips: Some(vec![HostIP {
+            ip: facts.host_ip.into(),
+        }]),
         pod_ip: facts.pod_ip.clone(),
         pod_ips: facts.pod_ip.clone().map(|ip| vec![PodIP { ip }]),
         start_time: Some(api_time(facts.started)),
@@ -66,23 +70,40 @@ fn terminated(ended: &Ended) -> ContainerState {
         started_at: Some(api_time(ended.started)),
         finished_at: Some(api_time(ended.finished)),
     };
-    ContainerState { terminated: Some(terminated), ..Default::default() }
+    ContainerState {
+        terminated: Some(terminated),
+        ..Default::default()
+    }
 }
 
 fn container_id(id: &str) -> String {
     format!("coracle://{id}")
 }
 
-fn container_status(container: &Container, init: bool, facts: &Facts<'_>) -> Option<ContainerStatus> {
-    let record = facts.records.iter().find(|record| record.name == container.name)?;
+fn container_status(
+    container: &Container,
+    init: bool,
+    facts: &Facts<'_>,
+) -> Option<ContainerStatus> {
+    let record = facts
+        .records
+        .iter()
+        .find(|record| record.name == container.name)?;
     let running = record.is_running();
     // An init container is ready when it has done its work.
     let completed = matches!(&record.state, State::Ended(ended) if ended.exit_code == 0);
     let state = match &record.state {
-        State::Waiting { reason, message, .. } => waiting(reason, message),
+        State::Waiting {
+            reason, message, ..
+        } => waiting(reason, message),
         State::Running { since } => {
-            let running = ContainerStateRunning { started_at: Some(api_time(*since)) };
-            ContainerState { running: Some(running), ..Default::default() }
+            let running = ContainerStateRunning {
+                started_at: Some(api_time(*since)),
+            };
+            ContainerState {
+                running: Some(running),
+                ..Default::default()
+            }
         }
         State::Ended(ended) => terminated(ended),
     };
@@ -105,9 +126,14 @@ fn is_ready(record: &Record) -> bool {
 }
 
 fn waiting(reason: &str, message: &str) -> ContainerState {
-    let waiting =
-        ContainerStateWaiting { reason: Some(reason.into()), message: (!message.is_empty()).then(|| message.to_owned()) };
-    ContainerState { waiting: Some(waiting), ..Default::default() }
+    let waiting = ContainerStateWaiting {
+        reason: Some(reason.into()),
+        message: (!message.is_empty()).then(|| message.to_owned()),
+    };
+    ContainerState {
+        waiting: Some(waiting),
+        ..Default::default()
+    }
 }
 
 struct Verdict {
@@ -118,13 +144,19 @@ struct Verdict {
 }
 
 fn conditions(pod: &Pod, phase: &str, facts: &Facts<'_>) -> Vec<PodCondition> {
-    let old = pod.status.as_ref().and_then(|status| status.conditions.clone()).unwrap_or_default();
+    let old = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.clone())
+        .unwrap_or_default();
     let verdicts = verdicts(pod, phase, facts, &old);
     let mut conditions: Vec<PodCondition> = verdicts
         .into_iter()
         .map(|verdict| {
             let status = if verdict.holds { "True" } else { "False" };
-            let before = old.iter().find(|condition| condition.type_ == verdict.kind && condition.status == status);
+            let before = old
+                .iter()
+                .find(|condition| condition.type_ == verdict.kind && condition.status == status);
             PodCondition {
                 type_: verdict.kind.into(),
                 status: status.into(),
@@ -138,16 +170,26 @@ fn conditions(pod: &Pod, phase: &str, facts: &Facts<'_>) -> Vec<PodCondition> {
             }
         })
         .collect();
-    let others = old.into_iter().filter(|old| !conditions.iter().any(|mine| mine.type_ == old.type_)).collect::<Vec<_>>();
+    let others = old
+        .into_iter()
+        .filter(|old| !conditions.iter().any(|mine| mine.type_ == old.type_))
+        .collect::<Vec<_>>();
     conditions.extend(others);
     conditions
 }
 
 fn verdicts(pod: &Pod, phase: &str, facts: &Facts<'_>, old: &[PodCondition]) -> Vec<Verdict> {
     let spec = pod.spec.clone().unwrap_or_default();
-    let record_of = |container: &Container| facts.records.iter().find(|record| record.name == container.name);
+    let record_of = |container: &Container| {
+        facts
+            .records
+            .iter()
+            .find(|record| record.name == container.name)
+    };
     let unfit = |list: &[Container], fit: &dyn Fn(&Container, &Record) -> bool| -> Vec<String> {
-        let names = list.iter().filter(|container| !record_of(container).is_some_and(|record| fit(container, record)));
+        let names = list
+            .iter()
+            .filter(|container| !record_of(container).is_some_and(|record| fit(container, record)));
         names.map(|container| container.name.clone()).collect()
     };
     let init = spec.init_containers.as_deref().unwrap_or_default();
@@ -157,10 +199,19 @@ fn verdicts(pod: &Pod, phase: &str, facts: &Facts<'_>, old: &[PodCondition]) -> 
     });
     let unready = unfit(&spec.containers, &|_, record| is_ready(record));
     let done = phase == "Succeeded" || phase == "Failed";
-    let begun = spec.containers.iter().filter_map(record_of).any(|record| !record.id.is_empty());
+    let begun = spec
+        .containers
+        .iter()
+        .filter_map(record_of)
+        .any(|record| !record.id.is_empty());
     let initialized = incomplete.is_empty() || begun;
     let containers_ready = unready.is_empty() && initialized && !done;
-    let not_ready = |names: &[String], what: &str| Some(format!("containers with {what} status: [{}]", names.join(" ")));
+    let not_ready = |names: &[String], what: &str| {
+        Some(format!(
+            "containers with {what} status: [{}]",
+            names.join(" ")
+        ))
+    };
     let (reason, message) = match phase {
         "Succeeded" => (Some("PodCompleted"), None),
         "Failed" => (Some("PodFailed"), None),
@@ -172,23 +223,62 @@ fn verdicts(pod: &Pod, phase: &str, facts: &Facts<'_>, old: &[PodCondition]) -> 
         .iter()
         .flatten()
         .map(|gate| gate.condition_type.as_str())
-        .filter(|gate| !old.iter().any(|condition| condition.type_ == *gate && condition.status == "True"))
+        .filter(|gate| {
+            !old.iter()
+                .any(|condition| condition.type_ == *gate && condition.status == "True")
+        })
         .collect();
-    let mut ready = Verdict { kind: "Ready", holds: containers_ready, reason, message: message.clone() };
+    let mut ready = Verdict {
+        kind: "Ready",
+        holds: containers_ready,
+        reason,
+        message: message.clone(),
+    };
     if containers_ready && !closed_gates.is_empty() {
-        let message = Some(format!("the status of pod readiness gate {:?} is not \"True\"", closed_gates.join(", ")));
-        ready = Verdict { kind: "Ready", holds: false, reason: Some("ReadinessGatesNotReady"), message };
+        let message = Some(format!(
+            "the status of pod readiness gate {:?} is not \"True\"",
+            closed_gates.join(", ")
+        ));
+        ready = Verdict {
+            kind: "Ready",
+            holds: false,
+            reason: Some("ReadinessGatesNotReady"),
+            message,
+        };
     }
     let (init_reason, init_message) = match initialized {
         true => (None, None),
-        false => (Some("ContainersNotInitialized"), not_ready(&incomplete, "incomplete")),
+        false => (
+            Some("ContainersNotInitialized"),
+            not_ready(&incomplete, "incomplete"),
+        ),
     };
     vec![
-        Verdict { kind: "PodReadyToStartContainers", holds: facts.sandbox, reason: None, message: None },
-        Verdict { kind: "Initialized", holds: initialized, reason: init_reason, message: init_message },
+        Verdict {
+            kind: "PodReadyToStartContainers",
+            holds: facts.sandbox,
+            reason: None,
+            message: None,
+        },
+        Verdict {
+            kind: "Initialized",
+            holds: initialized,
+            reason: init_reason,
+            message: init_message,
+        },
         ready,
-        Verdict { kind: "ContainersReady", holds: containers_ready, reason, message },
-        Verdict { kind: "PodScheduled", holds: true, reason: None, message: None },
+        Verdict {
+            kind: "ContainersReady",
+            holds: containers_ready,
+            reason,
+            message,
+        },
+        Verdict {
+            kind: "PodScheduled",
+            holds: true,
+            reason: None,
+            message: None,
+        },
     ]
 }
 
@@ -202,26 +292,60 @@ mod tests {
     }
 
     fn pod(gate: Option<&str>) -> Pod {
-        let container = Container { name: "web".into(), image: Some("demo".into()), ..Default::default() };
-        let gates = gate.map(|gate| vec![PodReadinessGate { condition_type: gate.into() }]);
-        let spec = PodSpec { containers: vec![container], readiness_gates: gates, ..Default::default() };
-        Pod { spec: Some(spec), ..Default::default() }
+        let container = Container {
+            name: "web".into(),
+            image: Some("demo".into()),
+            ..Default::default()
+        };
+        let gates = gate.map(|gate| {
+            vec![PodReadinessGate {
+                condition_type: gate.into(),
+            }]
+        });
+        let spec = PodSpec {
+            containers: vec![container],
+            readiness_gates: gates,
+            ..Default::default()
+        };
+        Pod {
+            spec: Some(spec),
+            ..Default::default()
+        }
     }
 
     fn running(ready: bool) -> Record {
-        Record { id: "1".into(), state: State::Running { since: at(5) }, started: true, ready, ..Record::new("web") }
+        Record {
+            id: "1".into(),
+            state: State::Running { since: at(5) },
+            started: true,
+            ready,
+            ..Record::new("web")
+        }
     }
 
     fn summary(pod: &Pod, record: Record, now: i64) -> (PodStatus, String) {
         let records = [record];
-        let facts =
-            Facts { records: &records, sandbox: true, pod_ip: Some("10.244.1.2".into()), host_ip: "192.168.77.11", started: at(1), now: at(now) };
+        let facts = Facts {
+            records: &records,
+            sandbox: true,
+            pod_ip: Some("10.244.1.2".into()),
+            host_ip: "192.168.77.11",
+            started: at(1),
+            now: at(now),
+        };
         let status = status(pod, &facts);
         let text = status.conditions.iter().flatten().map(|condition| {
-            let time = condition.last_transition_time.as_ref().map_or(-1, |time| time.0.as_second());
+            let time = condition
+                .last_transition_time
+                .as_ref()
+                .map_or(-1, |time| time.0.as_second());
             format!("{}={}@{time}", condition.type_, condition.status)
         });
-        let text = format!("{}: {}", status.phase.as_deref().unwrap_or_default(), text.collect::<Vec<_>>().join(" "));
+        let text = format!(
+            "{}: {}",
+            status.phase.as_deref().unwrap_or_default(),
+            text.collect::<Vec<_>>().join(" ")
+        );
         (status, text)
     }
 
@@ -229,22 +353,50 @@ mod tests {
     fn a_flip_moves_only_its_own_conditions_time() {
         let mut pod = pod(None);
         let (status, text) = summary(&pod, running(false), 10);
-        assert_eq!(text, "Running: PodReadyToStartContainers=True@10 Initialized=True@10 Ready=False@10 ContainersReady=False@10 PodScheduled=True@10");
-        let ready = status.conditions.iter().flatten().find(|condition| condition.type_ == "Ready").unwrap();
-        assert_eq!(ready.message.as_deref(), Some("containers with unready status: [web]"));
+        assert_eq!(
+            text,
+            "Running: PodReadyToStartContainers=True@10 Initialized=True@10 Ready=False@10 ContainersReady=False@10 PodScheduled=True@10"
+        );
+        let ready = status
+            .conditions
+            .iter()
+            .flatten()
+            .find(|condition| condition.type_ == "Ready")
+            .unwrap();
+        assert_eq!(
+            ready.message.as_deref(),
+            Some("containers with unready status: [web]")
+        );
         pod.status = Some(status);
         let (_, text) = summary(&pod, running(true), 20);
-        assert_eq!(text, "Running: PodReadyToStartContainers=True@10 Initialized=True@10 Ready=True@20 ContainersReady=True@20 PodScheduled=True@10");
+        assert_eq!(
+            text,
+            "Running: PodReadyToStartContainers=True@10 Initialized=True@10 Ready=True@20 ContainersReady=True@20 PodScheduled=True@10"
+        );
     }
 
     #[test]
     fn a_gate_of_someone_else_is_kept_and_waited_for() {
         let mut pod = pod(Some("example.com/go"));
-        assert!(summary(&pod, running(true), 10).1.contains("Ready=False@10 ContainersReady=True@10"));
-        let gate = PodCondition { type_: "example.com/go".into(), status: "True".into(), ..Default::default() };
-        pod.status = Some(PodStatus { conditions: Some(vec![gate]), ..Default::default() });
+        assert!(
+            summary(&pod, running(true), 10)
+                .1
+                .contains("Ready=False@10 ContainersReady=True@10")
+        );
+        let gate = PodCondition {
+            type_: "example.com/go".into(),
+            status: "True".into(),
+            ..Default::default()
+        };
+        pod.status = Some(PodStatus {
+            conditions: Some(vec![gate]),
+            ..Default::default()
+        });
         let text = summary(&pod, running(true), 10).1;
-        assert!(text.contains(" Ready=True@10") && text.contains("example.com/go=True"), "{text}");
+        assert!(
+            text.contains(" Ready=True@10") && text.contains("example.com/go=True"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -260,13 +412,29 @@ mod tests {
             finished: at(2),
             id: "0".into(),
         });
-        record.state = State::Waiting { reason: "CrashLoopBackOff".into(), message: "back-off".into(), until: None };
+        record.state = State::Waiting {
+            reason: "CrashLoopBackOff".into(),
+            message: "back-off".into(),
+            until: None,
+        };
         let (status, _) = summary(&pod(None), record, 10);
         let container = &status.container_statuses.unwrap()[0];
-        assert_eq!((container.restart_count, container.ready, container.started), (2, false, Some(false)));
+        assert_eq!(
+            (container.restart_count, container.ready, container.started),
+            (2, false, Some(false))
+        );
         let waiting = container.state.as_ref().unwrap().waiting.as_ref().unwrap();
         assert_eq!(waiting.reason.as_deref(), Some("CrashLoopBackOff"));
-        let last = container.last_state.as_ref().unwrap().terminated.as_ref().unwrap();
-        assert_eq!((last.exit_code, last.container_id.as_deref()), (1, Some("coracle://0")));
+        let last = container
+            .last_state
+            .as_ref()
+            .unwrap()
+            .terminated
+            .as_ref()
+            .unwrap();
+        assert_eq!(
+            (last.exit_code, last.container_id.as_deref()),
+            (1, Some("coracle://0"))
+        );
     }
 }
