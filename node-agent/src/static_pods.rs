@@ -48,8 +48,10 @@ fn read_manifest(path: &Path, node: &str) -> Result<(String, Pod)> {
 }
 
 fn parse(text: &str, node: &str, hash: &str) -> Result<Pod> {
-    // YAML is a superset of JSON; through JSON, numbers and words come out as the API has them.
-    let value: serde_json::Value = serde_saphyr::from_str(text).context("parse the manifest")?;
+    // As JSON has them: `on`, `no` and `y` are text.
+    let options = serde_saphyr::options! { strict_booleans: true };
+    let value: serde_json::Value =
+        serde_saphyr::from_str_with_options(text, options).context("parse the manifest")?;
     if value["kind"] != "Pod" {
         bail!("kind is {}, not Pod", value["kind"]);
     }
