@@ -185,7 +185,7 @@ impl Controller {
                 }});
                 let written = self
                     .deployments(deployment)
-                    .patch(
+                    .patch_status(
                         name(&deployment.metadata),
                         &PatchParams::default(),
                         &Patch::Merge(patch),

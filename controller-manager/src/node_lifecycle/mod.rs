@@ -240,6 +240,8 @@ impl Controller {
             })
             .await?;
         if let Some(taints) = plan.taints {
+            // An empty list is no list.
+            let taints = Some(taints).filter(|taints| !taints.is_empty());
             // The version in the patch keeps taints that somebody adds at the same moment.
             let version = self
                 .world
