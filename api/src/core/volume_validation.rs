@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::api::core::v1::{KeyToPath, PodSpec, Volume};
+use k8s_openapi::api::core::v1::{KeyToPath, PodSpec, ProjectedVolumeSource, Volume};
 use serde_json::Value;
 
 use crate::{
@@ -98,19 +98,22 @@ fn validate_volume(checks: &mut Checks, path: &Path, volume: &Volume) {
         }
     }
     if let Some(projected) = &volume.projected {
-        let path = path.child("projected");
-        validate_mode(checks, &path.child("defaultMode"), projected.default_mode);
-        for (index, source) in projected.sources.iter().flatten().enumerate() {
-            let path = path.child("sources").index(index);
-            let source = serde_json::to_value(source).unwrap_or_default();
-            let given = source.as_object().map_or(0, |fields| fields.len());
-            let detail = "may not specify more than 1 volume type per source";
-            checks.allowed(given <= 1, &path, detail);
-            if given == 0 {
-                checks.push(FieldError::required(&path, "must specify a volume source"));
-            }
-            validate_token(checks, &path, &source);
+        validate_projected(checks, &path.child("projected"), projected);
+    }
+}
+
+fn validate_projected(checks: &mut Checks, path: &Path, projected: &ProjectedVolumeSource) {
+    validate_mode(checks, &path.child("defaultMode"), projected.default_mode);
+    for (index, source) in projected.sources.iter().flatten().enumerate() {
+        let path = path.child("sources").index(index);
+        let source = serde_json::to_value(source).unwrap_or_default();
+        let given = source.as_object().map_or(0, |fields| fields.len());
+        let detail = "may not specify more than 1 volume type per source";
+        checks.allowed(given <= 1, &path, detail);
+        if given == 0 {
+            checks.push(FieldError::required(&path, "must specify a volume source"));
         }
+        validate_token(checks, &path, &source);
     }
 }
 
