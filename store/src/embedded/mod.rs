@@ -30,6 +30,9 @@ mod state;
 mod watch;
 mod writer;
 
+#[cfg(test)]
+mod tests;
+
 use disk::{DirDisk, Disk, NoDisk};
 use state::State;
 use writer::{Command, Request, Rewrite, Writer};
