@@ -51,6 +51,13 @@ pub async fn bootstrap(server: &Server, advertised: Advertised) -> anyhow::Resul
         },
     });
     create_missing(server, "", "services", Some("default"), service).await?;
+    if advertised.address.is_loopback() {
+        warn!(
+            "{} is a loopback address that no pod can reach: default/kubernetes gets no endpoints; set --advertise-address",
+            advertised.address
+        );
+        return Ok(());
+    }
     publish_endpoints(server, advertised).await
 }
 

@@ -63,9 +63,13 @@ impl Secure {
         );
         let options = Options::parse_from(line);
         let (stop, stopped) = oneshot::channel::<()>();
-        let running = tokio::spawn(apiserver::run(options, async move {
+        let mut running = tokio::spawn(apiserver::run(options, async move {
             let _ = stopped.await;
         }));
+        // The socket is bound already: the first connection waits in its queue.
+        if running.is_finished() {
+            panic!("the server has ended: {:?}", (&mut running).await);
+        }
         Self {
             stop: Some(stop),
             running,
