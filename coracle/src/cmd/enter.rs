@@ -3,10 +3,10 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use crate::lab::namespaces::{enter_network, own_hostname};
+use crate::lab::namespaces::{enter_network, exec_self, own_hostname};
 
 /// Options of `enter`.
 #[derive(Args)]
@@ -27,7 +27,8 @@ pub fn run(options: Options) -> Result<u8> {
     enter_network(&options.netns)
         .with_context(|| format!("enter the network namespace {}", options.netns.display()))?;
     own_hostname(&options.hostname).context("take the node's host name")?;
-    let mut args = vec!["coracle".to_owned()];
-    args.extend(options.command);
-    super::main(args)
+    // Executed anew, so that the list of processes shows the component and its options.
+    let mut args = vec!["coracle"];
+    args.extend(options.command.iter().map(String::as_str));
+    bail!("start {}: {}", options.command.join(" "), exec_self(&args))
 }

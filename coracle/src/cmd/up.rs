@@ -191,6 +191,6 @@ fn detach(options: &Options) -> Result<()> {
     }
     bail!(
         "the lab ended before it was ready; its log: {}",
-        log_tail(&data.path("logs"), BACKGROUND_LOG)
+        log_tail(&data.path("logs"), BACKGROUND_LOG, 6)
     )
 }

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Result, bail};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Node, Service};
 use k8s_openapi::jiff::Timestamp;
@@ -78,14 +78,12 @@ where
             Err(kube::Error::Api(status)) if status.code == 404 => {
                 tokio::time::sleep(LOOK_AGAIN).await;
             }
-            Err(error) => {
-                let what = format!(
-                    "create {} {}",
-                    K::kind(&()),
-                    object.meta().name.as_deref().unwrap_or("")
-                );
-                return Err(error).context(what);
+            Err(kube::Error::Api(status)) => {
+                let name = object.meta().name.clone().unwrap_or_default();
+                bail!("create {} {name}: {}", K::kind(&()), status.message)
             }
+            // The API server may be on its way back from a crash.
+            Err(_) => tokio::time::sleep(LOOK_AGAIN).await,
         }
     }
 }

@@ -24,6 +24,8 @@ use super::supervisor::LabPlan;
 use super::topology::CONTROL_PLANE;
 use super::{bootstrap, manifests, refusal, upstream_dns};
 
+/// Lines of a log in an error message.
+const LOG_LINES: usize = 6;
 /// How long a step may take before the user is told what it waits for.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// For the supervisor's orderly end; it kills what takes longer by itself.
@@ -219,7 +221,7 @@ impl Host {
         }
         bail!(
             "the lab's supervisor ended unexpectedly; its log: {}",
-            log_tail(&self.data.path("logs"), "supervisor")
+            log_tail(&self.data.path("logs"), "supervisor", LOG_LINES)
         )
     }
 
@@ -237,7 +239,7 @@ impl Host {
                 Some(report) => self.tell(report),
                 None => bail!(
                     "the lab's supervisor ended at once; its log: {}",
-                    log_tail(&self.data.path("logs"), "supervisor")
+                    log_tail(&self.data.path("logs"), "supervisor", LOG_LINES)
                 ),
             }
         }
@@ -295,12 +297,12 @@ impl Host {
                 done = &mut work => return done,
                 report = reports.recv() => match report {
                     Some(report) => self.tell(report),
-                    None => bail!("the lab's supervisor ended; its log: {}", log_tail(&logs, "supervisor")),
+                    None => bail!("the lab's supervisor ended; its log: {}", log_tail(&logs, "supervisor", LOG_LINES)),
                 },
                 () = tokio::time::sleep(PATIENCE) => {
                     self.progress.step(&format!(
                         "still waiting for {what}; the end of its log: {}",
-                        log_tail(&logs, component)
+                        log_tail(&logs, component, LOG_LINES)
                     ));
                 }
             }
@@ -315,7 +317,7 @@ impl Host {
                 restart_in_ms,
             } => self.progress.step(&format!(
                 "{name} ended ({status}) and starts again in {restart_in_ms} ms; its log: {}",
-                log_tail(&self.data.path("logs"), &name)
+                log_tail(&self.data.path("logs"), &name, 1)
             )),
             Report::Degraded { detail } => self.progress.step(&format!("note: {detail}")),
             Report::Failed { step, detail, .. } => {

@@ -151,13 +151,12 @@ fn inherit(number: &str) -> Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-/// The last lines of a component's log, for an error message.
-pub fn log_tail(logs: &std::path::Path, name: &str) -> String {
-    const LINES: usize = 6;
+/// Where a component's log is, and its last lines, for an error message.
+pub fn log_tail(logs: &std::path::Path, name: &str, lines_max: usize) -> String {
     let path = process_table::log_path(logs, name);
     let text = std::fs::read_to_string(&path).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
-    let tail = &lines[lines.len().saturating_sub(LINES)..];
+    let tail = &lines[lines.len().saturating_sub(lines_max)..];
     format!("{}\n  {}", path.display(), tail.join("\n  "))
 }
 

@@ -75,7 +75,12 @@ impl Lab {
         let directory = tempfile::tempdir().expect("tempdir");
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).expect("mode");
         let program = directory.path().join("coracle");
-        fs::copy(env!("CARGO_BIN_EXE_coracle"), &program).expect("copy the program");
+        let built = env!("CARGO_BIN_EXE_coracle");
+        // A copy that another test's fork still holds open for writing cannot be executed;
+        // a link can.
+        if fs::hard_link(built, &program).is_err() {
+            fs::copy(built, &program).expect("copy the program");
+        }
         let data = directory.path().join("data");
         fs::create_dir(&data).expect("data");
         if let Some(uid) = user.uid {
@@ -220,6 +225,50 @@ impl Lab {
         process.signal(rustix::process::Signal::KILL).expect("kill");
     }
 
+    /// Waits until `status`, which asks the API from the host, has an answer.
+    pub fn await_api(&self) {
+        wait_for("the API's answer", || {
+            self.coracle(&["status"]).1.contains("node: ")
+        });
+    }
+
+    /// Number on the host of the lab's process called `name`.
+    pub fn component(&self, name: &str) -> u32 {
+        let mark = self.data().display().to_string();
+        let mut found = None;
+        wait_for(name, || {
+            found = pids().into_iter().find(|pid| {
+                let text = |file: &str| {
+                    fs::read(format!("/proc/{pid}/{file}"))
+                        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+                        .unwrap_or_default()
+                };
+                text("comm").trim() == name && text("cmdline").contains(&mark)
+            });
+            found.is_some()
+        });
+        found.expect("waited for")
+    }
+
+    /// Kills one of the lab's processes.
+    pub fn kill_component(&self, pid: u32) {
+        let pid = nix::unistd::Pid::from_raw(pid as i32);
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).expect("kill");
+        self.await_end_of(pid.as_raw() as u32);
+    }
+
+    /// Waits until a process is gone.
+    pub fn await_end_of(&self, pid: u32) {
+        wait_for("the end of a process", || {
+            let state = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            // Dead, or a zombie whose parent has not looked yet.
+            state
+                .rsplit(')')
+                .next()
+                .is_none_or(|rest| rest.trim().is_empty() || rest.trim().starts_with('Z'))
+        });
+    }
+
     /// Ends the lab in order.
     pub fn down(&self) {
         let (status, text) = self.coracle(&["down"]);
@@ -255,6 +304,10 @@ impl Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         drop(self.host.take());
+        // One that was started in the background is nobody's child.
+        if let Ok(Some(state)) = DataDir::locate(Some(&self.data())).and_then(|d| d.running()) {
+            let _ = state.host.signal(rustix::process::Signal::KILL);
+        }
         // Its files go next; processes inside must not write any more.
         let deadline = Instant::now() + PATIENCE;
         while self.processes_inside() > 0 && Instant::now() < deadline {

@@ -164,3 +164,58 @@ fn ranges_that_cannot_work_are_refused_before_anything_starts() {
     }
     assert!(!lab.exists("store"), "nothing was made");
 }
+
+#[test]
+fn the_host_reaches_the_api_inside_also_after_a_crash_of_the_api_server() {
+    scenario(|user| {
+        let lab = Lab::start(user, &[]);
+        lab.await_api();
+        let first = lab.component("apiserver");
+        lab.kill_component(first);
+        lab.await_api();
+        assert_ne!(lab.component("apiserver"), first, "it was started again");
+    });
+}
+
+#[test]
+fn the_control_plane_alone_needs_no_namespace_and_leaves_nothing() {
+    scenario(|user| {
+        let mut lab = Lab::prepare(user);
+        let (status, text) = lab.coracle(&["up", "--control-plane-only", "--detach"]);
+        assert_eq!(status, 0, "{text}");
+        assert!(text.contains("export KUBECONFIG="), "{text}");
+        let server = lab.component("apiserver");
+        let (status, text) = lab.try_exec("worker-1", &["true"]);
+        assert_eq!(status, 1);
+        assert!(text.contains("--control-plane-only"), "{text}");
+        lab.kill("host");
+        lab.await_end_of(server);
+        lab.await_nothing_left();
+    });
+}
+
+#[test]
+fn the_kubeconfig_goes_where_the_user_says_for_its_owner_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let lab = Lab::prepare(User::SELF);
+    let wanted = format!("{}/admin.conf", lab.directory());
+    let args = [
+        "up",
+        "--control-plane-only",
+        "--detach",
+        "--kubeconfig",
+        &wanted,
+    ];
+    let (status, text) = lab.coracle(&args);
+    assert_eq!(status, 0, "{text}");
+    assert!(
+        text.contains(&format!("export KUBECONFIG={wanted}")),
+        "{text}"
+    );
+    let mode = std::fs::metadata(&wanted)
+        .expect("metadata")
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+    lab.down();
+}
