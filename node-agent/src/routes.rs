@@ -14,8 +14,8 @@ use kube::ResourceExt;
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol};
 use rtnetlink::{Handle, RouteMessageBuilder};
 
-/// Marks this agent's routes (`ip route` shows it as a number).
-const PROTOCOL: u8 = 0xC0;
+/// Marks this agent's routes: a number that no routing daemon uses.
+const PROTOCOL: u8 = 107;
 
 /// Where the pods of a node are: its pod range and address, once it has both.
 fn wanted_route(node: &Node) -> Option<(Ipv4Net, Ipv4Addr)> {

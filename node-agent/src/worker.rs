@@ -391,7 +391,7 @@ impl Worker {
         let events = &self.ctx.events;
         if image.stand_in {
             let message = format!(
-                "Image \"{wanted}\" cannot be had here: {} stands in for it",
+                "Image \"{wanted}\" cannot be had here: running {}",
                 image.id
             );
             events.pod(&self.pod, Some(name), Normal, "ImageStandIn", message);
