@@ -156,40 +156,26 @@ fn progress(
     now: Timestamp,
 ) -> Option<Duration> {
     if let Some(name) = created {
-        let message = format!("Created new replica set \"{name}\"");
-        set(
+        set_true(
             status,
-            PROGRESSING,
-            "True",
             "NewReplicaSetCreated",
-            message,
+            format!("Created new replica set \"{name}\""),
             now,
         );
         return Some(deadline.unsigned_abs());
     }
-    let subject = match sets
-        .new
-        .and_then(|at| sets.all[at].metadata.name.as_deref())
-    {
-        Some(name) => format!("ReplicaSet \"{name}\""),
-        None => format!(
-            "Deployment \"{}\"",
-            deployment.metadata.name.as_deref().unwrap_or_default()
-        ),
-    };
+    let subject = subject(deployment, sets);
     let known = find(status, PROGRESSING).cloned();
     let reason = known
         .as_ref()
-        .and_then(|condition| condition.reason.as_deref())
+        .and_then(|known| known.reason.as_deref())
         .unwrap_or_default();
     if reason == "NewReplicaSetAvailable" && status.replicas == status.updated_replicas {
         return None;
     }
     if is_complete_status(deployment, status) {
-        set(
+        set_true(
             status,
-            PROGRESSING,
-            "True",
             "NewReplicaSetAvailable",
             format!("{subject} has successfully progressed."),
             now,
@@ -197,53 +183,88 @@ fn progress(
         return None;
     }
     if known.is_none() && sets.new.is_some() {
-        let message = format!(
-            "Found new replica set {}",
-            subject.trim_start_matches("ReplicaSet ")
-        );
-        set(
+        let name = subject.trim_start_matches("ReplicaSet ");
+        set_true(
             status,
-            PROGRESSING,
-            "True",
             "FoundNewReplicaSet",
-            message,
+            format!("Found new replica set {name}"),
             now,
         );
         return Some(deadline.unsigned_abs());
     }
     if is_progressing(&deployment.status.clone().unwrap_or_default(), status) {
-        // Unlike other changes, each step forward renews the time the deadline counts from.
-        let since = known
-            .as_ref()
-            .filter(|condition| condition.status == "True")
-            .and_then(|condition| condition.last_transition_time.clone());
-        remove(status, PROGRESSING);
-        set(
-            status,
-            PROGRESSING,
-            "True",
-            "ReplicaSetUpdated",
-            format!("{subject} is progressing."),
-            now,
-        );
-        if let (Some(since), Some(condition)) = (since, find_mut(status, PROGRESSING)) {
-            condition.last_transition_time = Some(since);
-        }
+        note_step(status, &subject, known, now);
         return Some(deadline.unsigned_abs());
     }
-    if reason == "ProgressDeadlineExceeded" {
+    check_deadline(status, &subject, known?, deadline, now)
+}
+
+/// What a message about progress is about: the new ReplicaSet, if there is one.
+fn subject(deployment: &Deployment, sets: &Sets) -> String {
+    match sets
+        .new
+        .and_then(|at| sets.all[at].metadata.name.as_deref())
+    {
+        Some(name) => format!("ReplicaSet \"{name}\""),
+        None => {
+            let name = deployment.metadata.name.as_deref().unwrap_or_default();
+            format!("Deployment \"{name}\"")
+        }
+    }
+}
+
+/// The rollout goes on, or is done.
+fn set_true(status: &mut DeploymentStatus, reason: &str, message: String, now: Timestamp) {
+    set(status, PROGRESSING, "True", reason, message, now);
+}
+
+/// Unlike other changes, each step forward renews the time the deadline counts from.
+fn note_step(
+    status: &mut DeploymentStatus,
+    subject: &str,
+    known: Option<DeploymentCondition>,
+    now: Timestamp,
+) {
+    let since = known
+        .filter(|known| known.status == "True")
+        .and_then(|known| known.last_transition_time);
+    remove(status, PROGRESSING);
+    let message = format!("{subject} is progressing.");
+    set(
+        status,
+        PROGRESSING,
+        "True",
+        "ReplicaSetUpdated",
+        message,
+        now,
+    );
+    if let (Some(since), Some(condition)) = (since, find_mut(status, PROGRESSING)) {
+        condition.last_transition_time = Some(since);
+    }
+}
+
+/// Says that the deadline has passed, or when it will.
+fn check_deadline(
+    status: &mut DeploymentStatus,
+    subject: &str,
+    known: DeploymentCondition,
+    deadline: SignedDuration,
+    now: Timestamp,
+) -> Option<Duration> {
+    if known.reason.as_deref() == Some("ProgressDeadlineExceeded") {
         return None;
     }
-    let left = deadline - now.duration_since(known?.last_update_time?.0);
+    let left = deadline - now.duration_since(known.last_update_time?.0);
     if left.is_positive() {
         return Some(left.unsigned_abs());
     }
+    let message = format!("{subject} has timed out progressing.");
     set(
         status,
         PROGRESSING,
         "False",
         "ProgressDeadlineExceeded",
-        format!("{subject} has timed out progressing."),
+        message,
         now,
     );
     None
