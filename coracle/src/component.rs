@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::pin::Pin;
 
 use anyhow::{Result, bail};
-use clap::{Args, Command};
+use clap::{Args, Command, Parser};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -39,7 +39,10 @@ pub fn run(name: &'static str, args: Vec<String>) -> Result<u8> {
         "endpoints-controller" => serve(name, &args, endpoints_controller::run),
         "controller-manager" => serve(name, &args, controller_manager::run),
         "cluster-dns" => serve(name, &args, cluster_dns::run),
-        _ => bail!("{name} is not part of this build yet"),
+        "proxy-agent" => serve(name, &args, proxy_agent::run),
+        "node-agent" => serve(name, &args, node_agent::run),
+        "kubectl" => kubectl(&args),
+        _ => bail!("{name} is no component"),
     }
 }
 
@@ -79,4 +82,15 @@ where
     // A task that ignores the end must not keep the process.
     runtime.shutdown_background();
     outcome.map(|()| 0)
+}
+
+/// The client: one thread, and its own exit statuses.
+fn kubectl(args: &[String]) -> Result<u8> {
+    let options = kubectl_lite::Options::parse_from(args);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let code = runtime.block_on(kubectl_lite::run(options));
+    // A read of standard input that is still waiting must not keep the process.
+    std::process::exit(code)
 }
