@@ -17,7 +17,7 @@ pub trait Mode: Send {
 
     /// Removes what only packets need that were on their way at a `sync` before the
     /// last call. Called at an interval longer than a packet's way through the
-    /// rules, while `needs_sweep`.
+    /// rules, while `needs_sweep`, with the model as it was at the last `sync`.
     fn sweep(&mut self, model: &Model) -> anyhow::Result<()>;
 
     /// Whether `sweep` has something to look at.

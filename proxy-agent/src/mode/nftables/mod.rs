@@ -36,6 +36,8 @@ pub struct Table<K> {
     young: Dirty,
     /// Touched before the last sweep.
     old: Dirty,
+    /// Whether values that nobody has any more may have left chains behind.
+    picks_unswept: bool,
     full: bool,
     traffic: Traffic,
 }
@@ -49,6 +51,7 @@ impl<K: Kernel> Table<K> {
             installed: None,
             young: Dirty::default(),
             old: Dirty::default(),
+            picks_unswept: false,
             full: true,
             traffic: Traffic::default(),
         }
@@ -126,6 +129,7 @@ impl<K: Kernel> Table<K> {
         let steps = diff::make(&self.settings, &installed, &scopes);
         self.commit(&mut installed, &steps)?;
         self.young.extend(keys.clone());
+        self.picks_unswept = true;
         self.full = false;
         self.installed = Some(installed);
         Ok(())
@@ -142,6 +146,7 @@ impl<K: Kernel> Table<K> {
             steps.extend(diff::sweep_picks(&installed));
         }
         self.commit(&mut installed, &steps)?;
+        self.picks_unswept &= !self.young.is_empty();
         self.old = std::mem::take(&mut self.young);
         self.installed = Some(installed);
         Ok(())
@@ -162,7 +167,7 @@ impl<K: Kernel> Mode for Table<K> {
     }
 
     fn needs_sweep(&self) -> bool {
-        !self.young.is_empty() || !self.old.is_empty()
+        self.picks_unswept || !self.young.is_empty() || !self.old.is_empty()
     }
 
     fn distrust(&mut self) {

@@ -1,0 +1,79 @@
+//! What a change costs on the wire: the same at any number of Services.
+
+use proxy_agent::mode::Mode;
+use proxy_agent::mode::nftables::Table;
+use proxy_agent::mode::nftables::kernel::Traffic;
+use proxy_agent::mode::nftables::netlink::Netlink;
+use proxy_agent::model::{Change, Family, ServiceName};
+
+use super::{network, objects, packets};
+
+/// `count` Services of five endpoints.
+fn services(count: usize) -> String {
+    let mut text = String::new();
+    for index in 0..count {
+        let (high, low) = (index / 250, index % 250 + 1);
+        text += &format!("svc s{index} 10.96.{high}.{low} 80/tcp\n");
+        for endpoint in 1..=5 {
+            text += &format!("ep s{index} 10.{endpoint}.{high}.{low}:8080 node-2\n");
+        }
+    }
+    text
+}
+
+/// The traffic of adding, and then of removing, one endpoint among `count` Services.
+fn one_change(count: usize) -> (Traffic, Traffic) {
+    let mut model = packets::model_of(objects::changes(&services(count)));
+    let dirty = model.take_dirty();
+    let mut table = Table::new(
+        packets::settings(),
+        Netlink::open(Family::V4).expect("netlink"),
+    );
+    table.sync(&model, &dirty).expect("loaded");
+    while table.needs_sweep() {
+        table.sweep(&model).expect("swept");
+    }
+    let mut after = |change: Change, table: &mut Table<Netlink>| {
+        let before = table.traffic();
+        model.apply(change);
+        let dirty = model.take_dirty();
+        table.sync(&model, &dirty).expect("changed");
+        while table.needs_sweep() {
+            table.sweep(&model).expect("swept");
+        }
+        let now = table.traffic();
+        Traffic {
+            transactions: now.transactions - before.transactions,
+            messages: now.messages - before.messages,
+            bytes: now.bytes - before.bytes,
+        }
+    };
+    let slice = objects::changes("ep s77 10.9.9.9:8080 node-2 slice=b").remove(0);
+    let added = after(slice, &mut table);
+    let name = ServiceName {
+        namespace: "default".to_owned(),
+        name: "s77-b-8080".to_owned(),
+    };
+    let removed = after(Change::SliceGone(name), &mut table);
+    (added, removed)
+}
+
+#[test]
+fn a_change_costs_the_same_among_1000_and_10000_services() {
+    let name = "change_size::a_change_costs_the_same_among_1000_and_10000_services";
+    network::in_namespaces(name, || {
+        let few = one_change(1_000);
+        // The tables of both live in one namespace: begin anew.
+        let mut table = Table::new(
+            packets::settings(),
+            Netlink::open(Family::V4).expect("netlink"),
+        );
+        let empty = packets::model_of(Vec::new());
+        table.sync(&empty, &Default::default()).expect("emptied");
+        let many = one_change(10_000);
+        assert_eq!(few, many);
+        let (added, removed) = few;
+        // Grow is one transaction and its sweep; shrink the same the other way.
+        assert!(added.messages <= 20 && removed.messages <= 20, "{few:?}");
+    });
+}

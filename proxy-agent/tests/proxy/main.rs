@@ -1,0 +1,12 @@
+//! The proxy agent's tests: one packet table for tracer and kernel, properties,
+//! the ruleset as text, and what a change costs. Never touches the network
+//! namespace that the tests were started in.
+
+mod change_size;
+mod histories;
+mod memory_kernel;
+mod network;
+mod objects;
+mod packets;
+mod ruleset_text;
+mod tracer;

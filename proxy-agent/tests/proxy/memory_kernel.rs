@@ -1,0 +1,77 @@
+//! A kernel that only remembers, and can be killed between two steps. Never
+//! chooses what a packet does: that is `tracer`'s.
+
+use std::collections::BTreeMap;
+
+use proxy_agent::mode::nftables::kernel::{Kernel, KernelError, Traffic};
+use proxy_agent::mode::nftables::layout::Settings;
+use proxy_agent::mode::nftables::rule::Chain;
+use proxy_agent::mode::nftables::ruleset::{Op, Ruleset, Step};
+
+/// The state behind the table.
+#[derive(Clone, Default)]
+pub struct MemoryKernel {
+    /// The table as a dump shows it.
+    pub ruleset: Ruleset,
+    /// The chains with their whole rules.
+    pub chains: BTreeMap<String, Chain>,
+    /// Steps that succeed before the agent is "killed"; `None`: all.
+    pub steps_left: Option<usize>,
+    /// Transactions that changed something.
+    pub generation: u32,
+}
+
+impl Kernel for MemoryKernel {
+    fn dump(&mut self, _: &Settings) -> Result<Ruleset, KernelError> {
+        Ok(self.ruleset.clone())
+    }
+
+    fn commit(&mut self, steps: &[Step]) -> Result<Traffic, KernelError> {
+        for step in steps {
+            if let Some(left) = &mut self.steps_left {
+                if *left == 0 {
+                    return Err(KernelError::Malformed("killed"));
+                }
+                *left -= 1;
+            }
+            for op in step {
+                self.check(op);
+                self.ruleset.apply(op);
+                match op {
+                    Op::AddChain(chain) | Op::ReplaceRules(chain) => {
+                        self.chains.insert(chain.name.clone(), chain.clone());
+                    }
+                    Op::DeleteChain(name) => {
+                        self.chains.remove(name);
+                    }
+                    Op::DeleteTable => self.chains.clear(),
+                    _ => {}
+                }
+            }
+        }
+        self.generation += 1;
+        Ok(Traffic::default())
+    }
+}
+
+impl MemoryKernel {
+    /// What the kernel would refuse.
+    fn check(&self, op: &Op) {
+        match op {
+            Op::Add(set, key, _) => {
+                assert!(self.ruleset.get(*set, key).is_none(), "{op:?}: is there")
+            }
+            Op::Delete(set, key) => assert!(
+                self.ruleset.get(*set, key).is_some(),
+                "{op:?}: is not there"
+            ),
+            Op::AddChain(chain) => {
+                assert!(!self.chains.contains_key(&chain.name), "{op:?}: is there")
+            }
+            Op::DeleteChain(name) => {
+                assert!(self.chains.contains_key(name), "{op:?}: is not there")
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! What the rules in a `MemoryKernel` do to a connection's first packet: walks
+//! hooks, chains and maps as the kernel does. Never looks at a Service.
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
+
+use proxy_agent::mode::nftables::rule::{ChainType, End, Field, HookPoint, Rule, Statement};
+use proxy_agent::mode::nftables::set::{Data, Key, SetName, Verdict};
+use proxy_agent::model::{Destination, Family, Protocol, Target};
+
+use super::memory_kernel::MemoryKernel;
+
+/// A first packet.
+#[derive(Clone, Debug)]
+pub struct Packet {
+    pub source: IpAddr,
+    pub destination: IpAddr,
+    pub protocol: Protocol,
+    pub port: u16,
+}
+
+/// What became of it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Outcome {
+    Endpoint { target: Target, masquerade: bool },
+    Reject,
+    Drop,
+    Untouched,
+}
+
+/// One node's rules with what packets left in them.
+pub struct Tracer<'a> {
+    pub kernel: &'a MemoryKernel,
+    pub node_addresses: &'a [IpAddr],
+    pub remembered: HashMap<String, u32>,
+}
+
+struct State {
+    packet: Packet,
+    mark: u32,
+    scratch: u32,
+    random: u32,
+    modulus: u32,
+    dnat: Option<Target>,
+    masquerade: bool,
+}
+
+enum Flow {
+    Next,
+    Break,
+    Return,
+    Accept,
+    Drop,
+    Reject,
+}
+
+impl Tracer<'_> {
+    /// Every outcome that chance allows.
+    pub fn outcomes(&mut self, packet: &Packet) -> BTreeSet<Outcome> {
+        let mut outcomes = BTreeSet::new();
+        let mut random = 0;
+        loop {
+            let (outcome, modulus) = self.trace(packet, random);
+            outcomes.insert(outcome);
+            random += 1;
+            if random >= modulus {
+                return outcomes;
+            }
+        }
+    }
+
+    /// The outcome for one random number, and the modulus that was asked for.
+    pub fn trace(&mut self, packet: &Packet, random: u32) -> (Outcome, u32) {
+        let is_local = |address: &IpAddr| self.node_addresses.contains(address);
+        let from_node = is_local(&packet.source);
+        let mut state = State {
+            packet: packet.clone(),
+            mark: 0,
+            scratch: 7,
+            random,
+            modulus: 1,
+            dnat: None,
+            masquerade: false,
+        };
+        let first = if from_node {
+            HookPoint::Output
+        } else {
+            HookPoint::Prerouting
+        };
+        let mut points = vec![first];
+        points.push(HookPoint::Postrouting);
+        if let Some(refused) = self.hook(first, &mut state) {
+            return (refused, state.modulus);
+        }
+        if !from_node {
+            let second = if is_local(&state.packet.destination) {
+                HookPoint::Input
+            } else {
+                HookPoint::Forward
+            };
+            if let Some(refused) = self.hook(second, &mut state) {
+                return (refused, state.modulus);
+            }
+        }
+        if let Some(refused) = self.hook(HookPoint::Postrouting, &mut state) {
+            return (refused, state.modulus);
+        }
+        let outcome = match state.dnat {
+            None => Outcome::Untouched,
+            Some(target) => {
+                assert_eq!(state.mark, 0, "a mark is left behind");
+                Outcome::Endpoint {
+                    target,
+                    masquerade: state.masquerade,
+                }
+            }
+        };
+        (outcome, state.modulus)
+    }
+
+    fn hook(&mut self, point: HookPoint, state: &mut State) -> Option<Outcome> {
+        let mut chains: Vec<_> = self
+            .kernel
+            .chains
+            .values()
+            .filter(|chain| chain.hook.is_some_and(|hook| hook.point == point))
+            .collect();
+        chains.sort_by_key(|chain| chain.hook.map(|hook| hook.priority));
+        for chain in chains {
+            let is_nat = chain
+                .hook
+                .is_some_and(|hook| hook.chain_type == ChainType::Nat);
+            if is_nat && point != HookPoint::Postrouting && state.dnat.is_some() {
+                continue;
+            }
+            match self.chain(&chain.name.clone(), state) {
+                Flow::Drop => return Some(Outcome::Drop),
+                Flow::Reject => return Some(Outcome::Reject),
+                _ => {}
+            }
+        }
+        None
+    }
+
+    fn chain(&mut self, name: &str, state: &mut State) -> Flow {
+        let kernel = self.kernel;
+        let chain = kernel
+            .chains
+            .get(name)
+            .unwrap_or_else(|| panic!("no chain {name}"));
+        for rule in &chain.rules {
+            match self.rule(rule, state) {
+                Flow::Next | Flow::Break => {}
+                Flow::Return => return Flow::Return,
+                end => return end,
+            }
+        }
+        Flow::Return
+    }
+
+    fn rule(&mut self, rule: &Rule, state: &mut State) -> Flow {
+        for statement in &rule.statements {
+            match self.statement(statement, state) {
+                Flow::Next => {}
+                other => return other,
+            }
+        }
+        Flow::Next
+    }
+
+    fn statement(&mut self, statement: &Statement, state: &mut State) -> Flow {
+        let when = |condition: bool| if condition { Flow::Next } else { Flow::Break };
+        let packet = &state.packet;
+        let end = |end: &End| {
+            if *end == End::Source {
+                packet.source
+            } else {
+                packet.destination
+            }
+        };
+        match statement {
+            Statement::CtNew => Flow::Next,
+            Statement::CtDnat => when(state.dnat.is_some()),
+            Statement::InNetwork(of, network, is) => when(network.contains(&end(of)) == *is),
+            Statement::IsLocal(of, is) => when(self.node_addresses.contains(&end(of)) == *is),
+            Statement::IsProtocol(protocol) => when(packet.protocol == *protocol),
+            Statement::HasMark(bits) => when(state.mark & bits != 0),
+            Statement::SetMark(bits) => {
+                state.mark |= bits;
+                Flow::Next
+            }
+            Statement::ClearMark(bits) => {
+                state.mark &= !bits;
+                Flow::Next
+            }
+            Statement::SetScratch(value) => {
+                state.scratch = *value;
+                Flow::Next
+            }
+            Statement::InSet(fields, set) => when(self.look_up(fields, *set, state).is_some()),
+            Statement::LoadScratch(fields, map) => match self.look_up(fields, *map, state) {
+                Some(Data::Value(value)) => {
+                    state.scratch = value;
+                    Flow::Next
+                }
+                _ => Flow::Break,
+            },
+            Statement::ScratchVerdict(map) => {
+                match self.kernel.ruleset.get(*map, &Key::Value(state.scratch)) {
+                    Some(Data::Verdict(verdict)) => self.verdict(&verdict.clone(), state),
+                    _ => Flow::Break,
+                }
+            }
+            Statement::Remember { key, set, .. } => {
+                self.remembered
+                    .insert(client(key, *set, state), state.scratch);
+                Flow::Next
+            }
+            Statement::Forget(key, set) => {
+                self.remembered.remove(&client(key, *set, state));
+                Flow::Next
+            }
+            Statement::Dnat(fields, map) => match self.look_up(fields, *map, state) {
+                Some(Data::Target(target)) => {
+                    state.dnat = Some(target);
+                    state.packet.destination = target.address;
+                    state.packet.port = target.port;
+                    Flow::Accept
+                }
+                _ => Flow::Break,
+            },
+            Statement::Masquerade => {
+                state.masquerade = true;
+                Flow::Accept
+            }
+            Statement::RejectTcp | Statement::RejectIcmp => Flow::Reject,
+            Statement::Verdict(verdict) => self.verdict(verdict, state),
+        }
+    }
+
+    fn verdict(&mut self, verdict: &Verdict, state: &mut State) -> Flow {
+        match verdict {
+            Verdict::Accept => Flow::Accept,
+            Verdict::Drop => Flow::Drop,
+            Verdict::Return => Flow::Return,
+            Verdict::Jump(chain) => match self.chain(chain, state) {
+                Flow::Return => Flow::Next,
+                end => end,
+            },
+            Verdict::Goto(chain) => self.chain(chain, state),
+        }
+    }
+
+    fn look_up(&self, fields: &[Field], set: SetName, state: &mut State) -> Option<Data> {
+        if set.is_dynamic() {
+            let value = self.remembered.get(&client(fields, set, state))?;
+            return Some(Data::Value(*value));
+        }
+        let packet = &state.packet;
+        let family = Family::of(&packet.destination);
+        let (protocol, port) = (packet.protocol, packet.port);
+        let address = packet.destination;
+        let to = Destination::Address {
+            address,
+            protocol,
+            port,
+        };
+        let to_node = Destination::NodePort {
+            family,
+            protocol,
+            port,
+        };
+        let mut number = |field: &Field| match field {
+            Field::Random { modulus, offset } => {
+                state.modulus = *modulus;
+                offset + state.random % modulus
+            }
+            Field::Scratch => state.scratch,
+            other => panic!("no number: {other:?}"),
+        };
+        let key = match fields {
+            [Field::Destination] => Key::Address(address),
+            [Field::Source, Field::Destination] => {
+                (packet.source == address).then_some(Key::Pair(address))?
+            }
+            [Field::Destination, Field::Protocol, Field::Port] => Key::Destination(to),
+            [Field::Protocol, Field::Port] => Key::Destination(to_node),
+            [Field::Destination, Field::Protocol, Field::Port, last] => Key::Slot(to, number(last)),
+            [Field::Protocol, Field::Port, last] => Key::Slot(to_node, number(last)),
+            other => panic!("no key: {other:?}"),
+        };
+        self.kernel.ruleset.get(set, &key).cloned()
+    }
+}
+
+/// The key of what is remembered for a packet's client.
+fn client(fields: &[Field], set: SetName, state: &State) -> String {
+    let packet = &state.packet;
+    let to = fields
+        .contains(&Field::Destination)
+        .then_some(packet.destination);
+    format!(
+        "{set:?} {} {to:?} {} {}",
+        packet.source, packet.protocol, packet.port
+    )
+}
