@@ -20,7 +20,7 @@ use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
         Message,
-        protocol::{Role, WebSocketConfig},
+        protocol::{CloseFrame, Role, WebSocketConfig, frame::coding::CloseCode},
     },
 };
 use tonic::Streaming;
@@ -151,7 +151,12 @@ async fn relay(
                 }
             };
         }
-        let _ = to_client.close().await;
+        // Without a code clients take the end for a failure.
+        let close = CloseFrame {
+            code: CloseCode::Normal,
+            reason: "".into(),
+        };
+        let _ = to_client.send(Message::Close(Some(close))).await;
     };
     // The client's end of input does not end the output; only its going does. The output's
     // end ends all.
