@@ -272,6 +272,11 @@ mod tests {
         ] {
             assert_eq!(read(request.clone(), None, LOG), want, "{request:?}");
         }
+    }
+
+    #[test]
+    fn a_tail_reaches_into_the_rotated_file() {
+        let all = LogsRequest::default;
         let two = LogsRequest {
             tail_lines: Some(5),
             ..all()

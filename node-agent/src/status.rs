@@ -6,7 +6,7 @@
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
     Container, ContainerState, ContainerStateRunning, ContainerStateTerminated,
-    ContainerStateWaiting, ContainerStatus, HostIP, Pod, PodCondition, PodIP, PodStatus,
+    ContainerStateWaiting, ContainerStatus, HostIP, Pod, PodCondition, PodIP, PodSpec, PodStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -178,114 +178,110 @@ fn conditions(pod: &Pod, phase: &str, facts: &Facts<'_>) -> Vec<PodCondition> {
     conditions
 }
 
+impl Verdict {
+    fn new(kind: &'static str, holds: bool) -> Verdict {
+        Verdict {
+            kind,
+            holds,
+            reason: None,
+            message: None,
+        }
+    }
+
+    fn because(self, reason: Option<&'static str>, message: Option<String>) -> Verdict {
+        Verdict {
+            reason,
+            message,
+            ..self
+        }
+    }
+}
+
 fn verdicts(pod: &Pod, phase: &str, facts: &Facts<'_>, old: &[PodCondition]) -> Vec<Verdict> {
     let spec = pod.spec.clone().unwrap_or_default();
-    let record_of = |container: &Container| {
-        facts
-            .records
-            .iter()
-            .find(|record| record.name == container.name)
-    };
-    let unfit = |list: &[Container], fit: &dyn Fn(&Container, &Record) -> bool| -> Vec<String> {
-        let names = list
-            .iter()
-            .filter(|container| !record_of(container).is_some_and(|record| fit(container, record)));
-        names.map(|container| container.name.clone()).collect()
-    };
     let init = spec.init_containers.as_deref().unwrap_or_default();
-    let incomplete = unfit(init, &|container, record| match &record.state {
+    let incomplete = unfit(init, facts, |container, record| match &record.state {
         State::Ended(ended) => ended.exit_code == 0 || is_sidecar(container),
         _ => is_sidecar(container) && record.is_running() && record.started,
     });
-    let unready = unfit(&spec.containers, &|_, record| is_ready(record));
-    let done = phase == "Succeeded" || phase == "Failed";
-    let begun = spec
-        .containers
-        .iter()
-        .filter_map(record_of)
-        .any(|record| !record.id.is_empty());
-    let initialized = incomplete.is_empty() || begun;
-    let containers_ready = unready.is_empty() && initialized && !done;
-    let not_ready = |names: &[String], what: &str| {
-        Some(format!(
-            "containers with {what} status: [{}]",
-            names.join(" ")
-        ))
-    };
+    let unready = unfit(&spec.containers, facts, |_, record| is_ready(record));
+    let unbegun = unfit(&spec.containers, facts, |_, record| !record.id.is_empty());
+    let initialized = incomplete.is_empty() || unbegun.len() < spec.containers.len();
+    let ready = unready.is_empty() && initialized && phase != "Succeeded" && phase != "Failed";
     let (reason, message) = match phase {
         "Succeeded" => (Some("PodCompleted"), None),
         "Failed" => (Some("PodFailed"), None),
-        _ if containers_ready => (None, None),
-        _ => (Some("ContainersNotReady"), not_ready(&unready, "unready")),
+        _ if ready => (None, None),
+        _ => (Some("ContainersNotReady"), Some(named(&unready, "unready"))),
     };
-    let closed_gates: Vec<&str> = spec
+    let pod_ready = match closed_gates(&spec, old) {
+        Some(message) if ready => {
+            Verdict::new("Ready", false).because(Some("ReadinessGatesNotReady"), Some(message))
+        }
+        _ => Verdict::new("Ready", ready).because(reason, message.clone()),
+    };
+    let mut begun = Verdict::new("Initialized", initialized);
+    if !initialized {
+        begun = begun.because(
+            Some("ContainersNotInitialized"),
+            Some(named(&incomplete, "incomplete")),
+        );
+    }
+    vec![
+        Verdict::new("PodReadyToStartContainers", facts.sandbox),
+        begun,
+        pod_ready,
+        Verdict::new("ContainersReady", ready).because(reason, message),
+        Verdict::new("PodScheduled", true),
+    ]
+}
+
+/// The names of containers that are not `fit`, or of which nothing is known.
+fn unfit(
+    list: &[Container],
+    facts: &Facts<'_>,
+    fit: impl Fn(&Container, &Record) -> bool,
+) -> Vec<String> {
+    let is_fit = |container: &&Container| {
+        let record = facts
+            .records
+            .iter()
+            .find(|record| record.name == container.name);
+        record.is_some_and(|record| fit(container, record))
+    };
+    list.iter()
+        .filter(|container| !is_fit(container))
+        .map(|container| container.name.clone())
+        .collect()
+}
+
+fn named(names: &[String], what: &str) -> String {
+    format!("containers with {what} status: [{}]", names.join(" "))
+}
+
+/// Which of the pod's readiness gates keep it from being ready, for people.
+fn closed_gates(spec: &PodSpec, old: &[PodCondition]) -> Option<String> {
+    let gates = spec
         .readiness_gates
         .iter()
         .flatten()
-        .map(|gate| gate.condition_type.as_str())
-        .filter(|gate| {
-            !old.iter()
-                .any(|condition| condition.type_ == *gate && condition.status == "True")
-        })
-        .collect();
-    let mut ready = Verdict {
-        kind: "Ready",
-        holds: containers_ready,
-        reason,
-        message: message.clone(),
+        .map(|gate| gate.condition_type.as_str());
+    let is_open = |gate: &str| {
+        old.iter()
+            .any(|condition| condition.type_ == gate && condition.status == "True")
     };
-    if containers_ready && !closed_gates.is_empty() {
-        let message = Some(format!(
-            "the status of pod readiness gate {:?} is not \"True\"",
-            closed_gates.join(", ")
-        ));
-        ready = Verdict {
-            kind: "Ready",
-            holds: false,
-            reason: Some("ReadinessGatesNotReady"),
-            message,
-        };
-    }
-    let (init_reason, init_message) = match initialized {
-        true => (None, None),
-        false => (
-            Some("ContainersNotInitialized"),
-            not_ready(&incomplete, "incomplete"),
-        ),
-    };
-    vec![
-        Verdict {
-            kind: "PodReadyToStartContainers",
-            holds: facts.sandbox,
-            reason: None,
-            message: None,
-        },
-        Verdict {
-            kind: "Initialized",
-            holds: initialized,
-            reason: init_reason,
-            message: init_message,
-        },
-        ready,
-        Verdict {
-            kind: "ContainersReady",
-            holds: containers_ready,
-            reason,
-            message,
-        },
-        Verdict {
-            kind: "PodScheduled",
-            holds: true,
-            reason: None,
-            message: None,
-        },
-    ]
+    let closed: Vec<&str> = gates.filter(|gate| !is_open(gate)).collect();
+    let message = format!(
+        "the status of pod readiness gate {:?} is not \"True\"",
+        closed.join(", ")
+    );
+    (!closed.is_empty()).then_some(message)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use k8s_openapi::api::core::v1::{PodReadinessGate, PodSpec};
+    use k8s_openapi::api::core::v1::PodReadinessGate;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
