@@ -60,7 +60,8 @@ impl Node for Echo {
             let _ = answers
                 .send(tell(Told::Stderr(b"complaint\n".to_vec())))
                 .await;
-            while start.stdin {
+            let mut open = start.stdin;
+            while open {
                 match asked
                     .message()
                     .await
@@ -70,7 +71,7 @@ impl Node for Echo {
                         let _ = answers.send(tell(Told::Stdout(data))).await;
                     }
                     Ok(Some(Ask::Resize(_))) => {}
-                    _ => break,
+                    _ => open = false,
                 }
             }
             let exit = ExitStatus {
