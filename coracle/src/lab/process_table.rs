@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
@@ -192,10 +192,13 @@ fn spawn(plan: &ComponentPlan, logs: &Path, listener: Option<&OwnedFd>) -> Resul
         }
         _ => None,
     };
-    // SAFETY: between fork and exec only async-signal-safe calls are made (prctl, fcntl).
+    // SAFETY: between fork and exec only async-signal-safe calls are made (prctl,
+    // sigprocmask, fcntl).
     unsafe {
         command.pre_exec(move || {
             die_with_parent()?;
+            // The supervisor takes its signals from a descriptor; the child as anybody else.
+            SigSet::all().thread_unblock()?;
             if let Some(fd) = passed {
                 keep_on_exec(&fd)?;
             }
