@@ -171,6 +171,11 @@ fn the_host_reaches_the_api_inside_also_after_a_crash_of_the_api_server() {
         let lab = Lab::start(user, &[]);
         lab.await_api();
         let first = lab.component("apiserver");
+        let status = std::fs::read_to_string(format!("/proc/{first}/status")).expect("status");
+        assert!(
+            status.contains("SigBlk:\t0000000000000000"),
+            "a component hears every signal: {status}"
+        );
         lab.kill_component(first);
         lab.await_api();
         assert_ne!(lab.component("apiserver"), first, "it was started again");
