@@ -396,6 +396,27 @@ fn a_builtin_image_runs_its_program_with_volumes() {
 }
 
 #[test]
+fn a_pod_on_its_nodes_network_shares_its_name_and_addresses() {
+    run_inside(
+        "a_pod_on_its_nodes_network_shares_its_name_and_addresses",
+        async || {
+            let lab = Lab::new();
+            let spec = SandboxSpec {
+                uid: "h".into(),
+                hostname: "unused".into(),
+                network: None,
+                directory: lab.directory.path().join("h"),
+            };
+            lab.runtime.start_sandbox(&spec).await.unwrap();
+            lab.run("h", SLEEP).await;
+            assert_eq!(lab.exec("h", "hostname").await, (sh("hostname"), 0));
+            assert_eq!(lab.exec("h", "ip -4 -o addr").await.0, sh("ip -4 -o addr"));
+            lab.runtime.remove_sandbox("h").await.unwrap();
+        },
+    );
+}
+
+#[test]
 fn a_killed_shim_leaves_no_process_and_its_pod_starts_anew() {
     run_inside(
         "a_killed_shim_leaves_no_process_and_its_pod_starts_anew",

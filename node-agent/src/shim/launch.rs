@@ -83,6 +83,11 @@ fn join(pid: i32) -> Result<()> {
     let mut opened = Vec::new();
     for (name, flag) in kinds {
         let path = format!("/proc/{pid}/ns/{name}");
+        // One that is shared needs no joining, and may be another user namespace's.
+        let own = std::fs::read_link(format!("/proc/self/ns/{name}"));
+        if own.is_ok_and(|own| std::fs::read_link(&path).is_ok_and(|theirs| own == theirs)) {
+            continue;
+        }
         opened.push((
             name,
             flag,
