@@ -59,7 +59,7 @@ fn a_service_is_a_value_and_its_slots() {
          hairpin: 10.244.1.5 . 10.244.1.5
          chain pick-service-2 {
            ip saddr != 10.244.0.0/16 meta mark set meta mark | 0x00004000
-           dnat ip to ip daddr . meta l4proto . th dport . numgen random mod 2 map @endpoints
+           meta priority set numgen random mod 2 goto endpoint
          }",
     );
 }
@@ -87,14 +87,14 @@ fn a_local_policy_has_slots_of_its_own_for_packets_from_outside() {
          hairpin: 10.244.1.5 . 10.244.1.5
          chain pick-node-port-2 {
            ip saddr != 10.244.0.0/16 meta mark set meta mark | 0x00004000
-           dnat ip to meta l4proto . th dport . numgen random mod 2 map @node-port-endpoints
+           meta priority set numgen random mod 2 goto node-port-endpoint
          }
          chain pick-outside-node-port-1 {
-           dnat ip to meta l4proto . th dport . numgen random mod 1 offset 32768 map @node-port-endpoints
+           meta priority set numgen random mod 1 offset 32768 goto node-port-endpoint
          }
          chain pick-service-2 {
            ip saddr != 10.244.0.0/16 meta mark set meta mark | 0x00004000
-           dnat ip to ip daddr . meta l4proto . th dport . numgen random mod 2 map @endpoints
+           meta priority set numgen random mod 2 goto endpoint
          }",
     );
 }

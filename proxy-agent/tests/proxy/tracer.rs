@@ -197,6 +197,11 @@ impl Tracer<'_> {
                 state.scratch = *value;
                 Flow::Next
             }
+            Statement::DrawScratch { modulus, offset } => {
+                state.modulus = *modulus;
+                state.scratch = offset + state.random % modulus;
+                Flow::Next
+            }
             Statement::InSet(fields, set) => when(self.look_up(fields, *set, state).is_some()),
             Statement::LoadScratch(fields, map) => match self.look_up(fields, *map, state) {
                 Some(Data::Value(value)) => {
@@ -251,7 +256,7 @@ impl Tracer<'_> {
         }
     }
 
-    fn look_up(&self, fields: &[Field], set: SetName, state: &mut State) -> Option<Data> {
+    fn look_up(&self, fields: &[Field], set: SetName, state: &State) -> Option<Data> {
         if set.is_dynamic() {
             let value = self.remembered.get(&client(fields, set, state))?;
             return Some(Data::Value(*value));
@@ -270,11 +275,7 @@ impl Tracer<'_> {
             protocol,
             port,
         };
-        let mut number = |field: &Field| match field {
-            Field::Random { modulus, offset } => {
-                state.modulus = *modulus;
-                offset + state.random % modulus
-            }
+        let number = |field: &Field| match field {
             Field::Scratch => state.scratch,
             other => panic!("no number: {other:?}"),
         };

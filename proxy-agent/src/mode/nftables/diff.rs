@@ -16,7 +16,7 @@ use super::layout::{self, Settings};
 use super::plan::Scope;
 use super::ruleset::{ChainPrint, Op, Ruleset, Step};
 use super::set::{Data, Key, SETS, SetName};
-use super::value::{FACES, Face, chain_of, verdict_of};
+use super::value::{FACES, Face, PICK, chains_of, is_on_demand, verdict_of};
 
 /// The constant part: table, sets and base chains that are missing or differ.
 pub fn frame(settings: &Settings, installed: &Ruleset) -> Vec<Step> {
@@ -111,22 +111,32 @@ pub fn sweep(installed: &Ruleset, scopes: &[Scope]) -> Vec<Step> {
 }
 
 /// The chains and verdicts of values that no destination has any more.
-pub fn sweep_picks(installed: &Ruleset) -> Vec<Step> {
-    let mut steps: Vec<Step> = Vec::new();
+pub fn sweep_picks(settings: &Settings, installed: &Ruleset) -> Vec<Step> {
+    let mut step = Vec::new();
     for face in FACES {
-        for (key, data) in installed.elements(face.pick()) {
-            let Key::Value(value) = key else { continue };
-            if installed.is_used(face, *value) {
-                continue;
+        for (key, _) in installed.elements(face.pick()) {
+            if matches!(key, Key::Value(value) if !installed.is_used(face, *value)) {
+                step.push(Op::Delete(face.pick(), key.clone()));
             }
-            let mut step = vec![Op::Delete(face.pick(), key.clone())];
-            if let Data::Verdict(super::set::Verdict::Goto(chain)) = data {
-                step.push(Op::DeleteChain(chain.clone()));
-            }
-            steps.push(step);
         }
     }
-    steps
+    let wanted: BTreeSet<String> = installed
+        .used_values()
+        .flat_map(|(face, value)| chains_of(settings, face, value))
+        .map(|chain| chain.name)
+        .collect();
+    let unused = installed
+        .chains
+        .keys()
+        .filter(|name| is_on_demand(name) && !wanted.contains(*name));
+    // A chain before those that it jumps to.
+    let (picks, rest): (Vec<_>, Vec<_>) = unused.partition(|name| name.starts_with(PICK));
+    step.extend(picks.into_iter().chain(rest).cloned().map(Op::DeleteChain));
+    if step.is_empty() {
+        Vec::new()
+    } else {
+        vec![step]
+    }
 }
 
 fn removals<'a>(installed: &'a Ruleset, scope: &'a Scope) -> impl Iterator<Item = Step> + 'a {
@@ -149,11 +159,14 @@ fn picks(settings: &Settings, installed: &Ruleset, scopes: &[Scope]) -> Vec<Step
             }));
         }
     }
+    let mut made = BTreeSet::new();
     let mut steps = Vec::new();
     for (face, value) in wanted {
         let mut step = Vec::new();
-        if let Some(chain) = chain_of(settings, face, value) {
-            push_chain(installed, chain, &mut step);
+        for chain in chains_of(settings, face, value) {
+            if made.insert(chain.name.clone()) {
+                push_chain(installed, chain, &mut step);
+            }
         }
         let key = Key::Value(value);
         let verdict = Data::Verdict(verdict_of(face, value));

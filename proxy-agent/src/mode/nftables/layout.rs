@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use super::rule::{Chain, ChainType, End, Field, Hook, HookPoint, Rule, Statement};
 use super::set::{Data, Key, SetName, Verdict};
-use super::value::{DROP, FACES, Face, REJECT};
+use super::value::{DROP, FACES, Face, REJECT, endpoint_chain};
 use crate::model::{Family, Protocol};
 
 /// The table's name; families have tables of their own.
@@ -94,6 +94,8 @@ pub fn chains(settings: &Settings) -> Vec<Chain> {
                 Statement::RejectIcmp,
             ])],
         ),
+        endpoint_chain(FACES[0]),
+        endpoint_chain(FACES[2]),
         plain("services-outside", per_kind(settings, true, choose)),
         plain(
             "services",

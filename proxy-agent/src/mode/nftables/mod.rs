@@ -143,7 +143,7 @@ impl<K: Kernel> Table<K> {
         let scopes = plan::plan(model, self.settings.family, &self.old, &installed);
         let mut steps = diff::sweep(&installed, &scopes);
         if self.young.is_empty() {
-            steps.extend(diff::sweep_picks(&installed));
+            steps.extend(diff::sweep_picks(&self.settings, &installed));
         }
         self.commit(&mut installed, &steps)?;
         self.picks_unswept &= !self.young.is_empty();

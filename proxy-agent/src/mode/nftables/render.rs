@@ -76,6 +76,12 @@ fn render_statement(statement: &Statement, family: Family) -> String {
         Statement::SetMark(bits) => format!("meta mark set meta mark | {bits:#010x}"),
         Statement::ClearMark(bits) => format!("meta mark set meta mark & {:#010x}", !bits),
         Statement::SetScratch(value) => format!("meta priority set {value:#x}"),
+        Statement::DrawScratch { modulus, offset: 0 } => {
+            format!("meta priority set numgen random mod {modulus}")
+        }
+        Statement::DrawScratch { modulus, offset } => {
+            format!("meta priority set numgen random mod {modulus} offset {offset}")
+        }
         Statement::LoadScratch(fields, map) => {
             format!("meta priority set {} map @{}", key(fields), map.as_str())
         }
@@ -109,10 +115,6 @@ fn render_fields(fields: &[Field], ip: &str) -> String {
             Field::Protocol => "meta l4proto".to_owned(),
             Field::Port => "th dport".to_owned(),
             Field::Scratch => "meta priority".to_owned(),
-            Field::Random { modulus, offset: 0 } => format!("numgen random mod {modulus}"),
-            Field::Random { modulus, offset } => {
-                format!("numgen random mod {modulus} offset {offset}")
-            }
         })
         .collect();
     fields.join(" . ")

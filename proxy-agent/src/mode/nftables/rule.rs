@@ -72,13 +72,6 @@ pub enum Field {
     Port,
     /// The packet's scratch word: `meta priority`.
     Scratch,
-    /// A random number below `modulus`, plus `offset`.
-    Random {
-        /// Constant in the kernel.
-        modulus: u32,
-        /// Added.
-        offset: u32,
-    },
 }
 
 /// Source or destination.
@@ -113,6 +106,13 @@ pub enum Statement {
     ClearMark(u32),
     /// Writes the scratch word.
     SetScratch(u32),
+    /// Writes a random number below `modulus`, plus `offset`, into the scratch word.
+    DrawScratch {
+        /// Constant in the kernel.
+        modulus: u32,
+        /// Added.
+        offset: u32,
+    },
     /// Looks the fields up and writes the result into the scratch word; no such
     /// element ends the rule.
     LoadScratch(Vec<Field>, SetName),

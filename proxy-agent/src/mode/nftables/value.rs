@@ -101,6 +101,14 @@ impl Face {
         }
     }
 
+    fn endpoint_chain(self) -> &'static str {
+        if self.node_port {
+            "node-port-endpoint"
+        } else {
+            "endpoint"
+        }
+    }
+
     /// Slot → identity.
     pub fn sticky_slots(self) -> SetName {
         if self.node_port {
@@ -208,79 +216,136 @@ fn chain_name(face: Face, value: u32) -> String {
     name
 }
 
-/// The chain that chooses among a value's endpoints; `None` when it has none.
-pub fn chain_of(settings: &Settings, face: Face, value: u32) -> Option<Chain> {
+/// How the names of chains that come and go begin.
+pub const PICK: &str = "pick-";
+const RECALL: &str = "recall-";
+const CHOOSE: &str = "choose-";
+
+/// Whether a chain of this name exists only as long as some destination needs it.
+pub fn is_on_demand(chain: &str) -> bool {
+    [PICK, RECALL, CHOOSE]
+        .iter()
+        .any(|start| chain.starts_with(start))
+}
+
+/// The chains that choose among a value's endpoints, each after those that it
+/// jumps to; none where nobody serves.
+///
+/// The first rule of a chain that refers to a map costs the kernel a walk through
+/// the map. So what is made for each count refers to none: it draws a number and
+/// goes on in a chain that is always there, or there is one of for each timeout.
+pub fn chains_of(settings: &Settings, face: Face, value: u32) -> Vec<Chain> {
     let count = count_of(value);
     if count == 0 {
-        return None;
+        return Vec::new();
     }
     let mut rules = Vec::new();
-    if let Some(condition) = masquerade_condition(settings, face, value) {
-        let mut statements = condition;
+    if let Some(mut statements) = masquerade_condition(settings, face, value) {
         statements.push(Statement::SetMark(MASQUERADE_MARK));
         rules.push(Rule { statements });
     }
-    let random = Field::Random {
+    let draw = Statement::DrawScratch {
         modulus: count,
         offset: face.first_slot(),
     };
+    let goto = |chain: &str| Statement::Verdict(Verdict::Goto(chain.to_owned()));
+    let mut chains = Vec::new();
     match affinity_of(value) {
         None => rules.push(Rule {
-            statements: vec![Statement::Dnat(face.key_with(random), face.endpoints())],
+            statements: vec![draw, goto(face.endpoint_chain())],
         }),
-        Some(affinity) => rules.extend(sticky_rules(face, affinity, random)),
+        Some(affinity) => {
+            let (recall, choose) = sticky_chains(face, affinity);
+            rules.push(Rule {
+                statements: vec![Statement::Verdict(Verdict::Jump(recall.name.clone()))],
+            });
+            rules.push(Rule {
+                statements: vec![draw, goto(&choose.name)],
+            });
+            chains.extend([recall, choose]);
+        }
     }
-    Some(Chain {
+    chains.push(Chain {
         name: chain_name(face, value),
         hook: None,
         rules,
-    })
+    });
+    chains
+}
+
+/// The chain in which the number drawn becomes an endpoint.
+pub fn endpoint_chain(face: Face) -> Chain {
+    Chain {
+        name: face.endpoint_chain().to_owned(),
+        hook: None,
+        rules: vec![Rule {
+            statements: vec![Statement::Dnat(
+                face.key_with(Field::Scratch),
+                face.endpoints(),
+            )],
+        }],
+    }
 }
 
 fn masquerade_condition(settings: &Settings, face: Face, value: u32) -> Option<Vec<Statement>> {
-    if settings.masquerade_all || value & ALWAYS_BIT != 0 {
+    if value & ALWAYS_BIT != 0 {
         return Some(Vec::new());
     }
     if face.outside {
         return None;
     }
+    if settings.masquerade_all {
+        return Some(Vec::new());
+    }
     let network = settings.cluster_cidr?;
     Some(vec![Statement::InNetwork(End::Source, network, false)])
 }
 
-/// Try the endpoint remembered for the client, which fails when it is no longer
-/// live; else choose one and remember it.
-fn sticky_rules(face: Face, affinity: Affinity, random: Field) -> Vec<Rule> {
+/// `recall` tries the endpoint remembered for the client, which fails when it is
+/// no longer live; `choose` takes the one drawn, and remembers it.
+fn sticky_chains(face: Face, affinity: Affinity) -> (Chain, Chain) {
     let client = face.client_key();
+    let seconds = affinity.timeout_seconds;
+    let kind = if face.node_port {
+        "node-port"
+    } else {
+        "service"
+    };
     let go = || Rule {
         statements: vec![Statement::Dnat(
             face.key_with(Field::Scratch),
             face.sticky_endpoints(),
         )],
     };
-    let remember = Statement::Remember {
-        key: client,
-        set: face.affinity(),
-        timeout_seconds: affinity.timeout_seconds,
+    let load_and_remember = |fields, map| Rule {
+        statements: vec![
+            Statement::LoadScratch(fields, map),
+            Statement::Remember {
+                key: client,
+                set: face.affinity(),
+                timeout_seconds: seconds,
+            },
+        ],
     };
-    vec![
-        // Refreshing one that is no longer live does no harm: it is forgotten below.
-        Rule {
-            statements: vec![
-                Statement::LoadScratch(client.to_vec(), face.affinity()),
-                remember.clone(),
-            ],
-        },
-        go(),
-        Rule {
-            statements: vec![Statement::Forget(client, face.affinity())],
-        },
-        Rule {
-            statements: vec![
-                Statement::LoadScratch(face.key_with(random), face.sticky_slots()),
-                remember,
-            ],
-        },
-        go(),
-    ]
+    let recall = Chain {
+        name: format!("{RECALL}{kind}-{seconds}"),
+        hook: None,
+        rules: vec![
+            // Refreshing one that is no longer live does no harm: it is forgotten below.
+            load_and_remember(client.to_vec(), face.affinity()),
+            go(),
+            Rule {
+                statements: vec![Statement::Forget(client, face.affinity())],
+            },
+        ],
+    };
+    let choose = Chain {
+        name: format!("{CHOOSE}{kind}-{seconds}"),
+        hook: None,
+        rules: vec![
+            load_and_remember(face.key_with(Field::Scratch), face.sticky_slots()),
+            go(),
+        ],
+    };
+    (recall, choose)
 }

@@ -174,12 +174,6 @@ impl Writer<'_> {
                 Field::Protocol => self.meta(register, META_L4PROTO),
                 Field::Port => self.payload(register, 2, 2, 2),
                 Field::Scratch => self.meta(register, META_PRIORITY),
-                Field::Random { modulus, offset } => {
-                    self.numbers(
-                        "numgen",
-                        &[(1, register), (2, *modulus), (3, 1), (4, *offset)],
-                    );
-                }
             }
             register += words;
         }
@@ -228,6 +222,10 @@ impl Writer<'_> {
             Statement::ClearMark(bits) => self.change_mark(!bits, 0),
             Statement::SetScratch(value) => {
                 self.immediate(FIRST, &value.to_ne_bytes());
+                self.set_meta(META_PRIORITY, FIRST);
+            }
+            Statement::DrawScratch { modulus, offset } => {
+                self.numbers("numgen", &[(1, FIRST), (2, *modulus), (3, 1), (4, *offset)]);
                 self.set_meta(META_PRIORITY, FIRST);
             }
             Statement::Verdict(verdict) => self.verdict(verdict),
