@@ -176,6 +176,8 @@ fn value(source: &str, number: usize, first_line: usize, document: &str) -> Resu
             },
         );
         let text = error.without_snippet().to_string();
+        // Its own place counts from the document's first line.
+        let text = text.split(" at line ").next().unwrap_or_default();
         Error::message(format!("error parsing {source}: {place}: {text}"))
     })
 }

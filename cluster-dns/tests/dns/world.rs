@@ -24,7 +24,7 @@ pub fn domain() -> Name {
 #[derive(Clone, Debug)]
 pub enum Object {
     Service(Box<Service>),
-    Slice(EndpointSlice),
+    Slice(Box<EndpointSlice>),
 }
 
 /// A table holding these lines.
@@ -39,7 +39,7 @@ pub fn table(lines: &str) -> Table {
 pub fn apply(table: &mut Table, object: Object) {
     match object {
         Object::Service(service) => table.apply_service(*service),
-        Object::Slice(slice) => table.apply_slice(slice),
+        Object::Slice(slice) => table.apply_slice(*slice),
     }
 }
 
@@ -54,7 +54,7 @@ pub fn object(line: &str) -> Object {
     let (namespace, name) = words[1].split_once('/').expect(line);
     match words[0] {
         "svc" => Object::Service(Box::new(service(namespace, name, &words[2..]))),
-        "eps" => Object::Slice(slice(namespace, name, words[2], &words[3..])),
+        "eps" => Object::Slice(Box::new(slice(namespace, name, words[2], &words[3..]))),
         _ => panic!("neither svc nor eps: {line}"),
     }
 }

@@ -166,7 +166,9 @@ async fn update(
         match context.server.call(parameters(arguments, call)).await {
             Ok(applied) => {
                 let version = |it: &Value| it["metadata"]["resourceVersion"].clone();
-                let same = version(&applied) == version(&live);
+                // A dry run never makes a new version.
+                let real = arguments.dry_run == DryRun::None;
+                let same = real && version(&applied) == version(&live);
                 return Ok((applied, if same { "unchanged" } else { "configured" }));
             }
             Err(error) if error.code() == 409 && attempt < MAX_ATTEMPTS => {

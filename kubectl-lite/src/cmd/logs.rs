@@ -212,9 +212,10 @@ pub async fn pod(context: &Context, resource: &str) -> Result<Value> {
     Ok(found.remove(0))
 }
 
+/// Names of the containers, then of the init containers.
 fn names(pod: &Value) -> Vec<String> {
     let of = |field: &str| pod["spec"][field].as_array().cloned().unwrap_or_default();
-    let all = ["initContainers", "containers"].into_iter().flat_map(of);
+    let all = ["containers", "initContainers"].into_iter().flat_map(of);
     all.filter_map(|it| it["name"].as_str().map(str::to_owned))
         .collect()
 }
@@ -241,9 +242,14 @@ pub fn container(pod: &Value, wanted: Option<&str>) -> Result<String> {
     }
     let first = pod["spec"]["containers"][0]["name"].as_str();
     let first = first.ok_or_else(|| Error::message(format!("pod {name} has no containers")))?;
-    let regular = pod["spec"]["containers"].as_array().map_or(0, Vec::len);
-    if regular > 1 {
-        eprintln!("Defaulted container {first:?} out of: {}", known.join(", "));
+    let count = pod["spec"]["containers"].as_array().map_or(0, Vec::len);
+    if known.len() > 1 {
+        let regular = known.iter().take(count).cloned();
+        let init = known.iter().skip(count);
+        let shown: Vec<_> = regular
+            .chain(init.map(|it| format!("{it} (init)")))
+            .collect();
+        eprintln!("Defaulted container {first:?} out of: {}", shown.join(", "));
     }
     Ok(first.to_owned())
 }

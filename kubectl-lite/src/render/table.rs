@@ -73,7 +73,7 @@ fn row_cells(definitions: &[Value], row: &Value, visible: &[usize], shown: &Show
     }
     let labels = &metadata["labels"];
     for label in &shown.label_columns {
-        cells.push(labels[label].as_str().unwrap_or("<none>").to_owned());
+        cells.push(labels[label].as_str().unwrap_or_default().to_owned());
     }
     if shown.labels {
         cells.push(crate::labels::format(labels, ",", "<none>"));

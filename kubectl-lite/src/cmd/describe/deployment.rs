@@ -93,6 +93,9 @@ fn owned_sets(page: &mut Page, object: &Value, sets: &[Value]) {
     let revision = &object["metadata"]["annotations"][REVISION];
     let (new, old): (Vec<_>, Vec<_>) =
         owned.partition(|set| set["metadata"]["annotations"][REVISION] == *revision);
+    if new.is_empty() && old.is_empty() {
+        return;
+    }
     let show = |sets: Vec<&Value>| {
         let texts: Vec<_> = sets
             .into_iter()

@@ -61,7 +61,7 @@ pub async fn run(arguments: Arguments, context: &Context) -> Result {
     };
     let mut first = true;
     for target in targets {
-        let objects = match find(&arguments, &target, context).await {
+        let (objects, by_prefix) = match find(&arguments, &target, context).await {
             Ok(objects) => objects,
             Err(error) => {
                 errors.push(error);
@@ -71,8 +71,10 @@ pub async fn run(arguments: Arguments, context: &Context) -> Result {
         for object in objects {
             match describe(&arguments, &target, &object, context).await {
                 Ok(text) => {
-                    print(if first { "" } else { "\n\n" })?;
+                    // kubectl ends what it found by prefix, and parts what it listed.
+                    print(if first || by_prefix { "" } else { "\n\n" })?;
                     print(&text)?;
+                    print(if by_prefix { "\n" } else { "" })?;
                     first = false;
                 }
                 Err(error) => errors.push(error),
@@ -85,16 +87,16 @@ pub async fn run(arguments: Arguments, context: &Context) -> Result {
     Error::collect(errors)
 }
 
-/// The object of that name, else all whose names start so.
-async fn find(arguments: &Arguments, target: &Target, context: &Context) -> Result<Vec<Value>> {
-    let mut all = Target {
-        name: None,
-        ..target.clone()
-    };
+/// The object of that name, else all whose names start so; and whether it took the prefix.
+async fn find(
+    arguments: &Arguments,
+    target: &Target,
+    context: &Context,
+) -> Result<(Vec<Value>, bool)> {
     let Some(name) = &target.name else {
         let path = match arguments.all_namespaces {
-            true => all.kind.collection(None),
-            false => all.path(),
+            true => target.kind.collection(None),
+            false => target.path(),
         };
         let mut call = Call::get(&path);
         if let Some(selector) = &arguments.selector {
@@ -102,28 +104,28 @@ async fn find(arguments: &Arguments, target: &Target, context: &Context) -> Resu
         }
         let mut answer = context.server.call(call).await?;
         return Ok(match answer["items"].take() {
-            Value::Array(items) => items,
-            _ => Vec::new(),
+            Value::Array(items) => (items, false),
+            _ => (Vec::new(), false),
         });
     };
     let missing = match context.server.call(Call::get(&target.path())).await {
-        Ok(object) => return Ok(vec![object]),
+        Ok(object) => return Ok((vec![object], false)),
         Err(error) if error.is_not_found() => error,
         Err(error) => return Err(error),
     };
-    all.name = None;
-    let mut found = select::list(context, &all, None).await?;
-    let starts = |it: &Value| {
-        it["metadata"]["name"]
-            .as_str()
-            .is_some_and(|it| it.starts_with(name))
+    let all = Target {
+        name: None,
+        ..target.clone()
     };
-    found.retain(starts);
+    let mut found = select::list(context, &all, None).await?;
+    found.retain(|it| {
+        let found = it["metadata"]["name"].as_str();
+        found.is_some_and(|it| it.starts_with(name))
+    });
     if found.is_empty() {
-        Err(missing)
-    } else {
-        Ok(found)
+        return Err(missing);
     }
+    Ok((found, true))
 }
 
 async fn describe(

@@ -130,11 +130,7 @@ fn ports(page: &mut Page, container: &Value, title: &str, field: &str) {
     let texts: Vec<_> = items(&container["ports"])
         .map(|port| {
             let number = port[field].as_i64().unwrap_or(0);
-            let named = match (text(&port["name"]), field) {
-                ("", _) | (_, "hostPort") => String::new(),
-                (name, _) => format!(" ({name})"),
-            };
-            format!("{number}/{}{named}", text(&port["protocol"]))
+            format!("{number}/{}", text(&port["protocol"]))
         })
         .collect();
     let plural = if texts.len() > 1 { "s" } else { "" };

@@ -1,0 +1,119 @@
+//! What is printed, as tables of text; each row was compared with kubectl 1.32.
+//! Never starts a server.
+
+use kubectl_lite::render::columns::Columns;
+use kubectl_lite::render::jsonpath::Template;
+use kubectl_lite::render::table::{self, Shown};
+use serde_json::{Value, json};
+
+fn services() -> Value {
+    json!({"kind": "List", "items": [
+        {"metadata": {"name": "web", "labels": {"app": "web", "app.io/part": "x"}},
+         "spec": {"clusterIP": "10.96.0.2", "ports": [{"name": "http", "port": 80}, {"name": "alt", "port": 81}]}},
+        {"metadata": {"name": "db"}, "spec": {"clusterIP": "None", "ports": [{"port": 5432}]}},
+    ]})
+}
+
+#[test]
+fn jsonpath_templates() {
+    let cases = [
+        ("{.items[*].metadata.name}", "web db"),
+        ("{.items[0].spec.ports[*].port}", "80 81"),
+        ("{.items[-1].metadata.name}", "db"),
+        ("{.items[0:1].metadata.name}", "web"),
+        ("{.items[0].spec.ports[-1:].port}", "81"),
+        (
+            "{.items[?(@.metadata.name==\"db\")].spec.clusterIP}",
+            "None",
+        ),
+        ("{.items[0].spec.ports[?(@.port>80)].name}", "alt"),
+        ("{.items[?(@.metadata.labels)].metadata.name}", "web"),
+        ("{.items[0].metadata.labels.app\\.io/part}", "x"),
+        ("{.items[0].metadata.labels['app\\.io/part']}", "x"),
+        (
+            "{range .items[*]}{.metadata.name}{\"\\t\"}{.spec.clusterIP}{\"\\n\"}{end}",
+            "web\t10.96.0.2\ndb\tNone\n",
+        ),
+        (
+            "{range .items[*]}{.metadata.name}:{range .spec.ports[*]}{.port},{end};{end}",
+            "web:80,81,;db:5432,;",
+        ),
+        ("{..port}", "80 81 5432"),
+        (
+            "{.items[0].metadata['name','labels']}",
+            "web {\"app\":\"web\",\"app.io/part\":\"x\"}",
+        ),
+        ("{.items[0].nothing.there}", ""),
+        ("name {.items[0].metadata.name}!", "name web!"),
+        ("{$.kind}", "List"),
+    ];
+    for (template, expected) in cases {
+        let rendered = Template::parse(template).map(|it| it.render(&services()));
+        assert_eq!(rendered.as_deref(), Ok(expected), "{template}");
+    }
+}
+
+#[test]
+fn broken_templates_are_refused() {
+    for template in [
+        "{.items",
+        "{range .items[*]}x",
+        "{end}",
+        "{.items[x]}",
+        "{\"open}",
+    ] {
+        assert!(Template::parse(template).is_err(), "{template}");
+    }
+}
+
+#[test]
+fn custom_columns() {
+    let columns =
+        Columns::parse("NAME:.metadata.name,PORTS:.spec.ports[*].port,APP:{.metadata.labels.app}");
+    let services = services();
+    let text = columns
+        .unwrap()
+        .render(services["items"].as_array().unwrap().iter(), true);
+    let expected = "NAME   PORTS   APP\nweb    80,81   web\ndb     5432    <none>\n";
+    assert_eq!(text, expected);
+    assert!(Columns::parse("NAME").is_err());
+}
+
+#[test]
+fn tables_show_what_is_asked_for() {
+    let table = json!({
+        "columnDefinitions": [
+            {"name": "Name", "format": "name", "priority": 0},
+            {"name": "Type", "priority": 0},
+            {"name": "Selector", "priority": 1},
+        ],
+        "rows": [{
+            "cells": ["web", "ClusterIP", "app=web"],
+            "object": {"metadata": {"namespace": "default", "labels": {"app": "web"}}},
+        }],
+    });
+    let check = |shown: Shown, expected: &str| assert_eq!(table::render(&table, &shown), expected);
+    check(Shown::default(), "NAME   TYPE\nweb    ClusterIP\n");
+    let wide = Shown {
+        wide: true,
+        ..Shown::default()
+    };
+    check(
+        wide,
+        "NAME   TYPE        SELECTOR\nweb    ClusterIP   app=web\n",
+    );
+    let all = Shown {
+        namespace: true,
+        labels: true,
+        label_columns: vec!["x.io/app".to_owned()],
+        name_prefix: Some("service/".to_owned()),
+        ..Shown::default()
+    };
+    let expected = "NAMESPACE   NAME          TYPE        APP   LABELS\ndefault     service/web   ClusterIP         app=web\n";
+    check(all, expected);
+    let bare = Shown {
+        no_headers: true,
+        ..Shown::default()
+    };
+    check(bare, "web   ClusterIP\n");
+}
