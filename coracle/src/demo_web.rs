@@ -82,8 +82,8 @@ async fn accept(
 ) {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     while let Ok(permit) = slots.clone().acquire_owned().await {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, client) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!("accept: {error}");
                 tokio::time::sleep(Duration::from_millis(50)).await;
@@ -93,6 +93,13 @@ async fn accept(
         let pages = pages.clone();
         let service = service_fn(move |request: Request<Incoming>| {
             let response = pages.answer(&request);
+            // The pod's log shows whose address arrived here.
+            let (method, path) = (request.method(), request.uri().path());
+            println!(
+                "{} {method} {path} {}",
+                client.ip().to_canonical(),
+                response.status().as_u16()
+            );
             async move { Ok::<_, Infallible>(response) }
         });
         let connection = hyper::server::conn::http1::Builder::new()

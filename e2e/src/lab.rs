@@ -247,6 +247,16 @@ impl Lab {
         self.data_dir.join("kubeconfig")
     }
 
+    /// The lab's own loopback address on the host.
+    pub fn host_address(&self) -> String {
+        let text = fs::read_to_string(self.kubeconfig()).expect("the kubeconfig is readable");
+        let server = text
+            .split("https://")
+            .nth(1)
+            .and_then(|rest| rest.split(':').next());
+        server.expect("the kubeconfig names the server").to_owned()
+    }
+
     /// Internal addresses of the nodes, by name.
     pub fn nodes(&self) -> Vec<(String, String)> {
         let text = self.lite().run(&["get", "nodes", "-o", "json"]).ok();

@@ -38,22 +38,10 @@ pub fn every_node(lab: &Lab, client: &Client) {
             );
         }
     }
-    let host = client
-        .run(&[
-            "config",
-            "view",
-            "-o",
-            "jsonpath={.clusters[0].cluster.server}",
-        ])
-        .ok();
-    let host = host
-        .trim_start_matches("https://")
-        .split(':')
-        .next()
-        .unwrap_or_default();
+    let host = lab.host_address();
     assert!(host.starts_with("127."), "{host} is not loopback");
     let request = Request {
-        to: at(host, port),
+        to: at(&host, port),
         path: "/hostname.html".into(),
         timeout_ms: 2_000,
     };
