@@ -9,9 +9,10 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
+use crate::conntrack;
 use crate::metrics::Metrics;
 use crate::mode::Mode;
-use crate::model::{Change, Dirty, Model};
+use crate::model::{Change, Destination, Dirty, Model, Protocol};
 use crate::serve::Health;
 use crate::watch::{KINDS, Report};
 
@@ -152,6 +153,7 @@ impl Agent {
             }
         }
         if succeeded {
+            self.forget_stale_connections();
             self.dirty = Dirty::default();
             self.retry = FIRST_RETRY;
             self.metrics
@@ -171,6 +173,32 @@ impl Agent {
             self.retry = (self.retry * 2).min(LAST_RETRY);
         }
         succeeded
+    }
+
+    /// After the rules are there, so that what a client sends next is tracked anew.
+    fn forget_stale_connections(&self) {
+        let is_udp = |to: &&Destination| to.transport().0 == Protocol::Udp;
+        let changed = self.dirty.destinations.iter().filter(is_udp);
+        let wanted: conntrack::Wanted = changed
+            .map(|to| {
+                let routes = self.model.routes(to).into_iter();
+                let all = routes
+                    .flat_map(|r| [Some(&r.inside), r.outside.as_ref()])
+                    .flatten();
+                let endpoints = all
+                    .flat_map(|route| route.endpoints.iter().copied())
+                    .collect();
+                (to.clone(), endpoints)
+            })
+            .collect();
+        if wanted.is_empty() {
+            return;
+        }
+        match conntrack::clean(&wanted) {
+            Ok(0) => {}
+            Ok(count) => tracing::debug!(count, "forgot stale UDP connections"),
+            Err(error) => tracing::warn!(%error, "cannot forget stale UDP connections"),
+        }
     }
 
     fn sweep(&mut self) {

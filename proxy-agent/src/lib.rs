@@ -4,9 +4,11 @@
 //! `watch` → `model` → a `mode`'s plan → diff → kernel; `agent` drives it.
 
 mod agent;
+pub mod conntrack;
 mod metrics;
 pub mod mode;
 pub mod model;
+mod netlink;
 mod serve;
 mod watch;
 

@@ -4,9 +4,11 @@
 
 mod change_size;
 mod histories;
+mod kill;
 mod memory_kernel;
 mod network;
 mod objects;
 mod packets;
 mod ruleset_text;
+mod stale;
 mod tracer;

@@ -34,7 +34,8 @@ pub fn in_namespaces(name: &str, test: impl FnOnce()) {
             std::env::var_os("CI").is_none_or(|ci| ci != "true"),
             "{missing}"
         );
-        eprintln!("SKIPPED {name}: {missing}");
+        // Not `eprintln!`, which the harness keeps to itself.
+        let _ = writeln!(io::stderr(), "SKIPPED {name}: {missing}");
         return;
     }
     let output = command_inside(name)
@@ -55,7 +56,7 @@ fn requirements() -> Result<(), String> {
         .output()
         .map_err(|_| "`ip` is missing: install iproute2".to_owned())?;
     let status =
-        new_namespaces(Command::new("ip").args(["link", "add", "a", "type", "veth"])).output();
+        new_namespaces(Command::new("ip").args(["link", "add", "probe0", "type", "veth"])).output();
     match status {
         Ok(output) if output.status.success() => Ok(()),
         Ok(output) => Err(format!(
@@ -147,6 +148,8 @@ impl Network {
     /// Makes it all and starts what answers: at each endpoint of the packet table.
     pub fn new() -> Network {
         std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").expect("ip_forward");
+        // The kernel sends one peer only so many ICMP errors a second.
+        std::fs::write("/proc/sys/net/ipv4/icmp_ratelimit", "0").expect("icmp_ratelimit");
         ip("link set lo up");
         ip("addr add 192.168.77.11/32 dev lo");
         let mut spaces = Vec::new();
@@ -201,6 +204,26 @@ impl Network {
             Some((_, space)) => space.run(job),
             None => job(),
         }
+    }
+
+    /// Starts `job` in the namespace that has this source address; the result comes
+    /// through the channel.
+    pub fn start<T: Send + 'static>(
+        &self,
+        source: IpAddr,
+        job: impl FnOnce() -> T + Send + 'static,
+    ) -> mpsc::Receiver<T> {
+        let (done, result) = mpsc::channel();
+        let (_, space) = self
+            .spaces
+            .iter()
+            .find(|(address, _)| *address == source)
+            .expect("a source");
+        let job = move || {
+            let _ = done.send(job());
+        };
+        space.jobs.send(Box::new(job)).expect("a running namespace");
+        result
     }
 
     /// Whether real packets meet what the row says, each outcome and no other.
@@ -292,6 +315,8 @@ fn outcome_of(
             })
         }
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(Outcome::Reject),
+        // What `send` itself says of a datagram that is refused on its way out.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(Outcome::Reject),
         Err(error)
             if matches!(
                 error.kind(),

@@ -1,6 +1,8 @@
 //! What the mode needs of a kernel, so that tests can put another in its place.
 //! Never knows what a Service is.
 
+pub use crate::netlink::KernelError;
+
 use super::layout::Settings;
 use super::ruleset::{Ruleset, Step};
 
@@ -21,25 +23,6 @@ impl std::ops::AddAssign for Traffic {
         self.messages += other.messages;
         self.bytes += other.bytes;
     }
-}
-
-/// Why the kernel did not do it.
-#[derive(Debug, thiserror::Error)]
-pub enum KernelError {
-    /// The socket failed.
-    #[error("netlink socket: {0}")]
-    Socket(#[from] std::io::Error),
-    /// The kernel refused a message of a transaction; nothing of it took effect.
-    #[error("the kernel refused message {message} of an nftables transaction: {error}")]
-    Refused {
-        /// Counted from the transaction's begin.
-        message: u32,
-        /// The kernel's reason.
-        error: std::io::Error,
-    },
-    /// The answer is not what the protocol says.
-    #[error("netlink answer makes no sense: {0}")]
-    Malformed(&'static str),
 }
 
 /// A place where a table can be.

@@ -91,7 +91,7 @@ pub fn chains(settings: &Settings) -> Vec<Chain> {
             "cluster-ips",
             vec![rule([
                 Statement::InSet(&[Field::Destination], SetName::ClusterIps),
-                Statement::RejectIcmp,
+                Statement::Verdict(Verdict::Goto("reject".to_owned())),
             ])],
         ),
         endpoint_chain(FACES[0]),

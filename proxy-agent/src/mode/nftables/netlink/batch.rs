@@ -3,13 +3,13 @@
 
 use super::element::{fields_bytes, fields_type, write_element};
 use super::expression::write_rule;
-use super::message::{Messages, NFTABLES, flag, kind};
 use crate::mode::nftables::layout::{LAYOUT_VERSION, TABLE};
 use crate::mode::nftables::render::fingerprint;
 use crate::mode::nftables::rule::{Chain, ChainType, Hook, HookPoint, Rule};
 use crate::mode::nftables::ruleset::{Op, Step};
 use crate::mode::nftables::set::{Data, DataType, FieldType, Key, SetName};
 use crate::model::Family;
+use crate::netlink::{Messages, NFTABLES, flag, kind};
 
 /// A transaction ends with the step that makes it longer than this. A transaction
 /// is one datagram, and the smallest default of a socket's buffer is 208 KiB.
@@ -113,7 +113,7 @@ pub fn encode(family: Family, steps: &[Step]) -> Vec<Batch> {
 struct OpenList {
     set: SetName,
     message: u8,
-    nest: super::message::Nest,
+    nest: crate::netlink::Nest,
     start: usize,
 }
 

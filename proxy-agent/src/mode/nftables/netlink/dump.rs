@@ -2,13 +2,13 @@
 
 use super::batch::{RULE_FINGERPRINT, family_number, message_type, read_hook, table_user_data};
 use super::element::{fields_bytes, read_element};
-use super::message::{Attributes, Messages, NFTABLES, Received, flag};
-use super::socket::Socket;
 use crate::mode::nftables::kernel::KernelError;
 use crate::mode::nftables::layout::{Settings, TABLE};
 use crate::mode::nftables::ruleset::{ChainPrint, Ruleset};
 use crate::mode::nftables::set::{DataType, SetName};
 use crate::model::Family;
+use crate::netlink::Socket;
+use crate::netlink::{Attributes, Messages, NFTABLES, Received, flag};
 
 /// Reads the whole table.
 pub fn ruleset(socket: &mut Socket, settings: &Settings) -> Result<Ruleset, KernelError> {

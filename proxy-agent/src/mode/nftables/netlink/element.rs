@@ -3,9 +3,9 @@
 
 use std::net::IpAddr;
 
-use super::message::{Attributes, Messages};
 use crate::mode::nftables::set::{Data, DataType, FieldType, Key, SetName, Verdict};
 use crate::model::{Destination, Family, Protocol, Target};
+use crate::netlink::{Attributes, Messages};
 
 /// `NFTA_SET_ELEM_*`, `NFTA_DATA_*`, `NFTA_VERDICT_*`
 const ELEMENT: u16 = 1;

@@ -6,10 +6,10 @@
 use ipnet::IpNet;
 
 use super::element::write_verdict;
-use super::message::Messages;
 use crate::mode::nftables::rule::{End, Field, Rule, Statement};
 use crate::mode::nftables::set::{SetName, Verdict};
 use crate::model::Family;
+use crate::netlink::Messages;
 
 /// `NFT_REG32_00`
 const FIRST: u32 = 8;

@@ -5,14 +5,11 @@ mod batch;
 mod dump;
 mod element;
 mod expression;
-mod message;
-mod socket;
 
 use std::io;
 
+use crate::netlink::Socket;
 pub use batch::BATCH_BYTES;
-pub use message::Messages;
-pub use socket::Socket;
 
 use super::kernel::{Kernel, KernelError, Traffic};
 use super::layout::Settings;

@@ -24,6 +24,8 @@ pub mod kind {
 
 /// `NFNL_SUBSYS_NFTABLES`
 pub const NFTABLES: u8 = 10;
+/// `NFNL_SUBSYS_CTNETLINK`
+pub const CONNTRACK: u8 = 1;
 
 const NESTED: u16 = 0x8000;
 const TYPE_MASK: u16 = 0x3fff;
@@ -124,11 +126,6 @@ impl Messages {
     /// Bytes so far.
     pub fn len(&self) -> usize {
         self.bytes.len()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
     }
 
     /// The bytes.

@@ -9,8 +9,8 @@ use rustix::net::{
     socket_with, sockopt,
 };
 
+use super::KernelError;
 use super::message::{Messages, Received, flag, kind, split};
-use crate::mode::nftables::kernel::KernelError;
 
 /// Wanted of the socket's buffers; where the limit is lower, the limit is used.
 const BUFFER_BYTES: usize = 4 << 20;
