@@ -116,7 +116,7 @@ impl Resources {
             .map(|index| &self.all[*index])
     }
 
-    /// The resource of a core or apps kind that the server itself works with.
+    /// The resource of a core kind that the server itself works with.
     pub fn core(&self, plural: &str) -> Option<&Resource> {
         self.find("", "v1", plural)
     }

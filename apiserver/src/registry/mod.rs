@@ -1,6 +1,7 @@
 //! The registry: each verb on each kind, from a decoded path to a response.
 //!
-//! Never knows a kind by name outside the files of the subresources.
+//! Never knows a kind by name here: what is special of one is said in `write` (Events expire),
+//! `delete` (pods have grace, Services give back) and the files of the subresources.
 
 mod binding;
 mod create;

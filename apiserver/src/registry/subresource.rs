@@ -1,6 +1,6 @@
 //! Subresources that only some kinds have: finalize, scale, binding, eviction.
 //!
-//! Never serves `status`: every kind has that, and the registry does it.
+//! Never serves `status`: the registry does, for every kind that has one.
 
 use axum::body::Body;
 use http::{Response, StatusCode};

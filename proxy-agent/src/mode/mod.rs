@@ -1,5 +1,5 @@
-//! The ways to bring a model into the kernel. A mode is one folder here and one
-//! line in the list; it never watches the API and never decides policy.
+//! The ways to bring a model into the kernel. A mode is one folder here and a choice
+//! in `crate::modes`; it never watches the API and never decides policy.
 
 pub mod nftables;
 
@@ -7,7 +7,7 @@ use crate::model::{Dirty, Model};
 
 /// A way to bring a model into the kernel.
 pub trait Mode: Send {
-    /// The name as `--proxy-mode` has it.
+    /// The name as `/proxyMode` tells it, which is upstream's.
     fn name(&self) -> &'static str;
 
     /// Makes packets find what the model says. `dirty` has what changed in the

@@ -3,8 +3,8 @@
 //! Runs no program, and never flushes anything that is not its own.
 //!
 //! A packet's way: its destination's *value* is looked up (`value`), the value
-//! leads to a chain shared by all destinations with that value, and that chain
-//! draws a slot and looks destination and slot up: the endpoint.
+//! leads to a chain shared by all destinations with that value, that chain draws a
+//! slot, and one chain for all looks destination and slot up: the endpoint.
 
 pub mod diff;
 pub mod kernel;
