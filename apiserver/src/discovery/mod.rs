@@ -2,12 +2,11 @@
 //!
 //! Made once from the list of kinds. Never depends on what is stored.
 
+mod gnostic;
 pub mod openapi;
+pub mod openapi_v2;
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, LazyLock},
-};
+use std::{collections::BTreeMap, sync::LazyLock};
 
 use api::{kind::Names, status::ApiError};
 use axum::body::Body;
@@ -20,7 +19,7 @@ use crate::{
     server::Server,
 };
 
-use self::openapi::OpenApi;
+use self::{openapi::OpenApi, openapi_v2::OpenApiV2};
 
 /// Verbs of every kind, as discovery tells them.
 const VERBS: &[&str] = &[
@@ -41,7 +40,8 @@ pub struct Documents {
     plain: BTreeMap<String, Bytes>,
     aggregated_core: Bytes,
     aggregated_groups: Bytes,
-    openapi: LazyLock<Arc<OpenApi>>,
+    openapi: LazyLock<OpenApi>,
+    openapi_v2: LazyLock<OpenApiV2>,
 }
 
 impl Default for Documents {
@@ -84,7 +84,8 @@ impl Default for Documents {
             plain,
             aggregated_core: bytes(&aggregated(&core)),
             aggregated_groups: bytes(&aggregated(&others)),
-            openapi: LazyLock::new(|| Arc::new(OpenApi::default())),
+            openapi: LazyLock::new(OpenApi::default),
+            openapi_v2: LazyLock::new(OpenApiV2::default),
         }
     }
 }
@@ -96,6 +97,9 @@ pub fn answer(server: &Server, path: &str, headers: &HeaderMap) -> Result<Respon
         "" => "/",
         path => path,
     };
+    if path == "/openapi/v2" {
+        return Ok(documents.openapi_v2.answer(headers));
+    }
     if path.starts_with("/openapi/") {
         return documents.openapi.answer(path, headers);
     }
@@ -135,6 +139,7 @@ fn paths(plain: &BTreeMap<String, Bytes>) -> Vec<String> {
         "/healthz",
         "/livez",
         "/metrics",
+        "/openapi/v2",
         "/openapi/v3",
         "/readyz",
         "/version",

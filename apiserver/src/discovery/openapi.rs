@@ -14,7 +14,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use serde_json::{Map, Value, json};
 
-use crate::{encode::json_bytes, failure::Failure};
+use crate::failure::Failure;
 
 const INDEX: &str = "/openapi/v3";
 
@@ -25,26 +25,19 @@ pub struct OpenApi {
 
 impl Default for OpenApi {
     fn default() -> Self {
-        let mut groups: BTreeMap<String, Vec<&'static Names>> = BTreeMap::new();
-        for kind in api::kinds::all() {
-            let names = kind.names();
-            groups.entry(root(names)).or_default().push(names);
-        }
-        let mut documents = BTreeMap::new();
+        let mut found = BTreeMap::new();
         let mut index = Map::new();
-        for (root, kinds) in groups {
-            let body = Bytes::from(document(&kinds).to_string());
-            let mut hasher = DefaultHasher::new();
-            body.hash(&mut hasher);
-            let hash = format!("{:016X}", hasher.finish());
+        for (root, document) in documents() {
+            let body = Bytes::from(document.to_string());
+            let hash = hash(&body);
             let path = format!("{INDEX}/{root}");
             let url = format!("{path}?hash={hash}");
             index.insert(root, json!({ "serverRelativeURL": url }));
-            documents.insert(path, (body, hash));
+            found.insert(path, (body, hash));
         }
         let index = Bytes::from(json!({ "paths": index }).to_string());
-        documents.insert(INDEX.to_owned(), (index, String::new()));
-        Self { documents }
+        found.insert(INDEX.to_owned(), (index, String::new()));
+        Self { documents: found }
     }
 }
 
@@ -59,23 +52,55 @@ impl OpenApi {
         if accept.is_some_and(|accept| accept == PROTOBUF) {
             return Err(ApiError::not_acceptable(&["application/json"]).into());
         }
-        let etag = format!("\"{hash}\"");
-        let known = headers.get(header::IF_NONE_MATCH);
-        let mut response = match known {
-            Some(known) if !hash.is_empty() && known.as_bytes() == etag.as_bytes() => {
-                let mut response = Response::new(Body::empty());
-                *response.status_mut() = StatusCode::NOT_MODIFIED;
-                response
-            }
-            _ => json_bytes(StatusCode::OK, body.clone()),
-        };
-        if let Ok(etag) = HeaderValue::from_str(&etag)
-            && !hash.is_empty()
-        {
-            response.headers_mut().insert(header::ETAG, etag);
-        }
+        let mut response = cached(body, hash, headers);
+        let json = HeaderValue::from_static("application/json");
+        response.headers_mut().insert(header::CONTENT_TYPE, json);
         Ok(response)
     }
+}
+
+/// A document, or 304 where the client has it already. An empty hash is never cached.
+pub fn cached(body: &Bytes, hash: &str, headers: &HeaderMap) -> Response<Body> {
+    let etag = format!("\"{hash}\"");
+    let known = headers.get(header::IF_NONE_MATCH);
+    let mut response = match known {
+        Some(known) if !hash.is_empty() && known.as_bytes() == etag.as_bytes() => {
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            response
+        }
+        _ => Response::new(Body::from(body.clone())),
+    };
+    if let Ok(etag) = HeaderValue::from_str(&etag)
+        && !hash.is_empty()
+    {
+        response.headers_mut().insert(header::ETAG, etag);
+    }
+    response
+}
+
+/// What tells one content of a document from another.
+pub fn hash(body: &Bytes) -> String {
+    let mut hasher = DefaultHasher::new();
+    body.hash(&mut hasher);
+    format!("{:016X}", hasher.finish())
+}
+
+/// The document of each group and version, under `api/v1` or `apis/apps/v1`.
+pub fn documents() -> impl Iterator<Item = (String, Value)> {
+    let mut groups: BTreeMap<String, Vec<&'static Names>> = BTreeMap::new();
+    for kind in api::kinds::all() {
+        let names = kind.names();
+        groups.entry(root(names)).or_default().push(names);
+    }
+    groups
+        .into_iter()
+        .map(|(root, kinds)| (root, document(&kinds)))
+}
+
+/// Which API it is, as upstream names it.
+pub fn info() -> Value {
+    json!({ "title": "Kubernetes", "version": "v1.36.0" })
 }
 
 const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v3@v1.0+protobuf";
@@ -108,7 +133,7 @@ fn document(kinds: &[&'static Names]) -> Value {
     }
     json!({
         "openapi": "3.0.0",
-        "info": { "title": "Kubernetes", "version": "v1.36.0" },
+        "info": info(),
         "paths": paths,
         "components": { "schemas": api::openapi::closure(roots) },
     })
@@ -119,12 +144,18 @@ fn add_paths(paths: &mut Map<String, Value>, names: &Names, definition: &str) {
         true => format!("/{}/namespaces/{{namespace}}/{}", root(names), names.plural),
         false => format!("/{}/{}", root(names), names.plural),
     };
+    let placed: &[&str] = match names.namespaced {
+        true => &["namespace"],
+        false => &[],
+    };
     let collection = json!({
+        "parameters": path_parameters(placed),
         "get": operation(names, definition, "list", &[]),
         "post": operation(names, definition, "post", WRITE_PARAMETERS),
         "delete": operation(names, definition, "deletecollection", &["dryRun"]),
     });
     let item = json!({
+        "parameters": path_parameters(&[placed, &["name"]].concat()),
         "get": operation(names, definition, "get", &[]),
         "put": operation(names, definition, "put", WRITE_PARAMETERS),
         "patch": operation(names, definition, "patch", WRITE_PARAMETERS),
@@ -137,6 +168,13 @@ fn add_paths(paths: &mut Map<String, Value>, names: &Names, definition: &str) {
     }
     paths.insert(format!("{base}/{{name}}"), item);
     paths.insert(base, collection);
+}
+
+fn path_parameters(names: &[&str]) -> Vec<Value> {
+    let parameters = names.iter().map(|name| {
+        json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } })
+    });
+    parameters.collect()
 }
 
 const WRITE_PARAMETERS: &[&str] = &["dryRun", "fieldManager", "fieldValidation"];

@@ -19,6 +19,7 @@ use apiserver::{
     stream::node::NodeClient,
 };
 use axum::body::{Body, BodyDataStream};
+use bytes::Bytes;
 use futures::StreamExt;
 use http::{HeaderMap, Request};
 use serde_json::{Value, json};
@@ -110,6 +111,23 @@ impl Api {
         headers: &[(&str, &str)],
         body: impl Into<Body>,
     ) -> Answer {
+        let (parts, bytes) = self.bytes(method, path, headers, body).await;
+        Answer {
+            code: parts.status.as_u16(),
+            headers: parts.headers,
+            body: serde_json::from_slice(&bytes)
+                .unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into_owned().into()),
+        }
+    }
+
+    /// One request, and the body of its answer as it came.
+    pub async fn bytes(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Body>,
+    ) -> (http::response::Parts, Bytes) {
         let mut request = Request::builder()
             .method(method)
             .uri(path)
@@ -120,12 +138,7 @@ impl Api {
         let response = self.send(request.body(body.into()).unwrap()).await;
         let (parts, body) = response.into_parts();
         let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
-        Answer {
-            code: parts.status.as_u16(),
-            headers: parts.headers,
-            body: serde_json::from_slice(&bytes)
-                .unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into_owned().into()),
-        }
+        (parts, bytes)
     }
 
     pub async fn get(&self, path: &str) -> Answer {
