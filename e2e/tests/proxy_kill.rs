@@ -58,9 +58,10 @@ fn slice(ports: impl Iterator<Item = u16>) -> String {
     };
     let present: Vec<u16> = ports.collect();
     let all = FIRST_PORT..FIRST_PORT + SERVERS;
-    all.map(|port| slice(port, present.contains(&port)).to_string())
-        .collect::<Vec<_>>()
-        .join("\n---\n")
+    let items: Vec<_> = all
+        .map(|port| slice(port, present.contains(&port)))
+        .collect();
+    json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string()
 }
 
 fn agent(lab: &Lab) -> Vec<String> {
