@@ -2,6 +2,7 @@
 //! Plain HTTP/1.1. Never reads a file and never keeps a request.
 
 use std::convert::Infallible;
+use std::io::Write;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -95,7 +96,8 @@ async fn accept(
             let response = pages.answer(&request);
             // The pod's log shows whose address arrived here.
             let (method, path) = (request.method(), request.uri().path());
-            println!(
+            let _ = writeln!(
+                std::io::stdout(),
                 "{} {method} {path} {}",
                 client.ip().to_canonical(),
                 response.status().as_u16()

@@ -2,7 +2,11 @@
 //!
 //! Never skips in silence: a missing tool is a loud line locally, and a failure where `CI` is set.
 
-use std::{env, path::PathBuf};
+use std::{
+    env,
+    io::{self, Write},
+    path::PathBuf,
+};
 
 /// Where a program is, by the PATH.
 fn find(program: &str) -> Option<PathBuf> {
@@ -21,7 +25,8 @@ pub fn missing_tool(program: &str, package: &str) -> bool {
     }
     let text = format!("{program} is not installed (Debian package: {package})");
     assert!(env::var_os("CI").is_none(), "{text}");
-    eprintln!("\n*** SKIPPED: {text} ***\n");
+    // Not `eprintln!`: the test harness would keep it to itself.
+    let _ = writeln!(io::stderr(), "\n*** SKIPPED: {text} ***\n");
     true
 }
 

@@ -34,6 +34,14 @@ for p in /proc/[0-9]*; do
   case "$words" in *shim*|*node-agent*) ;; *proxy-agent*) echo ${p#/proc/};; esac
 done"#;
 
+struct SetOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Ends with the test.
 struct Background(Child);
 
@@ -131,7 +139,12 @@ fn start(lab: &Lab, ns: &Namespace) -> (Vec<Background>, Request) {
 
 #[test]
 fn no_connection_fails_while_the_agent_is_killed() {
-    let lab = Lab::start(LabOptions::default());
+    // The agent is a container of a static pod: what ends fifty times waits longer each time.
+    let up = vec!["--max-container-restart-period=1".to_owned()];
+    let lab = Lab::start(LabOptions {
+        up,
+        ..LabOptions::default()
+    });
     let ns = Namespace {
         client: lab.lite(),
         name: "default".into(),
@@ -152,10 +165,11 @@ fn no_connection_fails_while_the_agent_is_killed() {
                 ns.apply(&slice(FIRST_PORT..FIRST_PORT + count));
             }
         });
+        // Also when a kill panics: the scope waits for the thread.
+        let _over = SetOnDrop(&over);
         for _ in 0..KILLS {
             kill_agent(&lab);
         }
-        over.store(true, Ordering::Relaxed);
     });
     let mut total = 0;
     for (stop, reader) in readers {

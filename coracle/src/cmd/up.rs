@@ -18,7 +18,7 @@ use crate::lab::launch::log_tail;
 use crate::lab::loopback::{self, DEFAULT_PORT};
 use crate::lab::namespaces::keep_on_exec;
 use crate::lab::progress::{Progress, READY_MARK, failure_text};
-use crate::lab::state::{DataDir, LabConfig};
+use crate::lab::state::{DataDir, LabConfig, default_restart_period_s};
 use crate::lab::topology::{DEFAULT_POD_CIDR, DEFAULT_SERVICE_CIDR, Topology};
 
 const DEFAULT_WORKERS: u8 = 2;
@@ -47,6 +47,9 @@ pub struct Options {
     /// Range of pods' addresses; each node takes a /24 [default: 10.244.0.0/16].
     #[arg(long, value_name = "CIDR")]
     pod_cidr: Option<Ipv4Net>,
+    /// Longest pause before a container that keeps ending is started again [default: 10].
+    #[arg(long, value_name = "SECONDS")]
+    max_container_restart_period: Option<u32>,
     /// Return when all is ready, and leave the lab running; `coracle down` ends it.
     #[arg(long)]
     detach: bool,
@@ -101,6 +104,10 @@ fn prepare(options: &Options) -> Result<Prepared> {
         topology,
         address: *at.ip(),
         port: at.port(),
+        max_restart_period_s: options
+            .max_container_restart_period
+            .or(last.map(|config| config.max_restart_period_s))
+            .unwrap_or_else(default_restart_period_s),
     };
     Ok((data, lock, config, listener))
 }

@@ -11,7 +11,7 @@ use super::kubeconfig;
 use super::pki::{Authority, Identity};
 use super::process_table::{ComponentPlan, Phase};
 use super::state::{DataDir, LabConfig};
-use super::topology::{API_PORT, CONTROL_PLANE, CONTROL_PLANE_ADDRESS, NodePlace, Topology};
+use super::topology::{API_PORT, CONTROL_PLANE, CONTROL_PLANE_ADDRESS, NodePlace};
 
 /// Name of the API server's component and log.
 pub const API_SERVER: &str = "apiserver";
@@ -86,13 +86,7 @@ pub fn wire(data: &DataDir, config: &LabConfig, isolated: bool) -> Result<Wiring
     }
     if isolated {
         for place in config.topology.nodes() {
-            components.push(node_agent(
-                data,
-                &config.topology,
-                &place,
-                &authority,
-                &server,
-            )?);
+            components.push(node_agent(data, config, &place, &authority, &server)?);
         }
     }
     Ok(Wiring {
@@ -175,11 +169,12 @@ fn api_server_names(config: &LabConfig) -> Vec<String> {
 
 fn node_agent(
     data: &DataDir,
-    topology: &Topology,
+    config: &LabConfig,
     place: &NodePlace,
     authority: &Authority,
     server: &str,
 ) -> Result<ComponentPlan> {
+    let topology = &config.topology;
     let name = &place.name;
     let user = format!("system:node:{name}");
     let identity = Identity::client(&format!("node-{name}"), &user, &["system:nodes"])
@@ -203,6 +198,10 @@ fn node_agent(
         flag("--tls-private-key-file", credential.key_file.display()),
         flag("--client-ca-file", authority.certificate_file.display()),
         flag("--port", NODE_AGENT_PORT),
+        flag(
+            "--max-container-restart-period",
+            config.max_restart_period_s,
+        ),
     ];
     if place.control_plane {
         args.push(flag("--register-with-taints", CONTROL_PLANE_TAINT));
@@ -239,7 +238,7 @@ fn placed(data: &DataDir, name: Option<&str>, args: Vec<String>) -> Vec<String> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lab::topology::{DEFAULT_POD_CIDR, DEFAULT_SERVICE_CIDR};
+    use crate::lab::topology::{DEFAULT_POD_CIDR, DEFAULT_SERVICE_CIDR, Topology};
 
     #[test]
     fn the_api_servers_certificate_has_every_name_of_its_service() {
@@ -251,6 +250,7 @@ mod tests {
             },
             address: Ipv4Addr::new(127, 80, 1, 2),
             port: 6443,
+            max_restart_period_s: 10,
         };
         assert_eq!(
             api_server_names(&config).join(" "),

@@ -23,6 +23,14 @@ pub struct LabConfig {
     pub address: Ipv4Addr,
     /// Its port.
     pub port: u16,
+    /// Longest pause before a container that keeps ending is started again, in seconds.
+    #[serde(default = "default_restart_period_s")]
+    pub max_restart_period_s: u32,
+}
+
+/// Upstream waits up to 300 s; somebody who watches a lab does not.
+pub fn default_restart_period_s() -> u32 {
+    10
 }
 
 /// A process, told from a later one with the same number by its start time.

@@ -4,7 +4,7 @@
 
 use std::{
     env,
-    io::{Read, Write},
+    io::{self, Read, Write},
     net::TcpListener,
     process::ExitCode,
     thread,
@@ -51,7 +51,10 @@ fn get(to: &str, path: &str, numbers: [&str; 3]) -> Result<(), String> {
         timeout_ms: timeout_ms?,
     };
     for _ in 0..count {
-        println!("{}", request.send());
+        if writeln!(io::stdout(), "{}", request.send()).is_err() {
+            // Nobody reads on.
+            break;
+        }
         thread::sleep(Duration::from_millis(pause_ms));
     }
     Ok(())
@@ -66,6 +69,7 @@ fn serve(at: &str, name: &str) -> Result<(), String> {
         let Ok(peer) = stream.peer_addr() else {
             continue;
         };
+        // The client writes its request at once; closing with a part unread would reset it.
         let mut request = [0; 1024];
         let _ = stream.read(&mut request);
         let body = format!("{name} {}", peer.ip());
