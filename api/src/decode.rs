@@ -1,4 +1,4 @@
-//! From bytes to objects: JSON and YAML, with positions in errors.
+//! From bytes to objects: JSON, YAML and protobuf, with positions in errors.
 //!
 //! Never defaults or validates.
 
@@ -8,6 +8,7 @@ use crate::{
     conform,
     document::Document,
     kind::{Kind, Object},
+    protobuf,
 };
 
 /// Why a body is not an object of the kind. The message has the position or the field path.
@@ -33,6 +34,8 @@ pub enum Format {
     Json,
     /// `application/yaml`
     Yaml,
+    /// `application/vnd.kubernetes.protobuf`
+    Protobuf,
 }
 
 /// An object, and what was odd about its text.
@@ -44,11 +47,12 @@ pub struct Decoded {
     pub issues: Vec<String>,
 }
 
-/// A body as a tree, and its duplicate fields.
+/// A body as a tree, and its duplicate fields, of which protobuf has none.
 pub fn parse(body: &[u8], format: Format) -> Result<(Value, Vec<String>), DecodeError> {
     let document = match format {
         Format::Json => Document::from_json(body)?,
         Format::Yaml => Document::from_yaml(body)?,
+        Format::Protobuf => return Ok((protobuf::value(body, None)?, Vec::new())),
     };
     let mut issues = Vec::new();
     let value = document.into_value(&mut issues);
@@ -58,7 +62,10 @@ pub fn parse(body: &[u8], format: Format) -> Result<(Value, Vec<String>), Decode
 /// A body as an object of the kind. `apiVersion` and `kind` may be missing; where they are
 /// there, they must be the kind's.
 pub fn decode(kind: &dyn Kind, body: &[u8], format: Format) -> Result<Decoded, DecodeError> {
-    let (value, duplicates) = parse(body, format)?;
+    let (value, duplicates) = match format {
+        Format::Protobuf => (protobuf::value(body, Some(kind))?, Vec::new()),
+        Format::Json | Format::Yaml => parse(body, format)?,
+    };
     let mut decoded = from_value(kind, value)?;
     decoded.issues.splice(0..0, duplicates);
     Ok(decoded)

@@ -5,17 +5,61 @@
 
 use std::sync::LazyLock;
 
-use schemars::generate::SchemaSettings;
+use k8s_openapi::{
+    api::{autoscaling::v1::Scale, core::v1::Binding, policy::v1::Eviction},
+    apimachinery::pkg::apis::meta::v1::DeleteOptions,
+};
+use schemars::{SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use crate::{facts, kinds};
 
-/// Schemas by definition name, of all kinds and what they refer to.
+/// What a client sends to act on an object, and is itself never stored.
+pub(crate) struct Request {
+    /// `None` where every version has it.
+    pub api_version: Option<&'static str>,
+    pub kind: &'static str,
+    pub definition: &'static str,
+    schema: fn(&mut SchemaGenerator),
+}
+
+/// Every such request that has a body of a type.
+pub(crate) const REQUESTS: [Request; 4] = [
+    Request {
+        api_version: Some("v1"),
+        kind: "Binding",
+        definition: "io.k8s.api.core.v1.Binding",
+        schema: |generator| drop(generator.subschema_for::<Binding>()),
+    },
+    Request {
+        api_version: None,
+        kind: "DeleteOptions",
+        definition: "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions",
+        schema: |generator| drop(generator.subschema_for::<DeleteOptions>()),
+    },
+    Request {
+        api_version: Some("policy/v1"),
+        kind: "Eviction",
+        definition: "io.k8s.api.policy.v1.Eviction",
+        schema: |generator| drop(generator.subschema_for::<Eviction>()),
+    },
+    Request {
+        api_version: Some("autoscaling/v1"),
+        kind: "Scale",
+        definition: "io.k8s.api.autoscaling.v1.Scale",
+        schema: |generator| drop(generator.subschema_for::<Scale>()),
+    },
+];
+
+/// Schemas by definition name, of all kinds, of requests, and of what they refer to.
 static SCHEMAS: LazyLock<Map<String, Value>> = LazyLock::new(|| {
     let mut generator = SchemaSettings::openapi3().into_generator();
     let mut roots = Vec::new();
     for kind in kinds::all() {
         roots.push((kind.schema(&mut generator), *kind));
+    }
+    for request in &REQUESTS {
+        (request.schema)(&mut generator);
     }
     let mut schemas = generator.take_definitions(true);
     for (definition, schema) in &mut schemas {
@@ -32,8 +76,8 @@ static SCHEMAS: LazyLock<Map<String, Value>> = LazyLock::new(|| {
     schemas
 });
 
-/// Schemas by definition name, such as `io.k8s.api.core.v1.Service`, of all kinds and what
-/// they refer to by `#/components/schemas/…`.
+/// Schemas by definition name, such as `io.k8s.api.core.v1.Service`, of all kinds,
+/// requests and what they refer to by `#/components/schemas/…`.
 pub fn schemas() -> &'static Map<String, Value> {
     &SCHEMAS
 }

@@ -39,6 +39,16 @@ pub enum Shape {
     Any,
 }
 
+impl Shape {
+    /// Whether it is one text, number or truth, with no structure that JSON does not show.
+    pub fn is_scalar(&self) -> bool {
+        matches!(
+            self,
+            Self::Text | Self::Bytes | Self::Int32 | Self::Int64 | Self::Number | Self::Boolean
+        )
+    }
+}
+
 /// A field of a definition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Field {

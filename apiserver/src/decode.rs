@@ -69,12 +69,13 @@ pub fn format_of(headers: &HeaderMap) -> Result<Format, Failure> {
         // What curl says when nobody told it: upstream reads it as JSON, too.
         "application/json" | "application/x-www-form-urlencoded" | "" => Ok(Format::Json),
         "application/yaml" => Ok(Format::Yaml),
-        "application/vnd.kubernetes.protobuf" => Err(Failure::unsupported_media_type(
-            "protobuf bodies are not read here; send application/json",
-        )),
-        _ => {
-            Err(ApiError::unsupported_media_type(&["application/json", "application/yaml"]).into())
-        }
+        "application/vnd.kubernetes.protobuf" => Ok(Format::Protobuf),
+        _ => Err(ApiError::unsupported_media_type(&[
+            "application/json",
+            "application/yaml",
+            "application/vnd.kubernetes.protobuf",
+        ])
+        .into()),
     }
 }
 

@@ -4,5 +4,6 @@
 
 pub mod deployment;
 pub mod facts;
+pub mod numbers;
 pub mod replica_set;
 mod validation;

@@ -3,3 +3,4 @@
 //! Never decides who holds a lease: its holders do.
 
 pub mod lease;
+pub mod numbers;

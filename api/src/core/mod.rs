@@ -9,6 +9,7 @@ pub mod event;
 pub mod facts;
 pub mod namespace;
 pub mod node;
+pub mod numbers;
 pub mod pod;
 pub mod pod_defaults;
 pub mod pod_qos;

@@ -4,3 +4,4 @@
 
 pub mod endpoint_slice;
 pub mod facts;
+pub mod numbers;

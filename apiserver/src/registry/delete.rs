@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use api::{kind::Object, status::ApiError};
 use bytes::Bytes;
+use http::HeaderMap;
 use jiff::{Timestamp, ToSpan};
 use k8s_openapi::{
     api::core::v1::{Namespace, NamespaceStatus, Pod, Service},
@@ -16,7 +17,7 @@ use serde_json::Value;
 use crate::{
     admit,
     allocate::service::{Plan, keys_held},
-    encode,
+    decode, encode,
     failure::Failure,
     request::Query,
     resource::Resource,
@@ -46,15 +47,23 @@ pub enum Deleted {
     Status(Value),
 }
 
-/// Options from the body; what the body leaves out, from the query.
-pub fn options(body: &[u8], query: &Query) -> Result<DeleteOptions, Failure> {
-    let mut options: DeleteOptions = if body.iter().all(u8::is_ascii_whitespace) {
-        DeleteOptions::default()
-    } else {
-        serde_json::from_slice(body).map_err(|error| {
-            Failure::bad_request(format!("couldn't decode DeleteOptions: {error}"))
-        })?
-    };
+/// Options from the body of a request, if it has one.
+pub fn read_options(
+    headers: &HeaderMap,
+    body: &[u8],
+    query: &Query,
+) -> Result<DeleteOptions, Failure> {
+    match body.iter().all(u8::is_ascii_whitespace) {
+        true => options(Value::Null, query),
+        false => options(decode::value(headers, body)?, query),
+    }
+}
+
+/// Options from a tree, which may be null; what it leaves out, from the query.
+pub fn options(asked: Value, query: &Query) -> Result<DeleteOptions, Failure> {
+    let options: Option<DeleteOptions> = serde_json::from_value(asked)
+        .map_err(|error| Failure::bad_request(format!("couldn't decode DeleteOptions: {error}")))?;
+    let mut options = options.unwrap_or_default();
     if let Some(seconds) = query.get("gracePeriodSeconds") {
         let parsed = seconds.parse::<i64>();
         let parsed = parsed.map_err(|_| {

@@ -245,7 +245,8 @@ async fn patch_one(asked: &Asked<'_>, part: Part, body: Body) -> Result<Response
 }
 
 async fn delete_one(asked: &Asked<'_>, body: Body) -> Result<Response<Body>, Failure> {
-    let options = delete::options(&read_body(body).await?, asked.query)?;
+    let body = read_body(body).await?;
+    let options = delete::read_options(&asked.headers, &body, asked.query)?;
     let dry_run = delete::is_dry_run(&options, asked.query);
     let deleted = delete::delete(
         asked.server,
@@ -262,7 +263,8 @@ async fn delete_one(asked: &Asked<'_>, body: Body) -> Result<Response<Body>, Fai
 }
 
 async fn delete_many(asked: &Asked<'_>, body: Body) -> Result<Response<Body>, Failure> {
-    let options = delete::options(&read_body(body).await?, asked.query)?;
+    let body = read_body(body).await?;
+    let options = delete::read_options(&asked.headers, &body, asked.query)?;
     let selection = Selection::of(asked.resource, asked.path, asked.query)?;
     if asked.resource.names.namespaced && asked.path.namespace.is_none() {
         return Err(asked.not_allowed(Verb::DeleteCollection));

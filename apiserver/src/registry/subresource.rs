@@ -4,6 +4,7 @@
 
 use axum::body::Body;
 use http::{Response, StatusCode};
+use serde_json::Value;
 
 use api::status::ApiError;
 
@@ -91,11 +92,9 @@ async fn finalize(asked: &Asked<'_>, body: Body) -> Result<Response<Body>, Failu
 
 /// Deletes a pod on behalf of a drain. Budgets are not kept here, so none can refuse it.
 async fn evict(asked: &Asked<'_>, body: Body) -> Result<Response<Body>, Failure> {
-    let eviction = decode::value(&asked.headers, &read_body(body).await?)?;
-    let options = match eviction.get("deleteOptions") {
-        Some(options) => delete::options(options.to_string().as_bytes(), asked.query)?,
-        None => delete::options(b"", asked.query)?,
-    };
+    let mut eviction = decode::value(&asked.headers, &read_body(body).await?)?;
+    let options = eviction.get_mut("deleteOptions").map(Value::take);
+    let options = delete::options(options.unwrap_or_default(), asked.query)?;
     let dry_run = asked.dry_run || delete::is_dry_run(&options, asked.query);
     let (server, resource) = (asked.server, asked.resource);
     delete::delete(

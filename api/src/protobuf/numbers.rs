@@ -1,0 +1,90 @@
+//! The field numbers of every message, read once from the tables beside the kinds.
+//!
+//! Never says what type a field has: `crate::shape` does.
+//!
+//! One message after another; its further lines are indented. `replicas=1` is the field 1.
+//! `replicas=1*` says that upstream leaves an unset field out, so that a zero is meant:
+//! without the star, zeros and empty texts are on the wire for unset fields, too.
+//! `+VolumeSource=2` is a message of its own on the wire, whose fields are the outer one's.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::LazyLock,
+};
+
+use crate::{apps, coordination, core, discovery, meta_numbers};
+
+/// Messages of groups that have no kind here, only requests on other kinds.
+const REQUESTS: [(&str, &str); 2] = [
+    (
+        "io.k8s.api.autoscaling.v1",
+        "
+        Scale metadata=1 spec=2 status=3
+        ScaleSpec replicas=1
+        ScaleStatus replicas=1* selector=2
+        ",
+    ),
+    (
+        "io.k8s.api.policy.v1",
+        "
+        Eviction metadata=1 deleteOptions=2
+        ",
+    ),
+];
+
+const TABLES: [(&str, &str); 7] = [
+    apps::numbers::NUMBERS,
+    coordination::numbers::NUMBERS,
+    core::numbers::NUMBERS,
+    discovery::numbers::NUMBERS,
+    meta_numbers::NUMBERS,
+    REQUESTS[0],
+    REQUESTS[1],
+];
+
+/// What a field number stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Meaning {
+    /// A field of the definition.
+    Field {
+        /// Its name in JSON.
+        name: &'static str,
+        /// Whether a zero or an empty text is a value, and not the lack of one.
+        zero_is_meant: bool,
+    },
+    /// A message that holds fields of the same definition: its name among the messages.
+    Embedded(String),
+}
+
+/// Fields by number.
+pub type Numbers = HashMap<u32, Meaning>;
+
+static ALL: LazyLock<BTreeMap<String, Numbers>> = LazyLock::new(|| {
+    let mut all = BTreeMap::new();
+    for (prefix, table) in TABLES {
+        let mut numbers = &mut Numbers::new();
+        for word in table.split_whitespace() {
+            match word.split_once('=') {
+                None => numbers = all.entry(format!("{prefix}.{word}")).or_default(),
+                Some((name, number)) => {
+                    let zero_is_meant = number.ends_with('*');
+                    let meaning = match name.strip_prefix('+') {
+                        Some(message) => Meaning::Embedded(format!("{prefix}.{message}")),
+                        None => Meaning::Field {
+                            name,
+                            zero_is_meant,
+                        },
+                    };
+                    let number = number.trim_end_matches('*').parse();
+                    numbers.insert(number.expect("a field number"), meaning);
+                }
+            }
+        }
+    }
+    all
+});
+
+/// The fields of a message, such as `io.k8s.api.core.v1.PodSpec`.
+pub fn of(message: &str) -> Option<&'static Numbers> {
+    ALL.get(message)
+}
