@@ -120,7 +120,7 @@ async fn a_table_of_wrong_requests() {
             MAPS,
             "application/vnd.kubernetes.protobuf",
             "k8s",
-            "415 UnsupportedMediaType",
+            "400 BadRequest: the body is not protobuf of Kubernetes: byte 0: ",
         ),
         ("POST", MAPS, "text/csv", "a,b", "415 UnsupportedMediaType"),
         (

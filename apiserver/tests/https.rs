@@ -2,47 +2,16 @@
 
 mod support;
 
-use std::{path::Path, process::Output, time::Duration};
+use std::time::Duration;
 
-use support::secure::{Secure, have};
-use tokio::{io::AsyncWriteExt, process::Command};
+use support::{
+    kubectl::{kubectl, told},
+    secure::{Secure, have},
+};
+use tokio::process::Command;
 
 /// A client that hangs fails its test instead of stopping the run.
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
-
-async fn kubectl(config: &Path, arguments: &str, input: &str) -> Output {
-    let mut child = Command::new("kubectl")
-        .arg(format!("--kubeconfig={}", config.display()))
-        .arg(format!(
-            "--cache-dir={}",
-            config.with_extension("cache").display()
-        ))
-        .args(arguments.split_whitespace())
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    child
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(input.as_bytes())
-        .await
-        .unwrap();
-    tokio::time::timeout(COMMAND_LIMIT, child.wait_with_output())
-        .await
-        .unwrap()
-        .unwrap()
-}
-
-async fn told(config: &Path, arguments: &str, input: &str) -> String {
-    let output = kubectl(config, arguments, input).await;
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "kubectl {arguments}: {error}");
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
 
 const MANIFEST: &str = "
 apiVersion: apps/v1
