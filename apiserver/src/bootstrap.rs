@@ -3,7 +3,7 @@
 //!
 //! Never overwrites what a user made of them, but for the server's own address.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Context;
 use serde_json::{Value, json};
@@ -11,8 +11,9 @@ use store::Revision;
 use tracing::{debug, warn};
 
 use crate::{
+    advertise::{self, Advertised},
     failure::Failure,
-    registry::{self, put},
+    registry,
     server::Server,
 };
 
@@ -22,14 +23,8 @@ const NAMESPACES: &[&str] = &["default", "kube-system", "kube-public", "kube-nod
 /// History is forgotten every five minutes, but for the last five minutes, as upstream.
 const COMPACTION_INTERVAL: Duration = Duration::from_secs(300);
 
-/// Under which address and port the cluster reaches this server.
-#[derive(Debug, Clone, Copy)]
-pub struct Advertised {
-    /// `--advertise-address`.
-    pub address: IpAddr,
-    /// The port that is served.
-    pub port: u16,
-}
+/// Between two looks at whether all is still there, as upstream.
+pub const BOOTSTRAP_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Makes what is missing.
 pub async fn bootstrap(server: &Server, advertised: Advertised) -> anyhow::Result<()> {
@@ -51,52 +46,18 @@ pub async fn bootstrap(server: &Server, advertised: Advertised) -> anyhow::Resul
         },
     });
     create_missing(server, "", "services", Some("default"), service).await?;
-    if advertised.address.is_loopback() {
-        warn!(
-            "{} is a loopback address that no pod can reach: default/kubernetes gets no endpoints; set --advertise-address",
-            advertised.address
-        );
-        return Ok(());
-    }
-    publish_endpoints(server, advertised).await
+    advertise::publish(server, advertised).await
 }
 
-async fn publish_endpoints(server: &Server, advertised: Advertised) -> anyhow::Result<()> {
-    let Advertised { address, port } = advertised;
-    let endpoints = json!({
-        "metadata": {
-            "name": "kubernetes",
-            "namespace": "default",
-            "labels": { "endpointslice.kubernetes.io/skip-mirror": "true" },
-        },
-        "subsets": [{
-            "addresses": [{ "ip": address }],
-            "ports": [{ "name": "https", "port": port, "protocol": "TCP" }],
-        }],
-    });
-    let slice = json!({
-        "metadata": {
-            "name": "kubernetes",
-            "namespace": "default",
-            "labels": { "kubernetes.io/service-name": "kubernetes" },
-        },
-        "addressType": if address.is_ipv4() { "IPv4" } else { "IPv6" },
-        "endpoints": [{ "addresses": [address], "conditions": { "ready": true } }],
-        "ports": [{ "name": "https", "port": port, "protocol": "TCP" }],
-    });
-    for (group, plural, object) in [
-        ("", "endpoints", endpoints),
-        ("discovery.k8s.io", "endpointslices", slice),
-    ] {
-        let resource = server.resources.find(group, "v1", plural);
-        let resource = resource.with_context(|| format!("{plural} are not served"))?;
-        put(server, resource, "default", "kubernetes", object)
-            .await
-            .map_err(|failure| {
-                anyhow::anyhow!("publishing {plural} default/kubernetes: {}", failure.0)
-            })?;
+/// Looks after what [`bootstrap`] makes for ever: a user may have deleted some of it, and
+/// other API servers come and go.
+pub async fn bootstrap_regularly(server: Arc<Server>, advertised: Advertised, pause: Duration) {
+    loop {
+        tokio::time::sleep(pause).await;
+        if let Err(error) = bootstrap(&server, advertised).await {
+            warn!("looking after default/kubernetes: {error:#}");
+        }
     }
-    Ok(())
 }
 
 async fn create_missing(

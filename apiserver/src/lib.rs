@@ -4,6 +4,7 @@
 //! `registry` → `watch_cache` → `encode`. Never runs a controller.
 
 pub mod admit;
+pub mod advertise;
 pub mod allocate;
 pub mod authenticate;
 pub mod authorize;
@@ -18,6 +19,7 @@ pub mod options;
 pub mod registry;
 pub mod request;
 pub mod resource;
+pub mod review;
 pub mod router;
 pub mod select;
 pub mod serve;
@@ -37,7 +39,7 @@ pub use options::Options;
 pub use router::{ApiService, router};
 pub use server::{Parts, Server};
 
-use crate::{allocate::Allocators, authenticate::Tokens, bootstrap::Advertised};
+use crate::{advertise::Advertised, allocate::Allocators, authenticate::Tokens};
 
 /// Serves until `stop`.
 pub async fn run(
@@ -77,8 +79,13 @@ pub async fn run(
     };
     bootstrap::bootstrap(&server, advertised).await?;
     let compaction = tokio::spawn(bootstrap::compact_regularly(server.clone()));
+    let looking_after = tokio::spawn(bootstrap::bootstrap_regularly(
+        server.clone(),
+        advertised,
+        bootstrap::BOOTSTRAP_INTERVAL,
+    ));
     info!("serving on {bound}");
-    let service = router(server);
+    let service = router(server.clone());
     let stopping = token.clone();
     tokio::spawn(async move {
         stop.await;
@@ -86,6 +93,8 @@ pub async fn run(
     });
     serve::serve(listeners, tls, service, token).await;
     compaction.abort();
+    looking_after.abort();
+    advertise::withdraw(&server, advertised).await;
     Ok(())
 }
 

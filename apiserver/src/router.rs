@@ -23,6 +23,7 @@ use crate::{
     failure::Failure,
     health, registry,
     request::{Query, ResourcePath},
+    review,
     server::Server,
     stream, version,
 };
@@ -94,7 +95,10 @@ async fn resource(
     let verb = path
         .verb(request.method(), &query)
         .ok_or_else(plain_method_not_allowed)?;
-    authorize(identity, Attributes::Resource(verb, &path))?;
+    authorize(identity, Attributes::Resource(verb.name(), &path))?;
+    if let Some(names) = review::find(&path) {
+        return review::answer(names, identity, &path, verb, request).await;
+    }
     let resource = server
         .resources
         .find(&path.group, &path.version, &path.plural);

@@ -15,7 +15,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use serde_json::{Value, json};
 
 use crate::{
-    encode::json_bytes, failure::Failure, registry::subresource, resource::group_version,
+    encode::json_bytes, failure::Failure, registry::subresource, resource::group_version, review,
     server::Server,
 };
 
@@ -46,7 +46,8 @@ pub struct Documents {
 
 impl Default for Documents {
     fn default() -> Self {
-        let kinds: Vec<&'static Names> = api::kinds::all().iter().map(|k| k.names()).collect();
+        let kinds = api::kinds::all().iter().map(|k| k.names());
+        let kinds = kinds.chain(review::ALL.iter().copied());
         let mut groups: BTreeMap<&str, Vec<&'static Names>> = BTreeMap::new();
         for names in kinds {
             groups.entry(names.group).or_default().push(names);
@@ -191,6 +192,13 @@ fn subresources(names: &Names) -> Vec<Subresource> {
     found
 }
 
+fn verbs(names: &Names) -> &'static [&'static str] {
+    match review::is_review(names) {
+        true => review::VERBS,
+        false => VERBS,
+    }
+}
+
 fn resource_list(group: &str, version: &str, kinds: &[&'static Names]) -> Value {
     let mut resources = Vec::new();
     for names in kinds {
@@ -199,7 +207,7 @@ fn resource_list(group: &str, version: &str, kinds: &[&'static Names]) -> Value 
             "singularName": names.singular,
             "namespaced": names.namespaced,
             "kind": names.kind,
-            "verbs": VERBS,
+            "verbs": verbs(names),
         });
         if !names.short_names.is_empty() {
             resource["shortNames"] = json!(names.short_names);
@@ -280,7 +288,7 @@ fn aggregated_resource(names: &Names) -> Value {
         "responseKind": kind((names.group, names.version, names.kind)),
         "scope": if names.namespaced { "Namespaced" } else { "Cluster" },
         "singularResource": names.singular,
-        "verbs": VERBS,
+        "verbs": verbs(names),
     });
     if !names.short_names.is_empty() {
         resource["shortNames"] = json!(names.short_names);

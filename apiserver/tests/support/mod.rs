@@ -13,9 +13,10 @@ use std::{
 
 use apiserver::{
     ApiService, Parts, Server,
+    advertise::Advertised,
     allocate::Allocators,
     authenticate::{Identity, Tokens},
-    bootstrap::{Advertised, bootstrap},
+    bootstrap::bootstrap,
     router,
     stream::node::NodeClient,
 };
