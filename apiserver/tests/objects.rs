@@ -246,6 +246,8 @@ async fn a_namespace_goes_when_it_is_finalized() {
     api.post(maps, config_map("a", "1")).await.ok();
     let marked = api.delete(path).await.ok();
     assert_eq!(marked["status"]["phase"], "Terminating");
+    // Admission looks into the cache: a read waits until that has come so far.
+    api.get(path).await.ok();
     let refused = api.post(maps, config_map("b", "1")).await;
     assert_eq!(
         refused.error(),
