@@ -136,6 +136,35 @@ fn an_interrupted_lab_leaves_nothing_and_starts_again_as_it_was() {
     });
 }
 
+#[test]
+fn a_start_with_fewer_nodes_has_no_others() {
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let with = |nodes: &str| LabOptions {
+        data_dir: Some(home.path().join("lab")),
+        up: vec!["--nodes".into(), nodes.into()],
+        ..LabOptions::default()
+    };
+    let mut lab = Lab::start(with("2"));
+    let ns = default_namespace(&lab);
+    ns.apply(WEB);
+    answers(&lab, &ns);
+    lab.stop();
+    drop(lab);
+
+    let lab = Lab::start(with("1"));
+    assert!(
+        lab.log().contains("with their pods: worker-2"),
+        "{}",
+        lab.log()
+    );
+    let names: Vec<String> = lab.nodes().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["control-plane", "worker-1"]);
+    ns.wait_endpoints("web", 2, 0);
+    answers(&lab, &ns);
+    let nowhere = ns.get(&["pods", "-A", "--field-selector", "spec.nodeName=worker-2"]);
+    assert_eq!(nowhere["items"], serde_json::json!([]));
+}
+
 /// What must survive: names and UIDs of pods and Services, and cluster IPs.
 fn identities(ns: &Namespace) -> Vec<String> {
     let list = ns.get(&["pods,services"]);

@@ -15,13 +15,54 @@ use crate::component;
 use crate::demo_web;
 use crate::lab::launch::{SUPERVISOR_VERB, supervisor_main};
 
+const EXAMPLES: &str = "\
+Examples:
+  coracle up --detach                          # a cluster of three nodes
+  coracle exec worker-1 -- curl -s 10.96.0.1   # from inside a node
+  coracle kubectl get services -A              # a component: each has --help of its own
+  coracle down
+
+Components: apiserver, endpoints-controller, controller-manager, proxy-agent, cluster-dns,
+node-agent, kubectl";
+
+const UP_EXAMPLES: &str = "\
+Examples:
+  coracle up                                   # stays in the foreground; Ctrl-C ends the lab
+  coracle up --detach --nodes 3                # returns when all is ready
+  coracle up --nodes 1                         # again, with fewer nodes: the others are removed
+  coracle up --data-dir ./other --detach       # a second lab beside the first
+  coracle up --service-cidr 172.30.0.0/16 --pod-cidr 10.0.0.0/16 --data-dir ./ranges";
+
+const DOWN_EXAMPLES: &str = "\
+Examples:
+  coracle down                                 # `coracle up` brings the same cluster back
+  coracle down --data-dir ./other";
+
+const STATUS_EXAMPLES: &str = "\
+Examples:
+  coracle status                               # exit status 3 where no lab runs
+  coracle status --data-dir ./other";
+
+const EXEC_EXAMPLES: &str = "\
+Examples:
+  coracle exec worker-1                        # a shell
+  coracle exec worker-1 -- curl -s CLUSTER_IP/hostname.html
+  coracle exec outside -- curl -s 192.168.77.11:NODE_PORT/
+  coracle exec control-plane -- nft list ruleset
+  coracle exec worker-2 -- dig +short kubernetes.default.svc.cluster.local @10.96.0.10";
+
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  source <(coracle completions bash)";
+
 /// Kubernetes' Service stack in one program, and a lab to run it in without root.
 #[derive(Parser)]
 #[command(
     name = "coracle",
     version,
     subcommand_required = true,
-    arg_required_else_help = true
+    arg_required_else_help = true,
+    after_help = EXAMPLES
 )]
 struct Cli {
     #[command(subcommand)]
@@ -31,18 +72,23 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Start a cluster: control plane, workers and DNS, in namespaces of its own.
+    #[command(after_help = UP_EXAMPLES)]
     Up(up::Options),
     /// End a running lab.
+    #[command(after_help = DOWN_EXAMPLES)]
     Down(LabArgs),
     /// Show whether a lab runs, and its nodes.
+    #[command(after_help = STATUS_EXAMPLES)]
     Status(LabArgs),
     /// Run one of this machine's programs inside a node, or `outside` the cluster.
+    #[command(after_help = EXEC_EXAMPLES)]
     Exec(exec::Options),
     /// The demo image's web server.
     DemoWeb(demo_web::Options),
     /// Print the version.
     Version,
     /// Print a shell's completion script.
+    #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions {
         /// Which shell.
         shell: clap_complete::Shell,

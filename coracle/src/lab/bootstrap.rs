@@ -21,7 +21,8 @@ use super::manifests::DNS_LABEL;
 use super::topology::Topology;
 
 const SYSTEM_NAMESPACE: &str = "kube-system";
-const LEASE_NAMESPACE: &str = "kube-node-lease";
+/// Where nodes have their leases.
+pub const LEASE_NAMESPACE: &str = "kube-node-lease";
 /// Between two looks at something that becomes ready by itself.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// For one query's answer.

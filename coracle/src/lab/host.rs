@@ -22,7 +22,7 @@ use super::progress::Progress;
 use super::state::{DataDir, LabConfig, ProcessId, RunState};
 use super::supervisor::LabPlan;
 use super::topology::CONTROL_PLANE;
-use super::{bootstrap, manifests, refusal, upstream_dns};
+use super::{bootstrap, former_nodes, manifests, refusal, upstream_dns};
 
 /// Lines of a log in an error message.
 const LOG_LINES: usize = 6;
@@ -263,6 +263,13 @@ impl Host {
         let topology = self.config.topology.clone();
         bootstrap::objects(client, &topology).await?;
         let names = self.node_names();
+        let removed = former_nodes::remove(client, &names).await?;
+        if !removed.is_empty() {
+            self.progress.step(&format!(
+                "nodes of the last start removed, with their pods: {}",
+                removed.join(", ")
+            ));
+        }
         let ready = bootstrap::nodes_ready(client, &names, started);
         self.patiently("the nodes", "node-agent-control-plane", reports, ready)
             .await?;

@@ -6,6 +6,7 @@ pub mod broker;
 pub mod component_plans;
 pub mod control;
 pub mod fabric;
+pub mod former_nodes;
 pub mod host;
 pub mod kubeconfig;
 pub mod launch;

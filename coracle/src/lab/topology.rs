@@ -13,6 +13,8 @@ pub const OUTSIDE: &str = "outside";
 pub const FABRIC: &str = "fabric";
 /// Name of the first node, which runs the API server and the controllers.
 pub const CONTROL_PLANE: &str = "control-plane";
+/// Workers are called by this and their number.
+const WORKER_PREFIX: &str = "worker-";
 /// Port of the API server inside the lab.
 pub const API_PORT: u16 = 6443;
 /// Most worker nodes of one lab; three processes and a namespace each.
@@ -122,7 +124,7 @@ impl Topology {
             .map(|index| NodePlace {
                 name: match index {
                     0 => CONTROL_PLANE.to_owned(),
-                    worker => format!("worker-{worker}"),
+                    worker => format!("{WORKER_PREFIX}{worker}"),
                 },
                 address: Ipv4Addr::new(192, 168, 77, FIRST_NODE_OCTET + index),
                 pod_cidr: Ipv4Net::new_assert(
@@ -143,6 +145,16 @@ impl Topology {
     pub fn dns_service(&self) -> Ipv4Addr {
         Ipv4Addr::from(u32::from(self.service_cidr.network()) + 10)
     }
+}
+
+/// Whether a node of this name can be a worker of a lab, of whatever size.
+pub fn is_worker_name(name: &str) -> bool {
+    let number = name.strip_prefix(WORKER_PREFIX);
+    number.is_some_and(|number| {
+        number
+            .parse::<u8>()
+            .is_ok_and(|n| n > 0 && n <= MAX_WORKERS)
+    })
 }
 
 fn check_range(option: &str, range: Ipv4Net) -> Result<()> {
@@ -231,5 +243,20 @@ mod tests {
             ]
         );
         assert_eq!(topology.dns_service().to_string(), "10.96.0.10");
+    }
+
+    #[test]
+    fn workers_are_known_by_their_names() {
+        for (name, is_worker) in [
+            ("worker-1", true),
+            ("worker-100", true),
+            ("worker-0", false),
+            ("worker-101", false),
+            ("worker-x", false),
+            ("my-worker-1", false),
+            (CONTROL_PLANE, false),
+        ] {
+            assert_eq!(is_worker_name(name), is_worker, "{name}");
+        }
     }
 }

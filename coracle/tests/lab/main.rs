@@ -183,6 +183,18 @@ fn the_host_reaches_the_api_inside_also_after_a_crash_of_the_api_server() {
 }
 
 #[test]
+fn every_commands_help_has_examples_of_it() {
+    let lab = Lab::prepare(User::SELF);
+    for command in ["up", "down", "status", "exec"] {
+        let (status, text) = lab.coracle(&[command, "--help"]);
+        assert_eq!(status, 0, "{text}");
+        let examples = text.split_once("Examples:").map(|(_, after)| after);
+        let shown = examples.is_some_and(|text| text.contains(&format!("coracle {command}")));
+        assert!(shown, "{command}: {text}");
+    }
+}
+
+#[test]
 fn the_control_plane_alone_needs_no_namespace_and_leaves_nothing() {
     scenario(|user| {
         let mut lab = Lab::prepare(user);
