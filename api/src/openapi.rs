@@ -6,7 +6,13 @@
 use std::sync::LazyLock;
 
 use k8s_openapi::{
-    api::{autoscaling::v1::Scale, core::v1::Binding, policy::v1::Eviction},
+    api::{
+        authentication::v1::SelfSubjectReview,
+        authorization::v1::{SelfSubjectAccessReview, SelfSubjectRulesReview},
+        autoscaling::v1::Scale,
+        core::v1::Binding,
+        policy::v1::Eviction,
+    },
     apimachinery::pkg::apis::meta::v1::DeleteOptions,
 };
 use schemars::{SchemaGenerator, generate::SchemaSettings};
@@ -24,7 +30,25 @@ pub(crate) struct Request {
 }
 
 /// Every such request that has a body of a type.
-pub(crate) const REQUESTS: [Request; 4] = [
+pub(crate) const REQUESTS: [Request; 7] = [
+    Request {
+        api_version: Some("authentication.k8s.io/v1"),
+        kind: "SelfSubjectReview",
+        definition: "io.k8s.api.authentication.v1.SelfSubjectReview",
+        schema: |generator| drop(generator.subschema_for::<SelfSubjectReview>()),
+    },
+    Request {
+        api_version: Some("authorization.k8s.io/v1"),
+        kind: "SelfSubjectAccessReview",
+        definition: "io.k8s.api.authorization.v1.SelfSubjectAccessReview",
+        schema: |generator| drop(generator.subschema_for::<SelfSubjectAccessReview>()),
+    },
+    Request {
+        api_version: Some("authorization.k8s.io/v1"),
+        kind: "SelfSubjectRulesReview",
+        definition: "io.k8s.api.authorization.v1.SelfSubjectRulesReview",
+        schema: |generator| drop(generator.subschema_for::<SelfSubjectRulesReview>()),
+    },
     Request {
         api_version: Some("v1"),
         kind: "Binding",

@@ -445,6 +445,8 @@ fn check_numbered(shape: &'static Shape, outer: &mut Vec<&'static str>) -> usize
 #[test]
 fn every_field_has_one_number_and_nesting_an_end() {
     let requests = [
+        "io.k8s.api.authorization.v1.SelfSubjectAccessReview",
+        "io.k8s.api.authorization.v1.SelfSubjectRulesReview",
         "io.k8s.api.autoscaling.v1.Scale",
         "io.k8s.api.core.v1.Binding",
         "io.k8s.api.policy.v1.Eviction",

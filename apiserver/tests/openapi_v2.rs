@@ -5,7 +5,11 @@ mod support;
 
 use prost::Message;
 use serde_json::json;
-use support::Api;
+use support::{
+    Api,
+    kubectl::{kubectl, told},
+    secure::{Secure, have},
+};
 
 const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
 const SERVICE_PORT: &str = "io.k8s.api.core.v1.ServicePort";
@@ -157,4 +161,37 @@ async fn a_known_document_is_not_sent_again() {
         let again = api.request("GET", "/openapi/v2", &headers, "").await;
         assert_eq!((again.code, again.body), (304, "".into()));
     }
+}
+
+#[tokio::test]
+async fn stock_kubectl_applies_lists_and_names_unknown_kinds() {
+    if !have("kubectl") {
+        return;
+    }
+    let secure = Secure::start(&[]).await;
+    let config = secure.kubeconfig();
+    let list = json!({ "apiVersion": "v1", "kind": "List", "items": [
+        { "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "a" } },
+        { "apiVersion": "v1", "kind": "Service", "metadata": { "name": "b" },
+          "spec": { "ports": [{ "port": 80, "targetPort": 8080 }] } },
+    ] });
+    let output = told(&config, "apply -f -", &list.to_string()).await;
+    assert_eq!(output, "configmap/a created\nservice/b created\n");
+    let refused = |object: serde_json::Value| {
+        let config = config.clone();
+        async move {
+            let output = kubectl(&config, "apply -f -", &object.to_string()).await;
+            String::from_utf8_lossy(&output.stderr).into_owned()
+        }
+    };
+    let mut misspelt = list;
+    misspelt["items"][1]["spec"]["selecter"] = json!({});
+    let told = refused(misspelt).await;
+    assert!(told.contains("unknown field \"selecter\""), "{told}");
+    let told = refused(json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": { "name": "a" },
+    }))
+    .await;
+    let expected = "no matches for kind \"Ingress\" in version \"networking.k8s.io/v1\"";
+    assert!(told.contains(expected), "{told}");
 }

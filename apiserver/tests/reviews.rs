@@ -4,7 +4,11 @@
 mod support;
 
 use serde_json::json;
-use support::Api;
+use support::{
+    Api,
+    kubectl::told,
+    secure::{Secure, have},
+};
 
 const ACCESS: &str = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
 
@@ -62,4 +66,26 @@ async fn a_review_can_only_be_created() {
     for resource in list["resources"].as_array().unwrap() {
         assert_eq!(resource["verbs"], json!(["create"]), "{resource}");
     }
+}
+
+#[tokio::test]
+async fn stock_kubectl_asks_in_protobuf() {
+    if !have("kubectl") {
+        return;
+    }
+    let secure = Secure::start(&[]).await;
+    let config = secure.kubeconfig();
+    let answer = told(&config, "auth can-i create pods", "").await;
+    assert_eq!(answer.trim(), "yes");
+    let answer = told(&config, "auth can-i get /metrics", "").await;
+    assert_eq!(answer.trim(), "yes");
+    let answer = told(
+        &config,
+        "auth whoami -o jsonpath={.status.userInfo.groups}",
+        "",
+    )
+    .await;
+    assert!(answer.contains("system:authenticated"), "{answer}");
+    let answer = told(&config, "auth can-i --list", "").await;
+    assert!(answer.contains("*.*"), "{answer}");
 }

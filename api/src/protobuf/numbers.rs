@@ -15,7 +15,7 @@ use std::{
 use crate::{apps, coordination, core, discovery, meta_numbers};
 
 /// Messages of groups that have no kind here, only requests on other kinds.
-const REQUESTS: [(&str, &str); 2] = [
+const REQUESTS: [(&str, &str); 4] = [
     (
         "io.k8s.api.autoscaling.v1",
         "
@@ -30,9 +30,36 @@ const REQUESTS: [(&str, &str); 2] = [
         Eviction metadata=1 deleteOptions=2
         ",
     ),
+    (
+        "io.k8s.api.authentication.v1",
+        "
+        SelfSubjectReview metadata=1 status=2
+        SelfSubjectReviewStatus userInfo=1
+        UserInfo username=1 uid=2 groups=3
+        ",
+    ),
+    (
+        "io.k8s.api.authorization.v1",
+        "
+        FieldSelectorAttributes rawSelector=1 requirements=2
+        LabelSelectorAttributes rawSelector=1 requirements=2
+        NonResourceAttributes path=1 verb=2
+        NonResourceRule verbs=1 nonResourceURLs=2
+        ResourceAttributes namespace=1 verb=2 group=3 version=4 resource=5 subresource=6 name=7
+          fieldSelector=8 labelSelector=9
+        ResourceRule verbs=1 apiGroups=2 resources=3 resourceNames=4
+        SelfSubjectAccessReview metadata=1 spec=2 status=3
+        SelfSubjectAccessReviewSpec resourceAttributes=1 nonResourceAttributes=2
+        SelfSubjectRulesReview metadata=1 spec=2 status=3
+        SelfSubjectRulesReviewSpec namespace=1
+        SubjectAccessReviewStatus allowed=1* reason=2 evaluationError=3 denied=4
+        SubjectRulesReviewStatus resourceRules=1 nonResourceRules=2 incomplete=3*
+          evaluationError=4
+        ",
+    ),
 ];
 
-const TABLES: [(&str, &str); 7] = [
+const TABLES: [(&str, &str); 9] = [
     apps::numbers::NUMBERS,
     coordination::numbers::NUMBERS,
     core::numbers::NUMBERS,
@@ -40,6 +67,8 @@ const TABLES: [(&str, &str); 7] = [
     meta_numbers::NUMBERS,
     REQUESTS[0],
     REQUESTS[1],
+    REQUESTS[2],
+    REQUESTS[3],
 ];
 
 /// What a field number stands for.
