@@ -111,6 +111,7 @@ async fn a_dry_run_writes_nothing() {
         .await
         .ok();
     assert_eq!(tried["data"]["value"], "1");
+    assert_eq!(tried["metadata"].get("resourceVersion"), None);
     assert_eq!(api.get(&format!("{MAPS}/a")).await.code, 404);
     api.post(MAPS, config_map("a", "1")).await.ok();
     api.merge(

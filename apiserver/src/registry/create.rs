@@ -3,7 +3,6 @@
 //! Never replaces an object that exists.
 
 use api::{kind::Object, status::ApiError};
-use store::Revision;
 
 use crate::{admit, failure::Failure, resource::Resource, server::Server};
 
@@ -14,9 +13,6 @@ const NAME_TRIES: usize = 8;
 
 /// How often a create is planned again because an allocation was no longer free.
 const ALLOCATION_TRIES: usize = 16;
-
-/// Revision in the answer to a dry run: there is none.
-const NO_REVISION: Revision = 0;
 
 /// Writes a new object.
 pub async fn create(
@@ -63,7 +59,8 @@ pub async fn create(
         let value = stored_form(&mut *new);
         if dry_run {
             plan.undo(&server.allocators, &[]);
-            let json = json_at(&value, NO_REVISION)?;
+            // Nothing was stored: there is no `resourceVersion`.
+            let json = value;
             return Ok(Written { json, warnings });
         }
         match commit(server, resource, &*new, Some(value.clone()), 0, &plan).await? {
