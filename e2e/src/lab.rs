@@ -55,7 +55,7 @@ pub(crate) fn target_dir() -> PathBuf {
 
 /// The binary under test, where that user can reach it.
 fn binary_for(options: &LabOptions, data_dir: &Path) -> PathBuf {
-    let built = target_dir().join("coracle-under-test");
+    let built = Lab::binary();
     if options.uid.is_none() {
         return built;
     }
@@ -65,6 +65,11 @@ fn binary_for(options: &LabOptions, data_dir: &Path) -> PathBuf {
 }
 
 impl Lab {
+    /// The `coracle` under test.
+    pub fn binary() -> PathBuf {
+        target_dir().join("coracle-under-test")
+    }
+
     /// Starts a lab and returns when `status` says that all of it is ready.
     ///
     /// Must be called from the thread that lives as long as the lab: its end kills the lab, so

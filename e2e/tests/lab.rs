@@ -3,7 +3,7 @@
 //!
 //! Never looks into the lab's own files: what a user can see is what counts.
 
-use std::{fs, net::SocketAddr, os::unix::fs::PermissionsExt, path::Path};
+use std::{fs, net::SocketAddr, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
 use e2e::{Answer, Lab, LabOptions, Namespace, wait_for};
 use serde_json::Value;
@@ -244,4 +244,27 @@ fn a_component_that_dies_alone_is_started_again() {
     });
     ns.apply(WEB);
     answers(&lab, &ns);
+}
+
+/// In a user namespace of its own the limit can be lowered without touching the machine's.
+#[test]
+fn where_namespaces_are_forbidden_the_error_names_the_setting() {
+    let home = tempfile::tempdir().expect("a temporary directory");
+    for setting in ["user.max_user_namespaces", "user.max_net_namespaces"] {
+        let script = format!(
+            "echo 0 >/proc/sys/{} && exec \"$0\" up --data-dir \"$1\"",
+            setting.replace('.', "/")
+        );
+        let output = Command::new("unshare")
+            .args(["--user", "--map-root-user", "sh", "-c", &script])
+            .arg(Lab::binary())
+            .arg(home.path())
+            .output()
+            .expect("unshare runs");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success(), "{error}");
+        for wanted in [setting, "sysctl", "--control-plane-only"] {
+            assert!(error.contains(wanted), "{wanted} is missing in {error}");
+        }
+    }
 }
