@@ -91,16 +91,25 @@ pub struct Client {
     pub program: Vec<PathBuf>,
     /// The admin's kubeconfig.
     pub kubeconfig: PathBuf,
+    /// The minor version it speaks, such as 32 for kubectl 1.32.
+    pub minor: u32,
+    /// Program and leading arguments for `exec`, where the client's own cannot do it.
+    pub exec_program: Vec<PathBuf>,
 }
+
+/// The first kubectl that runs `exec` over WebSocket; those before it speak SPDY only.
+pub const FIRST_MINOR_WITH_WEBSOCKET: u32 = 31;
 
 impl Client {
     /// A command that can still be changed.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(&self.program[0]);
-        command
-            .args(&self.program[1..])
-            .arg("--kubeconfig")
-            .arg(&self.kubeconfig);
+        self.command_of(&self.program)
+    }
+
+    fn command_of(&self, program: &[PathBuf]) -> Command {
+        let mut command = Command::new(&program[0]);
+        command.args(&program[1..]);
+        command.arg("--kubeconfig").arg(&self.kubeconfig);
         command
     }
 
@@ -136,13 +145,20 @@ impl Namespace {
         self.run_with_input(args, "")
     }
 
-    /// The same, with standard input.
+    /// `run` with standard input.
     pub fn run_with_input(&self, args: &[&str], input: &str) -> Output {
         // The flag comes first: after `--` it would belong to the command in the container.
         Output::with_input(
             self.client.command().args(["-n", &self.name]).args(args),
             input,
         )
+    }
+
+    /// `exec POD -- COMMAND`.
+    pub fn exec(&self, pod: &str, words: &[&str]) -> Output {
+        let mut command = self.client.command_of(&self.client.exec_program);
+        command.args(["-n", &self.name, "exec", pod, "--"]);
+        Output::of(command.args(words))
     }
 
     /// `apply -f -`; the manifest must be taken.

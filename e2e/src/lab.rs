@@ -14,7 +14,12 @@ use rustix::process::{Pid, Signal};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{Answer, Client, Output, Request, tools::stock_kubectl, wait_for};
+use crate::{
+    Answer, Client, Output, Request,
+    client::FIRST_MINOR_WITH_WEBSOCKET,
+    tools::{say, stock_kubectl},
+    wait_for,
+};
 
 /// Longest wait of a request, in milliseconds, where a test does not say another.
 const TIMEOUT_MS: u64 = 2_000;
@@ -229,13 +234,24 @@ impl Lab {
 
     /// kubectl-lite, and stock kubectl where there is one.
     pub fn clients(&self) -> Vec<Client> {
-        let kubeconfig = self.kubeconfig();
-        let stock = stock_kubectl().map(|program| Client {
-            name: "kubectl",
-            program: vec![program],
-            kubeconfig: kubeconfig.clone(),
+        let lite = self.lite();
+        let stock = stock_kubectl().map(|(program, minor)| {
+            let mut stock = Client {
+                name: "kubectl",
+                program: vec![program],
+                minor,
+                ..lite.clone()
+            };
+            if minor >= FIRST_MINOR_WITH_WEBSOCKET {
+                stock.exec_program = stock.program.clone();
+            } else {
+                say(&format!(
+                    "kubectl 1.{minor} runs `exec` over SPDY, which is not served: kubectl-lite does it"
+                ));
+            }
+            stock
         });
-        stock.into_iter().chain([self.lite()]).collect()
+        stock.into_iter().chain([lite]).collect()
     }
 
     /// kubectl-lite.
@@ -243,8 +259,10 @@ impl Lab {
         let program = vec![self.binary.clone(), "kubectl".into()];
         Client {
             name: "lite",
+            exec_program: program.clone(),
             program,
             kubeconfig: self.kubeconfig(),
+            minor: u32::MAX,
         }
     }
 

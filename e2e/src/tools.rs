@@ -6,7 +6,12 @@ use std::{
     env,
     io::{self, Write},
     path::PathBuf,
+    process::Command,
 };
+
+use serde_json::Value;
+
+use crate::Output;
 
 /// Where a program is, by the PATH.
 fn find(program: &str) -> Option<PathBuf> {
@@ -25,16 +30,32 @@ pub fn missing_tool(program: &str, package: &str) -> bool {
     }
     let text = format!("{program} is not installed (Debian package: {package})");
     assert!(env::var_os("CI").is_none(), "{text}");
-    // Not `eprintln!`: the test harness would keep it to itself.
-    let _ = writeln!(io::stderr(), "\n*** SKIPPED: {text} ***\n");
+    say(&format!("SKIPPED: {text}"));
     true
 }
 
-/// The stock kubectl, if the machine has one.
-pub fn stock_kubectl() -> Option<PathBuf> {
+/// A line that nobody misses. Not `eprintln!`: the test harness would keep it to itself.
+pub(crate) fn say(text: &str) {
+    let _ = writeln!(io::stderr(), "\n*** {text} ***\n");
+}
+
+/// The stock kubectl and its minor version, if the machine has one.
+pub fn stock_kubectl() -> Option<(PathBuf, u32)> {
     if missing_tool("kubectl", "kubernetes-client") {
-        None
-    } else {
-        find("kubectl")
+        return None;
     }
+    let program = find("kubectl")?;
+    let mut command = Command::new(&program);
+    let version = Output::of(command.args(["version", "--client", "-o", "json"])).ok();
+    let version: Value =
+        serde_json::from_str(&version).expect("kubectl prints its version as JSON");
+    let minor = version["clientVersion"]["minor"]
+        .as_str()
+        .unwrap_or_default();
+    // Some builds say `20+`.
+    let minor = minor.trim_end_matches('+').parse();
+    Some((
+        program,
+        minor.unwrap_or_else(|error| panic!("{version}: {error}")),
+    ))
 }

@@ -63,16 +63,7 @@ pub fn cluster_ip(lab: &Lab, client: &Client) {
     ] {
         let url = format!("http://{short}/hostname.html");
         let body = ns
-            .run(&[
-                "exec",
-                "client",
-                "--",
-                "curl",
-                "-sS",
-                "--max-time",
-                "5",
-                &url,
-            ])
+            .exec("client", &["curl", "-sS", "--max-time", "5", &url])
             .ok();
         assert_eq!(body.trim(), pod, "{url}");
     }

@@ -137,10 +137,13 @@ fn describe(ns: &Namespace) {
             "Endpoints:",
             "Session Affinity:",
             "External Traffic Policy:",
-            "Internal Traffic Policy:",
             "Events:",
         ],
     );
+    // A line that kubectl 1.21 and later print.
+    if ns.client.minor > 20 {
+        fields(&text, &["Internal Traffic Policy:"]);
+    }
     let text = ns.run(&["describe", "ep", "web"]).ok();
     fields(
         &text,

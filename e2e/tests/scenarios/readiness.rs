@@ -63,16 +63,7 @@ pub fn not_ready(lab: &Lab, client: &Client) {
     ])
     .ok();
     let url = format!("http://{}/", ns.cluster_ip("web"));
-    let curl = ns.run(&[
-        "exec",
-        "client",
-        "--",
-        "curl",
-        "-sS",
-        "--max-time",
-        "5",
-        &url,
-    ]);
+    let curl = ns.exec("client", &["curl", "-sS", "--max-time", "5", &url]);
     // curl's exit code 7: the connection was refused; 28 would be the timeout.
     assert_eq!(curl.code, 7, "{curl:?}");
 }
@@ -108,9 +99,7 @@ pub fn mended(lab: &Lab, client: &Client) {
         "for i in $(seq {REQUESTS}); do curl -s http://{}/hostname.html; done",
         ns.cluster_ip("web")
     );
-    let seen = ns
-        .run(&["exec", "client", "--", "sh", "-c", &script])
-        .ok_lines();
+    let seen = ns.exec("client", &["sh", "-c", &script]).ok_lines();
     assert_eq!(seen.len(), REQUESTS);
     assert_eq!(
         seen.into_iter().collect::<BTreeSet<_>>(),

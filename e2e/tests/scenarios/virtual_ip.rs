@@ -35,16 +35,7 @@ pub fn api_service(_lab: &Lab, client: &Client) {
     .ok();
     let url = "https://10.96.0.1/version";
     let version = ns
-        .run(&[
-            "exec",
-            "client",
-            "--",
-            "curl",
-            "-sSk",
-            "--max-time",
-            "5",
-            url,
-        ])
+        .exec("client", &["curl", "-sSk", "--max-time", "5", url])
         .ok();
     assert!(version.contains("gitVersion"), "{version}");
 }
@@ -70,7 +61,7 @@ spec:
         "--timeout=60s",
     ])
     .ok();
-    let environment = ns.run(&["exec", "client", "--", "env"]).ok_lines();
+    let environment = ns.exec("client", &["env"]).ok_lines();
     let ip = ns.cluster_ip("redis-master");
     for wanted in [
         format!("REDIS_MASTER_SERVICE_HOST={ip}"),
