@@ -9,184 +9,205 @@ use support::{Api, config_map, service};
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 const SERVICES: &str = "/api/v1/namespaces/default/services";
 
-#[tokio::test]
-async fn a_table_of_wrong_requests() {
+/// Method, path, media type and body of a request, and how its error begins.
+type Wrong = (
+    &'static str,
+    &'static str,
+    &'static str,
+    &'static str,
+    &'static str,
+);
+
+const JSON: &str = "application/json";
+
+/// Paths that nothing is at, and verbs that do not go with them.
+const WRONG_PATHS: &[Wrong] = &[
+    (
+        "GET",
+        "/api/v1/wombats",
+        JSON,
+        "",
+        "404 NotFound: the server could not find",
+    ),
+    (
+        "GET",
+        "/apis/none.io/v1",
+        JSON,
+        "",
+        "404 NotFound: the server could not find",
+    ),
+    (
+        "GET",
+        "/nothing/here",
+        JSON,
+        "",
+        "404 NotFound: the server could not find",
+    ),
+    (
+        "GET",
+        "/api/v1/namespaces/default/pods/x",
+        JSON,
+        "",
+        "404 NotFound: pods \"x\" not found",
+    ),
+    (
+        "POST",
+        "/api/v1/namespaces/default/configmaps/x",
+        JSON,
+        "{}",
+        "405 MethodNotAllowed",
+    ),
+    ("PUT", MAPS, JSON, "{}", "405 MethodNotAllowed"),
+    ("POST", "/version", JSON, "{}", "405 MethodNotAllowed"),
+    (
+        "POST",
+        "/api/v1/namespaces/none/configmaps",
+        JSON,
+        r#"{"metadata":{"name":"a"}}"#,
+        "404 NotFound: namespaces \"none\" not found",
+    ),
+];
+
+/// Bodies, and the media types that they say they are.
+const WRONG_BODIES: &[Wrong] = &[
+    (
+        "POST",
+        MAPS,
+        JSON,
+        "{\"metadata\":\n {\"name\" \"a\"}}",
+        "400 BadRequest: ",
+    ),
+    (
+        "POST",
+        MAPS,
+        "application/yaml",
+        "metadata:\n  name: [a",
+        "400 BadRequest: ",
+    ),
+    ("POST", MAPS, JSON, "[1]", "400 BadRequest: "),
+    (
+        "POST",
+        MAPS,
+        JSON,
+        r#"{"kind":"Secret","apiVersion":"v1","metadata":{"name":"a"}}"#,
+        "400 BadRequest: the kind in the data (Secret)",
+    ),
+    (
+        "POST",
+        MAPS,
+        JSON,
+        r#"{"metadata":{"name":"a"},"data":{"x":1}}"#,
+        "400 BadRequest: ",
+    ),
+    (
+        "POST",
+        MAPS,
+        JSON,
+        r#"{"metadata":{"name":"No_Name"}}"#,
+        "422 Invalid: ",
+    ),
+    (
+        "POST",
+        MAPS,
+        JSON,
+        r#"{"metadata":{"name":"a","namespace":"other"}}"#,
+        "400 BadRequest: the namespace of the provided object",
+    ),
+    (
+        "POST",
+        MAPS,
+        JSON,
+        r#"{"metadata":{"name":"a","resourceVersion":"5"}}"#,
+        "400 BadRequest: resourceVersion should not be set",
+    ),
+    (
+        "POST",
+        "/api/v1/configmaps",
+        JSON,
+        r#"{"metadata":{"name":"a"}}"#,
+        "400 BadRequest: ",
+    ),
+    (
+        "POST",
+        MAPS,
+        "application/vnd.kubernetes.protobuf",
+        "k8s",
+        "400 BadRequest: the body is not protobuf of Kubernetes: byte 0: ",
+    ),
+    ("POST", MAPS, "text/csv", "a,b", "415 UnsupportedMediaType"),
+    (
+        "PATCH",
+        "/api/v1/namespaces/kube-system",
+        JSON,
+        "{}",
+        "415 UnsupportedMediaType",
+    ),
+    (
+        "PATCH",
+        "/api/v1/namespaces/kube-system",
+        "application/json-patch+json",
+        "{",
+        "400 BadRequest: ",
+    ),
+];
+
+/// Parameters of the query.
+const WRONG_PARAMETERS: &[Wrong] = &[
+    (
+        "GET",
+        "/api/v1/configmaps?labelSelector=a%3D%3D%3Db",
+        JSON,
+        "",
+        "400 BadRequest: ",
+    ),
+    (
+        "GET",
+        "/api/v1/configmaps?fieldSelector=spec.x%3Db",
+        JSON,
+        "",
+        "400 BadRequest: field label not supported",
+    ),
+    (
+        "GET",
+        "/api/v1/configmaps?limit=many",
+        JSON,
+        "",
+        "400 BadRequest: limit",
+    ),
+    (
+        "GET",
+        "/api/v1/configmaps?continue=zzz",
+        JSON,
+        "",
+        "400 BadRequest: continue key is not valid",
+    ),
+    (
+        "GET",
+        "/api/v1/configmaps?resourceVersion=x",
+        JSON,
+        "",
+        "400 BadRequest: ",
+    ),
+    (
+        "POST",
+        "/api/v1/namespaces/default/configmaps?fieldValidation=Maybe",
+        JSON,
+        "{}",
+        "400 BadRequest: fieldValidation",
+    ),
+    (
+        "POST",
+        "/api/v1/namespaces/default/configmaps?dryRun=Some",
+        JSON,
+        "{}",
+        "400 BadRequest: dryRun",
+    ),
+];
+
+/// Each is answered with a `Status` that begins as said.
+async fn check(table: &[Wrong]) {
     let api = Api::start().await;
-    let json = "application/json";
-    for (method, path, media_type, body, want) in [
-        (
-            "GET",
-            "/api/v1/wombats",
-            json,
-            "",
-            "404 NotFound: the server could not find",
-        ),
-        (
-            "GET",
-            "/apis/none.io/v1",
-            json,
-            "",
-            "404 NotFound: the server could not find",
-        ),
-        (
-            "GET",
-            "/nothing/here",
-            json,
-            "",
-            "404 NotFound: the server could not find",
-        ),
-        (
-            "GET",
-            "/api/v1/namespaces/default/pods/x",
-            json,
-            "",
-            "404 NotFound: pods \"x\" not found",
-        ),
-        (
-            "POST",
-            "/api/v1/namespaces/default/configmaps/x",
-            json,
-            "{}",
-            "405 MethodNotAllowed",
-        ),
-        ("PUT", MAPS, json, "{}", "405 MethodNotAllowed"),
-        ("POST", "/version", json, "{}", "405 MethodNotAllowed"),
-        (
-            "POST",
-            MAPS,
-            json,
-            "{\"metadata\":\n {\"name\" \"a\"}}",
-            "400 BadRequest: ",
-        ),
-        (
-            "POST",
-            MAPS,
-            "application/yaml",
-            "metadata:\n  name: [a",
-            "400 BadRequest: ",
-        ),
-        ("POST", MAPS, json, "[1]", "400 BadRequest: "),
-        (
-            "POST",
-            MAPS,
-            json,
-            r#"{"kind":"Secret","apiVersion":"v1","metadata":{"name":"a"}}"#,
-            "400 BadRequest: the kind in the data (Secret)",
-        ),
-        (
-            "POST",
-            MAPS,
-            json,
-            r#"{"metadata":{"name":"a"},"data":{"x":1}}"#,
-            "400 BadRequest: ",
-        ),
-        (
-            "POST",
-            MAPS,
-            json,
-            r#"{"metadata":{"name":"No_Name"}}"#,
-            "422 Invalid: ",
-        ),
-        (
-            "POST",
-            MAPS,
-            json,
-            r#"{"metadata":{"name":"a","namespace":"other"}}"#,
-            "400 BadRequest: the namespace of the provided object",
-        ),
-        (
-            "POST",
-            MAPS,
-            json,
-            r#"{"metadata":{"name":"a","resourceVersion":"5"}}"#,
-            "400 BadRequest: resourceVersion should not be set",
-        ),
-        (
-            "POST",
-            "/api/v1/namespaces/none/configmaps",
-            json,
-            r#"{"metadata":{"name":"a"}}"#,
-            "404 NotFound: namespaces \"none\" not found",
-        ),
-        (
-            "POST",
-            "/api/v1/configmaps",
-            json,
-            r#"{"metadata":{"name":"a"}}"#,
-            "400 BadRequest: ",
-        ),
-        (
-            "POST",
-            MAPS,
-            "application/vnd.kubernetes.protobuf",
-            "k8s",
-            "400 BadRequest: the body is not protobuf of Kubernetes: byte 0: ",
-        ),
-        ("POST", MAPS, "text/csv", "a,b", "415 UnsupportedMediaType"),
-        (
-            "GET",
-            "/api/v1/configmaps?labelSelector=a%3D%3D%3Db",
-            json,
-            "",
-            "400 BadRequest: ",
-        ),
-        (
-            "GET",
-            "/api/v1/configmaps?fieldSelector=spec.x%3Db",
-            json,
-            "",
-            "400 BadRequest: field label not supported",
-        ),
-        (
-            "GET",
-            "/api/v1/configmaps?limit=many",
-            json,
-            "",
-            "400 BadRequest: limit",
-        ),
-        (
-            "GET",
-            "/api/v1/configmaps?continue=zzz",
-            json,
-            "",
-            "400 BadRequest: continue key is not valid",
-        ),
-        (
-            "GET",
-            "/api/v1/configmaps?resourceVersion=x",
-            json,
-            "",
-            "400 BadRequest: ",
-        ),
-        (
-            "POST",
-            "/api/v1/namespaces/default/configmaps?fieldValidation=Maybe",
-            json,
-            "{}",
-            "400 BadRequest: fieldValidation",
-        ),
-        (
-            "POST",
-            "/api/v1/namespaces/default/configmaps?dryRun=Some",
-            json,
-            "{}",
-            "400 BadRequest: dryRun",
-        ),
-        (
-            "PATCH",
-            "/api/v1/namespaces/kube-system",
-            "application/json",
-            "{}",
-            "415 UnsupportedMediaType",
-        ),
-        (
-            "PATCH",
-            "/api/v1/namespaces/kube-system",
-            "application/json-patch+json",
-            "{",
-            "400 BadRequest: ",
-        ),
-    ] {
+    for &(method, path, media_type, body, want) in table {
         let answer = api
             .request(method, path, &[("content-type", media_type)], body)
             .await;
@@ -197,6 +218,21 @@ async fn a_table_of_wrong_requests() {
         );
         assert_eq!(answer.body["kind"], "Status", "{method} {path}");
     }
+}
+
+#[tokio::test]
+async fn wrong_paths_are_not_found() {
+    check(WRONG_PATHS).await;
+}
+
+#[tokio::test]
+async fn wrong_bodies_are_refused() {
+    check(WRONG_BODIES).await;
+}
+
+#[tokio::test]
+async fn wrong_parameters_are_refused() {
+    check(WRONG_PARAMETERS).await;
 }
 
 #[tokio::test]

@@ -2,7 +2,12 @@
 
 mod support;
 
-use std::{path::Path, pin::Pin, process::Output, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    pin::Pin,
+    process::Output,
+    time::Duration,
+};
 
 use futures::Stream;
 use proto::node::{
@@ -13,7 +18,7 @@ use proto::node::{
 };
 use serde_json::json;
 use support::secure::{Secure, have};
-use tokio::{io::AsyncWriteExt, process::Command};
+use tokio::{io::AsyncWriteExt, process::Command, task::JoinHandle};
 use tokio_stream::{StreamExt, wrappers::TcpListenerStream};
 use tonic::{
     Request, Response, Status, Streaming,
@@ -135,17 +140,43 @@ async fn kubectl(config: &Path, arguments: &[&str], input: &str) -> Output {
         .unwrap()
 }
 
-#[tokio::test]
-async fn exec_and_logs_reach_the_pods_node() {
-    if !have("kubectl") {
-        return;
+/// The secured API server with a pod on a node, whose agent is [`Echo`] behind mutual TLS.
+struct Cluster {
+    secure: Secure,
+    config: PathBuf,
+    agent: JoinHandle<Result<(), tonic::transport::Error>>,
+}
+
+impl Cluster {
+    async fn start() -> Self {
+        let secure = Secure::start(&[
+            "--kubelet-client-certificate=DIR/admin.crt",
+            "--kubelet-client-key=DIR/admin.key",
+            "--kubelet-certificate-authority=DIR/ca.crt",
+        ])
+        .await;
+        let (agent, port) = start_agent(&secure).await;
+        let config = secure.kubeconfig();
+        create_pod_and_node(&config, port).await;
+        Self {
+            secure,
+            config,
+            agent,
+        }
     }
-    let secure = Secure::start(&[
-        "--kubelet-client-certificate=DIR/admin.crt",
-        "--kubelet-client-key=DIR/admin.key",
-        "--kubelet-certificate-authority=DIR/ca.crt",
-    ])
-    .await;
+
+    async fn kubectl(&self, arguments: &[&str], input: &str) -> Output {
+        kubectl(&self.config, arguments, input).await
+    }
+
+    async fn stop(self) {
+        self.agent.abort();
+        self.secure.stop().await;
+    }
+}
+
+/// Serves [`Echo`] as node `worker-1` and says on which port.
+async fn start_agent(secure: &Secure) -> (JoinHandle<Result<(), tonic::transport::Error>>, u16) {
     secure.certificate(
         "node",
         "system:node:worker-1",
@@ -163,12 +194,16 @@ async fn exec_and_logs_reach_the_pods_node() {
         .unwrap()
         .add_service(NodeServer::new(Echo));
     let agent = tokio::spawn(agent.serve_with_incoming(TcpListenerStream::new(listener)));
-    let config = secure.kubeconfig();
+    (agent, port)
+}
+
+/// Pod `web` on node `worker-1`, whose agent listens on this port.
+async fn create_pod_and_node(config: &Path, port: u16) {
     let node = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": "worker-1" } });
     let mut pod = support::pod("web", "worker-1");
     pod["metadata"]["namespace"] = "default".into();
     for object in [node, pod] {
-        let created = kubectl(&config, &["create", "-f", "-"], &object.to_string()).await;
+        let created = kubectl(config, &["create", "-f", "-"], &object.to_string()).await;
         assert!(
             created.status.success(),
             "{}",
@@ -188,9 +223,19 @@ async fn exec_and_logs_reach_the_pods_node() {
         "-p",
         &status,
     ];
-    assert!(kubectl(&config, &patch, "").await.status.success());
+    assert!(kubectl(config, &patch, "").await.status.success());
+}
 
-    let output = kubectl(&config, &["exec", "web", "--", "ls", "a b", ""], "").await;
+#[tokio::test]
+async fn exec_and_logs_reach_the_pods_node() {
+    if !have("kubectl") {
+        return;
+    }
+    let cluster = Cluster::start().await;
+
+    let output = cluster
+        .kubectl(&["exec", "web", "--", "ls", "a b", ""], "")
+        .await;
     let error = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(3), "{error}");
     assert_eq!(
@@ -202,21 +247,22 @@ async fn exec_and_logs_reach_the_pods_node() {
         "{error}"
     );
 
-    let output = kubectl(&config, &["exec", "-i", "web", "--", "cat"], "hello\n").await;
+    let output = cluster
+        .kubectl(&["exec", "-i", "web", "--", "cat"], "hello\n")
+        .await;
     assert_eq!(output.status.code(), Some(3));
     assert_eq!(
         String::from_utf8_lossy(&output.stdout),
         "web main: cat\nhello\n"
     );
 
-    let output = kubectl(&config, &["logs", "web", "--tail=2"], "").await;
+    let output = cluster.kubectl(&["logs", "web", "--tail=2"], "").await;
     assert_eq!(String::from_utf8_lossy(&output.stdout), "line 3\nline 4\n");
-    let output = kubectl(&config, &["logs", "web", "-c", "none"], "").await;
+    let output = cluster.kubectl(&["logs", "web", "-c", "none"], "").await;
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(
         error.contains("container none is not valid for pod web"),
         "{error}"
     );
-    agent.abort();
-    secure.stop().await;
+    cluster.stop().await;
 }

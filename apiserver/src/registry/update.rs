@@ -87,33 +87,13 @@ async fn try_update(
 ) -> Result<Tried, Failure> {
     let Target {
         resource,
-        namespace,
-        name,
         part,
         dry_run,
+        ..
     } = target;
     let old = decode_stored(resource, kv)?;
     let mut new = change(&*old)?;
-    if part != Part::Internal {
-        check_identity(target, &*new, &*old)?;
-    }
-    if resource.names.namespaced {
-        new.metadata_mut().namespace = namespace.map(str::to_owned);
-    }
-    new.metadata_mut().name = Some(name.to_owned());
-    match part {
-        Part::Internal => {}
-        Part::Main => {
-            admit::keep_old(new.metadata_mut(), old.metadata());
-            resource.kind.default(&mut *new);
-            resource.kind.prepare_update(&mut *new, &*old);
-        }
-        Part::Status => {
-            admit::keep_old(new.metadata_mut(), old.metadata());
-            resource.kind.default(&mut *new);
-            resource.kind.prepare_status_update(&mut *new, &*old);
-        }
-    }
+    prepare(target, &mut *new, &*old)?;
     let plan = match part {
         Part::Main => admit::allocate(server, resource, &mut *new, Some(&*old))?,
         _ => Default::default(),
@@ -139,11 +119,7 @@ async fn try_update(
             warnings: warnings.clone(),
         }))
     };
-    if value == kv.value {
-        plan.undo(&server.allocators, &[]);
-        return written(kv.mod_revision);
-    }
-    if dry_run {
+    if value == kv.value || dry_run {
         plan.undo(&server.allocators, &[]);
         return written(kv.mod_revision);
     }
@@ -168,6 +144,36 @@ async fn try_update(
         Outcome::Stale(newer) => Ok(Tried::Stale(newer)),
         Outcome::Retry => Ok(Tried::Again),
     }
+}
+
+/// Makes the new object ready to be judged: it is the one that the path names, has its defaults,
+/// and keeps of the old one what this part of it may not change.
+fn prepare(target: Target<'_>, new: &mut dyn Object, old: &dyn Object) -> Result<(), Failure> {
+    let Target {
+        resource,
+        namespace,
+        name,
+        part,
+        ..
+    } = target;
+    if part != Part::Internal {
+        check_identity(target, new, old)?;
+    }
+    if resource.names.namespaced {
+        new.metadata_mut().namespace = namespace.map(str::to_owned);
+    }
+    new.metadata_mut().name = Some(name.to_owned());
+    if part == Part::Internal {
+        return Ok(());
+    }
+    admit::keep_old(new.metadata_mut(), old.metadata());
+    resource.kind.default(new);
+    if part == Part::Status {
+        resource.kind.prepare_status_update(new, old);
+    } else {
+        resource.kind.prepare_update(new, old);
+    }
+    Ok(())
 }
 
 /// The name, namespace, uid and version that the new object says must be the old one's.

@@ -24,11 +24,34 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// How often a condition is looked at.
 const GLANCE: Duration = Duration::from_millis(10);
 
+/// Events on their way to the watch; the tests send one at a time.
+const EVENTS: usize = 4;
+
 /// Services come from a list and then from the channel; slices only once `slices` is unlocked.
 struct Api {
     services: Mutex<Vec<Value>>,
-    events: Mutex<mpsc::UnboundedReceiver<Value>>,
+    events: Mutex<mpsc::Receiver<Value>>,
     slices: Mutex<()>,
+}
+
+impl Api {
+    /// Listens on loopback; gives itself, its address, and where its events are put in.
+    async fn serve(services: Vec<Value>) -> (Arc<Self>, String, mpsc::Sender<Value>) {
+        let (events, receiver) = mpsc::channel(EVENTS);
+        let api = Arc::new(Self {
+            services: Mutex::new(services),
+            events: Mutex::new(receiver),
+            slices: Mutex::new(()),
+        });
+        let routes = Router::new()
+            .route("/api/v1/{kind}", get(serve_kind))
+            .route("/apis/discovery.k8s.io/v1/{kind}", get(serve_kind))
+            .with_state(Arc::clone(&api));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async { axum::serve(listener, routes).await });
+        (api, url, events)
+    }
 }
 
 async fn serve_kind(
@@ -99,22 +122,9 @@ async fn ready_status(address: SocketAddr) -> String {
 #[tokio::test]
 async fn the_table_follows_the_api() {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let (events, receiver) = mpsc::unbounded_channel();
-    let api = Arc::new(Api {
-        services: Mutex::new(vec![
-            service("web", "10.96.0.20", 5),
-            service("gone", "10.96.0.21", 5),
-        ]),
-        events: Mutex::new(receiver),
-        slices: Mutex::new(()),
-    });
-    let routes = Router::new()
-        .route("/api/v1/{kind}", get(serve_kind))
-        .route("/apis/discovery.k8s.io/v1/{kind}", get(serve_kind))
-        .with_state(Arc::clone(&api));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async { axum::serve(listener, routes).await });
+    let listed = [("web", "10.96.0.20"), ("gone", "10.96.0.21")];
+    let listed = listed.map(|(name, address)| service(name, address, 5));
+    let (api, url, events) = Api::serve(listed.to_vec()).await;
     let held_back = api.slices.lock().await;
 
     let config = kube::Config::new(url.parse().unwrap());
@@ -143,10 +153,12 @@ async fn the_table_follows_the_api() {
 
     events
         .send(json!({"type": "ADDED", "object": service("new", "10.96.0.22", 11)}))
+        .await
         .unwrap();
     until("the added Service is known", known("new")).await;
     events
         .send(json!({"type": "DELETED", "object": service("web", "10.96.0.20", 12)}))
+        .await
         .unwrap();
     until("the deleted Service is gone", async || {
         !known("web")().await
@@ -161,6 +173,7 @@ async fn the_table_follows_the_api() {
     });
     events
         .send(json!({"type": "ERROR", "object": expired}))
+        .await
         .unwrap();
     until("what is not listed is gone", async || {
         !known("gone")().await

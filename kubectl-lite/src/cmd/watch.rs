@@ -116,25 +116,9 @@ pub async fn run(
         .parameter("watch", "true")
         .parameter("resourceVersion", version);
     let response = context.server.send(watch).await?;
-    let mut lines = Lines::new(response.into_body());
-    while let Some(line) = lines.next().await? {
-        let mut event: Value = serde_json::from_str(&line)
-            .map_err(|error| Error::message(format!("an event is no JSON: {error}")))?;
-        let kind = event["type"].as_str().unwrap_or_default().to_owned();
-        let object = event["object"].take();
-        match kind.as_str() {
-            "ERROR" => {
-                return Err(Error::Status {
-                    status: object,
-                    doing: None,
-                });
-            }
-            "BOOKMARK" => {}
-            _ if tables => printer.rows(&kind, &get::as_table(object))?,
-            _ => printer.object(&kind, &object, format, context).await?,
-        }
-    }
-    Ok(())
+    printer
+        .follow(Lines::new(response.into_body()), format, context)
+        .await
 }
 
 /// Keeps columns as wide as the widest cell so far.
@@ -147,6 +131,28 @@ struct Printer {
 }
 
 impl Printer {
+    /// Prints each event until the server closes the watch.
+    async fn follow(&mut self, mut lines: Lines, format: &Format, context: &Context) -> Result {
+        while let Some(line) = lines.next().await? {
+            let mut event: Value = serde_json::from_str(&line)
+                .map_err(|error| Error::message(format!("an event is no JSON: {error}")))?;
+            let kind = event["type"].as_str().unwrap_or_default().to_owned();
+            let object = event["object"].take();
+            match kind.as_str() {
+                "ERROR" => {
+                    return Err(Error::Status {
+                        status: object,
+                        doing: None,
+                    });
+                }
+                "BOOKMARK" => {}
+                _ if matches!(format, Format::Table) => self.rows(&kind, &get::as_table(object))?,
+                _ => self.object(&kind, &object, format, context).await?,
+            }
+        }
+        Ok(())
+    }
+
     fn rows(&mut self, event: &str, table: &Value) -> Result {
         if let Some(columns) = table["columnDefinitions"]
             .as_array()

@@ -13,40 +13,10 @@ pub fn describe(page: &mut Page, object: &Value) {
     let (metadata, spec, status) = (&object["metadata"], &object["spec"], &object["status"]);
     page.field(0, "Name", text(&metadata["name"]));
     page.field(0, "Namespace", text(&metadata["namespace"]));
-    if let Some(priority) = spec["priority"].as_i64() {
-        page.field(0, "Priority", priority);
-    }
-    if !text(&spec["priorityClassName"]).is_empty() {
-        page.field(0, "Priority Class Name", text(&spec["priorityClassName"]));
-    }
-    if !text(&spec["runtimeClassName"]).is_empty() {
-        page.field(0, "Runtime Class Name", text(&spec["runtimeClassName"]));
-    }
-    if !text(&spec["serviceAccountName"]).is_empty() {
-        page.field(0, "Service Account", text(&spec["serviceAccountName"]));
-    }
-    match text(&spec["nodeName"]) {
-        "" => page.field(0, "Node", "<none>"),
-        node => page.field(0, "Node", format!("{node}/{}", text(&status["hostIP"]))),
-    }
-    if status["startTime"].is_string() {
-        page.field(0, "Start Time", time::date(text(&status["startTime"])));
-    }
+    placement(page, spec, status);
     labels(page, 0, "Labels", &metadata["labels"]);
     annotations(page, 0, "Annotations", &metadata["annotations"]);
-    if metadata["deletionTimestamp"].is_string() {
-        let since = time::since(text(&metadata["deletionTimestamp"]));
-        page.field(0, "Status", format!("Terminating (lasts {since})"));
-        let grace = metadata["deletionGracePeriodSeconds"].as_i64().unwrap_or(0);
-        page.field(0, "Termination Grace Period", format!("{grace}s"));
-    } else {
-        page.field(0, "Status", text(&status["phase"]));
-    }
-    for (title, field) in [("Reason", "reason"), ("Message", "message")] {
-        if !text(&status[field]).is_empty() {
-            page.field(0, title, text(&status[field]));
-        }
-    }
+    phase(page, metadata, status);
     page.field(0, "IP", text(&status["podIP"]));
     addresses(page, &status["podIPs"]);
     if let Some(owner) = items(&metadata["ownerReferences"]).find(|it| it["controller"] == true) {
@@ -82,6 +52,46 @@ pub fn describe(page: &mut Page, object: &Value) {
         selectors::format(&spec["nodeSelector"], "\n\t", "<none>"),
     );
     tolerations(page, 0, &spec["tolerations"]);
+}
+
+/// With what rank and as whom it runs, where, and since when.
+fn placement(page: &mut Page, spec: &Value, status: &Value) {
+    if let Some(priority) = spec["priority"].as_i64() {
+        page.field(0, "Priority", priority);
+    }
+    for (title, field) in [
+        ("Priority Class Name", "priorityClassName"),
+        ("Runtime Class Name", "runtimeClassName"),
+        ("Service Account", "serviceAccountName"),
+    ] {
+        if !text(&spec[field]).is_empty() {
+            page.field(0, title, text(&spec[field]));
+        }
+    }
+    match text(&spec["nodeName"]) {
+        "" => page.field(0, "Node", "<none>"),
+        node => page.field(0, "Node", format!("{node}/{}", text(&status["hostIP"]))),
+    }
+    if status["startTime"].is_string() {
+        page.field(0, "Start Time", time::date(text(&status["startTime"])));
+    }
+}
+
+/// How far it is in its life, and why.
+fn phase(page: &mut Page, metadata: &Value, status: &Value) {
+    if metadata["deletionTimestamp"].is_string() {
+        let since = time::since(text(&metadata["deletionTimestamp"]));
+        page.field(0, "Status", format!("Terminating (lasts {since})"));
+        let grace = metadata["deletionGracePeriodSeconds"].as_i64().unwrap_or(0);
+        page.field(0, "Termination Grace Period", format!("{grace}s"));
+    } else {
+        page.field(0, "Status", text(&status["phase"]));
+    }
+    for (title, field) in [("Reason", "reason"), ("Message", "message")] {
+        if !text(&status[field]).is_empty() {
+            page.field(0, title, text(&status[field]));
+        }
+    }
 }
 
 fn addresses(page: &mut Page, addresses: &Value) {

@@ -71,10 +71,7 @@ fn plain(name: &str, rules: Vec<Rule>) -> Chain {
 
 /// All chains that are always there, each after those that it jumps to.
 pub fn chains(settings: &Settings) -> Vec<Chain> {
-    use ChainType::{Filter, Nat};
-    use HookPoint::{Forward, Input, Output, Postrouting, Prerouting};
-    let check = |chain| rule([Statement::CtNew, jump(chain)]);
-    vec![
+    let mut chains = vec![
         plain(
             "reject",
             vec![
@@ -108,48 +105,40 @@ pub fn chains(settings: &Settings) -> Vec<Chain> {
                 Statement::Masquerade,
             ])],
         ),
-        base(
-            "filter-input",
-            Filter,
-            Input,
-            DSTNAT - 10,
-            vec![check("unserved")],
-        ),
+    ];
+    chains.extend(base_chains());
+    chains
+}
+
+/// The chains that the kernel calls: refusals around the choice of an endpoint, the choice
+/// itself, and the new source after it.
+fn base_chains() -> [Chain; 7] {
+    use ChainType::{Filter, Nat};
+    use HookPoint::{Forward, Input, Output, Postrouting, Prerouting};
+    let (before, after) = (DSTNAT - 10, DSTNAT + 10);
+    let refuse = |chain| rule([Statement::CtNew, jump(chain)]);
+    let unserved = || refuse("unserved");
+    let cluster_ips = || refuse("cluster-ips");
+    let services = || vec![rule([jump("services")])];
+    [
+        base("filter-input", Filter, Input, before, vec![unserved()]),
         base(
             "filter-forward",
             Filter,
             Forward,
-            DSTNAT - 10,
-            vec![check("unserved"), check("cluster-ips")],
+            before,
+            vec![unserved(), cluster_ips()],
         ),
-        base(
-            "filter-output",
-            Filter,
-            Output,
-            DSTNAT - 10,
-            vec![check("unserved")],
-        ),
+        base("filter-output", Filter, Output, before, vec![unserved()]),
         base(
             "filter-output-post-dnat",
             Filter,
             Output,
-            DSTNAT + 10,
-            vec![check("cluster-ips")],
+            after,
+            vec![cluster_ips()],
         ),
-        base(
-            "nat-prerouting",
-            Nat,
-            Prerouting,
-            DSTNAT,
-            vec![rule([jump("services")])],
-        ),
-        base(
-            "nat-output",
-            Nat,
-            Output,
-            DSTNAT,
-            vec![rule([jump("services")])],
-        ),
+        base("nat-prerouting", Nat, Prerouting, DSTNAT, services()),
+        base("nat-output", Nat, Output, DSTNAT, services()),
         base("nat-postrouting", Nat, Postrouting, SRCNAT, postrouting()),
     ]
 }
