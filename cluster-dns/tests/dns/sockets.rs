@@ -1,6 +1,7 @@
 //! The server over real sockets on loopback: UDP, TCP, upstreams, and `dig`.
 //! Never sends anything beyond 127.0.0.1.
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -227,12 +228,10 @@ async fn dig(server: SocketAddr, arguments: &[&str]) -> Option<String> {
     match command.output().await {
         Ok(output) => Some(String::from_utf8(output.stdout).unwrap()),
         Err(error) => {
-            let required = std::env::var("CI").is_ok_and(|it| it == "true");
-            assert!(
-                !required,
-                "dig (Debian: bind9-dnsutils) cannot run: {error}"
-            );
-            eprintln!("SKIPPED: dig (Debian: bind9-dnsutils) cannot run: {error}");
+            let text = format!("dig (Debian: bind9-dnsutils) cannot run: {error}");
+            assert!(std::env::var_os("CI").is_none(), "{text}");
+            // Not `eprintln!`, which the harness keeps to itself.
+            let _ = writeln!(std::io::stderr(), "SKIPPED: {text}");
             None
         }
     }

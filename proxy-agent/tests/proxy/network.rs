@@ -30,10 +30,7 @@ pub fn in_namespaces(name: &str, test: impl FnOnce()) {
         return test();
     }
     if let Err(missing) = requirements() {
-        assert!(
-            std::env::var_os("CI").is_none_or(|ci| ci != "true"),
-            "{missing}"
-        );
+        assert!(std::env::var_os("CI").is_none(), "{missing}");
         // Not `eprintln!`, which the harness keeps to itself.
         let _ = writeln!(io::stderr(), "SKIPPED {name}: {missing}");
         return;

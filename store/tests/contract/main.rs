@@ -1,7 +1,7 @@
 //! What every store does: the same tests against each engine.
 //!
 //! A test knows nothing but the trait. Etcd tests need the `etcd` program (or its path in
-//! `ETCD`); without it they are skipped loudly, and fail where `CI` is `true`.
+//! `ETCD`); without it they are skipped loudly, and fail where `CI` is set.
 
 mod engines;
 mod reads;

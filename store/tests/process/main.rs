@@ -227,7 +227,7 @@ fn full_file_system() {
                 Ok(output) => words(&output.stderr),
                 Err(error) => error.to_string(),
             };
-            let ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
+            let ci = std::env::var_os("CI").is_some();
             assert!(
                 !ci && !why.contains("panicked"),
                 "no tmpfs of one's own: {why}"
