@@ -1,5 +1,5 @@
 //! What exists in every cluster: namespaces, the `default/kubernetes` Service and its
-//! endpoints, made or mended at each start; and the regular compaction of the store.
+//! endpoints, looked after while the server runs; and the regular compaction of the store.
 //!
 //! Never overwrites what a user made of them, but for the server's own address.
 
