@@ -38,6 +38,29 @@ pub struct Names {
     pub status: bool,
 }
 
+/// Verbs of a kind, as discovery tells them.
+const VERBS: [&str; 8] = [
+    "create",
+    "delete",
+    "deletecollection",
+    "get",
+    "list",
+    "patch",
+    "update",
+    "watch",
+];
+
+impl Names {
+    /// What can be done with objects of the kind. Namespaces go one by one, as upstream: one
+    /// careless request must not empty a cluster.
+    pub fn verbs(&self) -> Vec<&'static str> {
+        let whole = self.kind != "Namespace";
+        let mut verbs = VERBS.to_vec();
+        verbs.retain(|verb| whole || *verb != "deletecollection");
+        verbs
+    }
+}
+
 /// How the name of an object of this kind is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NameRule {

@@ -104,6 +104,12 @@ impl ApiError {
         error
     }
 
+    /// 422: the request is understood and cannot be carried out. No details: with them, kubectl
+    /// would print the object's name instead of the message.
+    pub fn unprocessable(message: impl Into<String>) -> Self {
+        Self::plain(422, "Invalid", message)
+    }
+
     /// 400: the request makes no sense.
     pub fn bad_request(message: impl Into<String>) -> Self {
         Self::plain(400, "BadRequest", message)

@@ -271,7 +271,6 @@ fn service_addresses() {
         &service("{type: Balanced, ports: [{port: 80}]}"),
         &[
             "spec.type: Unsupported value: \"Balanced\": supported values: \"ClusterIP\", \"ExternalName\", \"LoadBalancer\", \"NodePort\"",
-            "spec.internalTrafficPolicy: Required value",
         ],
     );
 }
@@ -560,6 +559,37 @@ fn the_smaller_kinds() {
            case alphanumeric characters or '-', and must start and end with an alphanumeric \
            character (e.g. 'my-name',  or '123-abc', regex used for validation is \
            '[a-z0-9]([-a-z0-9]*[a-z0-9])?')",
+        ],
+    );
+}
+
+#[test]
+fn a_type_that_goes_takes_its_fields_along() {
+    check_update(
+        &service("{type: ExternalName, externalName: a.example}"),
+        &service("{type: ClusterIP, externalName: a.example, ports: [{port: 80}]}"),
+        &[],
+    );
+    check(
+        &service("{type: Wombat, ports: [{port: 80}]}"),
+        &[
+            "spec.type: Unsupported value: \"Wombat\": supported values: \"ClusterIP\", \"ExternalName\", \"LoadBalancer\", \"NodePort\"",
+        ],
+    );
+}
+
+#[test]
+fn a_node_has_one_range_for_each_family() {
+    let node = |ranges: &str| {
+        format!(
+            "{{apiVersion: v1, kind: Node, metadata: {{name: n}}, spec: {{podCIDRs: {ranges}}}}}"
+        )
+    };
+    check(&node("[10.0.0.0/24, 'fd00::/64']"), &[]);
+    check(
+        &node("[10.0.0.0/24, 10.0.1.0/24]"),
+        &[
+            "spec.podCIDRs: Invalid value: [\"10.0.0.0/24\",\"10.0.1.0/24\"]: may specify no more than one CIDR for each IP family",
         ],
     );
 }

@@ -25,6 +25,9 @@ const SUFFIX_LENGTH: usize = 5;
 /// Longest prefix that is kept whole, so that the name fits a label.
 const MAX_PREFIX: usize = 63 - SUFFIX_LENGTH;
 
+/// Namespaces that may not be deleted.
+const IMMORTAL_NAMESPACES: &[&str] = &["default", "kube-system", "kube-public"];
+
 /// Now, as precise as timestamps of objects are.
 pub fn now() -> Time {
     let now = Timestamp::now();
@@ -45,8 +48,18 @@ pub fn generate_name(prefix: &str) -> String {
     name
 }
 
+/// Drops lists and maps that hold nothing: upstream writes them as absent.
+fn drop_empty(metadata: &mut ObjectMeta) {
+    metadata.labels = metadata.labels.take().filter(|map| !map.is_empty());
+    metadata.annotations = metadata.annotations.take().filter(|map| !map.is_empty());
+    metadata.finalizers = metadata.finalizers.take().filter(|list| !list.is_empty());
+    let owners = metadata.owner_references.take();
+    metadata.owner_references = owners.filter(|list| !list.is_empty());
+}
+
 /// Fills the metadata of a new object.
 pub fn fill_new(metadata: &mut ObjectMeta) {
+    drop_empty(metadata);
     metadata.uid = Some(uuid::Uuid::new_v4().to_string());
     metadata.creation_timestamp = Some(now());
     metadata.resource_version = None;
@@ -77,6 +90,7 @@ pub fn keep_old(metadata: &mut ObjectMeta, old: &ObjectMeta) {
         let before = old.finalizers.clone().unwrap_or_default();
         finalizers.retain(|finalizer| before.contains(finalizer));
     }
+    drop_empty(metadata);
 }
 
 /// The allocation part of a transaction, for kinds that have one.
@@ -153,6 +167,15 @@ pub async fn check_namespace(
         }]);
     }
     Err(error.into())
+}
+
+/// Namespaces that no cluster works without stay, as upstream.
+pub fn check_deletable(resource: &Resource, name: &str) -> Result<(), Failure> {
+    if resource.names.kind == "Namespace" && IMMORTAL_NAMESPACES.contains(&name) {
+        let why = "this namespace may not be deleted";
+        return Err(ApiError::forbidden(resource.names, name, why).into());
+    }
+    Ok(())
 }
 
 fn is_terminating(entry: &Entry) -> bool {

@@ -10,7 +10,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use api::status::ApiError;
 
-use crate::failure::Failure;
+use crate::{failure::Failure, peer::Peer};
 
 /// Upstream's name of a user without a credential.
 const ANONYMOUS: &str = "system:anonymous";
@@ -101,16 +101,16 @@ impl Tokens {
     }
 }
 
-/// Finds out who sends a request. `peer` is the identity of the connection's certificate.
-/// A credential that is wrong is a 401 even where none is needed.
+/// Finds out who sends a request. A credential that is wrong is a 401 even where none is
+/// needed, but a token may make good for a certificate.
 pub fn authenticate(
     path: &str,
     headers: &HeaderMap,
-    peer: Option<&Arc<Identity>>,
+    peer: &Peer,
     tokens: &Tokens,
 ) -> Result<Arc<Identity>, Failure> {
-    if let Some(peer) = peer {
-        return Ok(peer.clone());
+    if let Peer::Known(identity) = peer {
+        return Ok(identity.clone());
     }
     if let Some(header) = headers.get(AUTHORIZATION) {
         let token = header.to_str().ok().and_then(|value| {
@@ -126,7 +126,7 @@ pub fn authenticate(
         path.strip_prefix(open)
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     });
-    if open {
+    if open && !matches!(peer, Peer::Wrong) {
         Ok(Arc::new(Identity::anonymous()))
     } else {
         Err(ApiError::unauthorized().into())
@@ -144,7 +144,7 @@ mod tests {
         if let Some(header) = header {
             headers.insert(AUTHORIZATION, header.parse().unwrap());
         }
-        match authenticate(path, &headers, None, &tokens) {
+        match authenticate(path, &headers, &Peer::Unknown, &tokens) {
             Ok(identity) => format!("{} {}", identity.user, identity.groups.join(",")),
             Err(failure) => failure.0.code.to_string(),
         }

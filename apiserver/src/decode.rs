@@ -11,6 +11,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, header::CONTENT_TYPE};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Body as _;
 use serde_json::Value;
 
 use crate::{failure::Failure, request::Query, resource::Resource};
@@ -45,6 +46,9 @@ impl FieldValidation {
 
 /// Reads a body up to the limit.
 pub async fn read_body(body: Body) -> Result<Bytes, Failure> {
+    if body.size_hint().lower() > MAX_BODY_BYTES as u64 {
+        return Err(ApiError::too_large(MAX_BODY_BYTES).into());
+    }
     match Limited::new(body, MAX_BODY_BYTES).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => {

@@ -19,9 +19,11 @@ use tower::Service;
 use crate::{
     authenticate::{Identity, authenticate},
     authorize::{Attributes, authorize},
-    discovery, encode,
+    discovery, drain, encode,
     failure::Failure,
-    health, registry,
+    health,
+    peer::Peer,
+    registry,
     request::{Query, ResourcePath},
     review,
     server::Server,
@@ -34,7 +36,7 @@ pub struct ApiService {
     server: Arc<Server>,
 }
 
-/// The service over a server's state. A request is made as the `Arc<Identity>` among its
+/// The service over a server's state. A request is made as the [`Peer`] among its
 /// extensions, else by its bearer token.
 pub fn router(server: Arc<Server>) -> ApiService {
     ApiService { server }
@@ -57,17 +59,19 @@ impl Service<Request<Body>> for ApiService {
 
 async fn answer(server: Arc<Server>, request: Request<Body>) -> Response<Body> {
     let measured = server.metrics.start(&request);
+    let (request, rest) = drain::lend(request);
     let response = match route(&server, request).await {
         Ok(response) => response,
         Err(failure) => encode::failure(&failure),
     };
+    rest.read().await;
     measured.end(&server.metrics, response.status());
     response
 }
 
 async fn route(server: &Arc<Server>, request: Request<Body>) -> Result<Response<Body>, Failure> {
     let path = request.uri().path();
-    let peer = request.extensions().get::<Arc<Identity>>();
+    let peer = request.extensions().get::<Peer>().unwrap_or(&Peer::Unknown);
     let identity = authenticate(path, request.headers(), peer, &server.tokens)?;
     let query = Query::parse(request.uri().query());
     if let Some(resource_path) = ResourcePath::parse(path) {

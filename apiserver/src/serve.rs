@@ -22,9 +22,10 @@ use hyper_util::{
 use rustls::{
     RootCertStore, ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-    server::WebPkiClientVerifier,
+    server::{WebPkiClientVerifier, danger::ClientCertVerifier},
 };
 use tokio::{
+    io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
     sync::Semaphore,
 };
@@ -33,7 +34,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Service;
 use tracing::{debug, warn};
 
-use crate::{authenticate::Identity, options::Options, router::ApiService};
+use crate::{
+    options::Options,
+    peer::{AskOnly, Peer},
+    router::ApiService,
+};
 
 /// Connections served at once; more wait in the listen queue.
 pub const MAX_CONNECTIONS: usize = 16_384;
@@ -44,16 +49,29 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Requests under way at once on one HTTP/2 connection, as upstream.
 const MAX_HTTP2_STREAMS: u32 = 250;
 
+/// What a client without TLS is told, as upstream does.
+const PLAIN_HTTP: &[u8] =
+    b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
+
 /// How long open requests may go on after the server was told to stop.
 const DRAIN: Duration = Duration::from_millis(500);
 
+/// How connections are secured.
+#[derive(Clone)]
+pub struct Tls {
+    config: Arc<ServerConfig>,
+    /// Judges clients' certificates; without one they are not asked for any.
+    judge: Option<Arc<dyn ClientCertVerifier>>,
+}
+
 /// Reads the certificates and makes the TLS configuration.
-pub fn tls_config(options: &Options) -> anyhow::Result<Arc<ServerConfig>> {
+pub fn tls_config(options: &Options) -> anyhow::Result<Tls> {
     let certificates = read_certificates(&options.tls_cert_file, "--tls-cert-file")?;
     let key_file = &options.tls_private_key_file;
     let key = PrivateKeyDer::from_pem_file(key_file)
         .with_context(|| format!("reading --tls-private-key-file {}", key_file.display()))?;
     let builder = ServerConfig::builder();
+    let mut judge = None;
     let builder = match &options.client_ca_file {
         None => builder.with_no_client_auth(),
         Some(file) => {
@@ -65,14 +83,16 @@ pub fn tls_config(options: &Options) -> anyhow::Result<Arc<ServerConfig>> {
                 .allow_unauthenticated()
                 .build()
                 .with_context(|| format!("in --client-ca-file {}", file.display()))?;
-            builder.with_client_cert_verifier(verifier)
+            judge = Some(verifier.clone());
+            builder.with_client_cert_verifier(Arc::new(AskOnly(verifier)))
         }
     };
     let mut config = builder
         .with_single_cert(certificates, key)
         .context("the server certificate and its key do not fit together")?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+    let config = Arc::new(config);
+    Ok(Tls { config, judge })
 }
 
 fn read_certificates(path: &Path, flag: &str) -> anyhow::Result<Vec<CertificateDer<'static>>> {
@@ -111,7 +131,7 @@ pub fn inherit(fd: RawFd) -> anyhow::Result<TcpListener> {
 /// Accepts connections until `stop`; then lets open requests end, for a moment.
 pub async fn serve(
     listeners: Vec<TcpListener>,
-    tls: Arc<ServerConfig>,
+    tls: Tls,
     service: ApiService,
     stop: CancellationToken,
 ) {
@@ -119,10 +139,9 @@ pub async fn serve(
     let accepting = TaskTracker::new();
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     for listener in listeners {
-        let acceptor = TlsAcceptor::from(tls.clone());
         accepting.spawn(accept(
             listener,
-            acceptor,
+            tls.clone(),
             service.clone(),
             stop.clone(),
             connections.clone(),
@@ -142,7 +161,7 @@ pub async fn serve(
 
 async fn accept(
     listener: TcpListener,
-    acceptor: TlsAcceptor,
+    tls: Tls,
     service: ApiService,
     stop: CancellationToken,
     connections: TaskTracker,
@@ -165,9 +184,9 @@ async fn accept(
                 continue;
             }
         };
-        let (acceptor, service, stop) = (acceptor.clone(), service.clone(), stop.clone());
+        let (tls, service, stop) = (tls.clone(), service.clone(), stop.clone());
         connections.spawn(async move {
-            if let Err(error) = connection(stream, acceptor, service, stop).await {
+            if let Err(error) = connection(stream, tls, service, stop).await {
                 debug!("connection from {peer}: {error:#}");
             }
             drop(permit);
@@ -175,24 +194,34 @@ async fn accept(
     }
 }
 
+/// Whether a client speaks HTTP without TLS: a handshake does not begin with a letter.
+async fn is_plain_http(stream: &TcpStream) -> std::io::Result<bool> {
+    let mut first = [0];
+    let read = stream.peek(&mut first).await?;
+    Ok(read == 1 && first[0].is_ascii_uppercase())
+}
+
 async fn connection(
-    stream: TcpStream,
-    acceptor: TlsAcceptor,
+    mut stream: TcpStream,
+    tls: Tls,
     service: ApiService,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     stream.set_nodelay(true)?;
-    let tls = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await??;
-    let peer = tls
-        .get_ref()
-        .1
-        .peer_certificates()
-        .and_then(|chain| Identity::of_certificate(chain.first()?))
-        .map(Arc::new);
-    let handler = hyper::service::service_fn(move |mut request: Request<Incoming>| {
-        if let Some(peer) = &peer {
-            request.extensions_mut().insert(peer.clone());
+    let Tls { config, judge } = tls;
+    let secured = tokio::time::timeout(HANDSHAKE_TIMEOUT, async {
+        if !is_plain_http(&stream).await? {
+            return Ok(Some(TlsAcceptor::from(config).accept(stream).await?));
         }
+        stream.write_all(PLAIN_HTTP).await?;
+        anyhow::Ok(None)
+    });
+    let Some(secured) = secured.await?? else {
+        return Ok(());
+    };
+    let peer = Peer::of(secured.get_ref().1, judge.as_ref());
+    let handler = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer.clone());
         let mut service = service.clone();
         async move { service.call(request.map(Body::new)).await }
     });
@@ -207,7 +236,7 @@ async fn connection(
         .max_concurrent_streams(MAX_HTTP2_STREAMS)
         .keep_alive_interval(Duration::from_secs(30))
         .keep_alive_timeout(Duration::from_secs(15));
-    let io = TokioIo::new(tls);
+    let io = TokioIo::new(secured);
     let connection = builder.serve_connection_with_upgrades(io, handler);
     let mut connection = std::pin::pin!(connection);
     tokio::select! {

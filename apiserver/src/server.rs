@@ -9,7 +9,7 @@ use tokio::{sync::Mutex, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    allocate::Allocators,
+    allocate::{Allocators, repair::repair},
     authenticate::Tokens,
     discovery::Documents,
     failure::Failure,
@@ -83,6 +83,12 @@ impl Server {
             progress: server.progress.clone(),
             allocators: server.allocators.clone(),
         };
+        if let Some(services) = server.resources.core("services") {
+            // A full disk is no reason not to serve what can be read.
+            if let Err(error) = repair(&*server.store, services).await {
+                tracing::warn!("repairing the allocations of Services: {error}");
+            }
+        }
         let newest = server.store.current_revision().await?;
         let revision = feed.list_with_history().await?;
         let stop = server.stop.clone();

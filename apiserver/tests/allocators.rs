@@ -5,7 +5,7 @@ mod support;
 use std::{collections::BTreeSet, sync::Arc};
 
 use serde_json::{Value, json};
-use store::Embedded;
+use store::{Embedded, Op, Store};
 use support::{Api, service};
 
 const SERVICES: &str = "/api/v1/namespaces/default/services";
@@ -37,6 +37,14 @@ async fn taken_and_out_of_range_name_the_field() {
         (
             json!({ "clusterIP": "10.96.0.10" }),
             "spec.clusterIPs: Invalid value: [\"10.96.0.10\"]: failed to allocate IP 10.96.0.10: provided IP is already allocated",
+        ),
+        (
+            json!({ "clusterIP": "::1" }),
+            "spec.clusterIPs[0]: Invalid value: \"::1\": IPv6 is not configured on this cluster",
+        ),
+        (
+            json!({ "clusterIP": "10.96.0.11", "clusterIPs": ["10.96.0.12"] }),
+            "spec.clusterIPs: Invalid value: [\"10.96.0.12\"]: first value must match `clusterIP`",
         ),
         (
             json!({ "clusterIP": "10.97.0.1" }),
@@ -179,4 +187,42 @@ async fn servers_on_one_store_never_give_one_address_twice() {
         let (ip, port) = create.await.unwrap();
         assert!(ips.insert(ip) && ports.insert(port));
     }
+}
+
+/// A store in which a key is left of a Service that is gone, and a Service whose keys are gone.
+#[tokio::test]
+async fn a_start_makes_keys_and_services_fit_again() {
+    let store = Arc::new(Embedded::in_memory().unwrap());
+    let before = Api::over(store.clone()).await;
+    let spec = json!({ "clusterIP": "10.96.0.20", "type": "NodePort", "ports": [{ "port": 80, "nodePort": 30020 }] });
+    before.post(SERVICES, service("web", spec)).await.ok();
+    before.server.stop.cancel();
+    let put = |key: &str| Op::Put {
+        key: key.to_owned(),
+        value: "{}".into(),
+        lease: 0,
+    };
+    let delete = |key: &str| Op::Delete {
+        key: key.to_owned(),
+    };
+    let edits = vec![
+        put("/registry/ranges/serviceips/10.96.0.30"),
+        put("/registry/ranges/servicenodeports/30030"),
+        delete("/registry/ranges/serviceips/10.96.0.20"),
+        delete("/registry/ranges/servicenodeports/30020"),
+    ];
+    store.txn(Vec::new(), edits).await.unwrap();
+    let api = Api::over(store).await;
+    let spec = |ip: &str, port: u16| json!({ "clusterIP": ip, "type": "NodePort", "ports": [{ "port": 80, "nodePort": port }] });
+    let error = refused(&api, "thief", spec("10.96.0.20", 30_020)).await;
+    assert!(
+        error.contains("provided IP is already allocated"),
+        "{error}"
+    );
+    assert!(
+        error.contains("provided port is already allocated"),
+        "{error}"
+    );
+    let free = service("heir", spec("10.96.0.30", 30_030));
+    api.post(SERVICES, free).await.ok();
 }

@@ -58,6 +58,20 @@ const WRONG_PATHS: &[Wrong] = &[
         "405 MethodNotAllowed",
     ),
     ("PUT", MAPS, JSON, "{}", "405 MethodNotAllowed"),
+    (
+        "DELETE",
+        "/api/v1/namespaces",
+        JSON,
+        "",
+        "405 MethodNotAllowed: deletecollection is not supported on resources of kind \"namespaces\"",
+    ),
+    (
+        "DELETE",
+        "/api/v1/namespaces/kube-system",
+        JSON,
+        "",
+        "403 Forbidden: namespaces \"kube-system\" is forbidden: this namespace may not be deleted",
+    ),
     ("POST", "/version", JSON, "{}", "405 MethodNotAllowed"),
     (
         "POST",
@@ -136,6 +150,20 @@ const WRONG_BODIES: &[Wrong] = &[
     ),
     ("POST", MAPS, "text/csv", "a,b", "415 UnsupportedMediaType"),
     (
+        "DELETE",
+        "/api/v1/namespaces/default/configmaps/x",
+        JSON,
+        r#"{"propagationPolicy":"Orphan","orphanDependents":true}"#,
+        "400 BadRequest: orphanDependents and propagationPolicy",
+    ),
+    (
+        "POST",
+        MAPS,
+        JSON,
+        "{}",
+        "422 Invalid: ConfigMap \"\" is invalid: metadata.name: Required value: name or generateName",
+    ),
+    (
         "PATCH",
         "/api/v1/namespaces/kube-system",
         JSON,
@@ -153,6 +181,13 @@ const WRONG_BODIES: &[Wrong] = &[
 
 /// Parameters of the query.
 const WRONG_PARAMETERS: &[Wrong] = &[
+    (
+        "GET",
+        "/api/v1/configmaps?sendInitialEvents=true",
+        JSON,
+        "",
+        "400 BadRequest: sendInitialEvents",
+    ),
     (
         "GET",
         "/api/v1/configmaps?labelSelector=a%3D%3D%3Db",

@@ -75,6 +75,13 @@ impl Rules for NodeRules {
             let detail = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
             checks.holds(valid, &list.index(index), range, detail);
         }
+        let families: Vec<bool> = ranges
+            .iter()
+            .filter_map(|range| Some(range.parse::<ipnet::IpNet>().ok()?.addr().is_ipv4()))
+            .collect();
+        let detail = "may specify no more than one CIDR for each IP family";
+        let distinct = families.len() <= 1 || (families.len() == 2 && families[0] != families[1]);
+        checks.holds(distinct, &list, &ranges, detail);
         if let Some(first) = &spec.pod_cidr {
             let same = ranges.first().is_none_or(|range| range == first);
             let detail = "the first range must match `podCIDR`";

@@ -114,6 +114,12 @@ pub fn drop_unused(new: &mut ServiceSpec, old: &ServiceSpec) {
             new.internal_traffic_policy = None;
         }
     }
+    if old.type_.as_deref() == Some("ExternalName")
+        && type_ != "ExternalName"
+        && new.external_name == old.external_name
+    {
+        new.external_name = None;
+    }
     if has_node_ports(old) && !has_node_ports(new) && same_node_ports(new, old) {
         new.ports
             .iter_mut()

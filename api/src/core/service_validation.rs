@@ -292,10 +292,10 @@ fn validate_policies(checks: &mut Checks, path: &Path, spec: &ServiceSpec) {
     }
     let field = path.child("internalTrafficPolicy");
     let internal = spec.internal_traffic_policy.as_deref();
-    if type_(spec) != "ExternalName" {
+    // An unknown type gets no default, and is told already.
+    let wanted = matches!(type_(spec), "ClusterIP" | "NodePort" | "LoadBalancer");
+    if wanted || internal.is_some() {
         checks.one_of(&field, internal.unwrap_or_default(), &POLICIES);
-    } else if let Some(internal) = internal {
-        checks.one_of(&field, internal, &POLICIES);
     }
     let health = spec.health_check_node_port.unwrap_or(0);
     let field = path.child("healthCheckNodePort");

@@ -7,6 +7,7 @@
 //! to the store itself.
 
 pub mod range;
+pub mod repair;
 pub mod service;
 
 use std::net::IpAddr;

@@ -83,6 +83,11 @@ impl Plan {
     }
 }
 
+/// The value of a taken key, for people who look into the store.
+pub fn owner(plural: &str, namespace: &str, name: &str) -> String {
+    format!("{{\"resource\":\"{plural}\",\"namespace\":\"{namespace}\",\"name\":\"{name}\"}}")
+}
+
 /// Every key that a stored Service holds.
 pub fn keys_held(service: &Service) -> Vec<String> {
     let Some(spec) = &service.spec else {
@@ -255,16 +260,8 @@ fn fill_families(allocators: &Allocators, spec: &mut ServiceSpec) -> Result<(), 
     let selectorless = spec.selector.as_ref().is_none_or(|s| s.is_empty());
     let anything_goes = is_headless(spec) && selectorless;
     let mut families = spec.ip_families.clone().unwrap_or_default();
-    for (at, family) in families.iter().enumerate() {
-        if !anything_goes && !configured.contains(&family.as_str()) {
-            return Err(invalid(
-                format!("spec.ipFamilies[{at}]"),
-                &format!("\"{family}\""),
-                "not configured on this cluster",
-            ));
-        }
-    }
-    if families.is_empty() {
+    let named = !families.is_empty();
+    if !named {
         let ips = spec.cluster_ips.iter().flatten();
         families = ips
             .filter_map(|ip| ip.parse::<IpAddr>().ok())
@@ -273,6 +270,9 @@ fn fill_families(allocators: &Allocators, spec: &mut ServiceSpec) -> Result<(), 
         if families.is_empty() {
             families.push(configured.first().copied().unwrap_or("IPv4").to_owned());
         }
+    }
+    if !anything_goes {
+        check_configured(spec, &families, &configured, named)?;
     }
     let policy = spec.ip_family_policy.clone();
     let dual = match policy.as_deref() {
@@ -306,6 +306,29 @@ fn fill_families(allocators: &Allocators, spec: &mut ServiceSpec) -> Result<(), 
     Ok(())
 }
 
+/// Whether the cluster has the families. Those that were not `named` follow from the addresses.
+fn check_configured(
+    spec: &ServiceSpec,
+    families: &[String],
+    configured: &[&str],
+    named: bool,
+) -> Result<(), FieldError> {
+    let missing = |family: &String| !configured.contains(&family.as_str());
+    let Some(at) = families.iter().position(missing) else {
+        return Ok(());
+    };
+    let chosen = spec.cluster_ips.as_ref().and_then(|ips| ips.get(at));
+    let (field, value) = match (named, chosen) {
+        (false, Some(ip)) => ("clusterIPs", ip),
+        _ => ("ipFamilies", &families[at]),
+    };
+    Err(invalid(
+        format!("spec.{field}[{at}]"),
+        &format!("\"{value}\""),
+        &format!("{} is not configured on this cluster", families[at]),
+    ))
+}
+
 fn take_ips(
     allocators: &Allocators,
     spec: &mut ServiceSpec,
@@ -317,6 +340,10 @@ fn take_ips(
     }
     let families = spec.ip_families.clone().unwrap_or_default();
     let mut ips = spec.cluster_ips.clone().unwrap_or_default();
+    if spec.cluster_ip.as_deref().unwrap_or_default() != ips.first().map_or("", String::as_str) {
+        // Two views of one list that do not agree: validation tells.
+        return Ok(());
+    }
     let wanted = ips.clone();
     for (at, family) in families.iter().enumerate() {
         let chosen = ips.get(at).filter(|ip| !ip.is_empty()).cloned();

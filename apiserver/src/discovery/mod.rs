@@ -21,18 +21,6 @@ use crate::{
 
 use self::{openapi::OpenApi, openapi_v2::OpenApiV2};
 
-/// Verbs of every kind, as discovery tells them.
-const VERBS: &[&str] = &[
-    "create",
-    "delete",
-    "deletecollection",
-    "get",
-    "list",
-    "patch",
-    "update",
-    "watch",
-];
-
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
 /// The documents, encoded.
@@ -192,10 +180,10 @@ fn subresources(names: &Names) -> Vec<Subresource> {
     found
 }
 
-fn verbs(names: &Names) -> &'static [&'static str] {
+fn verbs(names: &Names) -> Vec<&'static str> {
     match review::is_review(names) {
-        true => review::VERBS,
-        false => VERBS,
+        true => review::VERBS.to_vec(),
+        false => names.verbs(),
     }
 }
 

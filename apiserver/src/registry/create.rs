@@ -2,7 +2,11 @@
 //!
 //! Never replaces an object that exists.
 
-use api::{kind::Object, status::ApiError};
+use api::{
+    field::{FieldError, Path},
+    kind::Object,
+    status::ApiError,
+};
 
 use crate::{admit, failure::Failure, resource::Resource, server::Server};
 
@@ -26,13 +30,9 @@ pub async fn create(
     let prefix = object.metadata().generate_name.clone().unwrap_or_default();
     let generated = object.metadata().name.as_deref().is_none_or(str::is_empty);
     if generated && prefix.is_empty() {
-        let message = format!(
-            "{} \"\" is invalid: metadata.name: Required value: name or generateName is required",
-            api::status::resource(resource.names)
-        );
-        let mut error = ApiError::invalid(resource.names, "", &[]);
-        error.message = message;
-        return Err(error.into());
+        let field = Path::new("metadata.name");
+        let error = FieldError::required(&field, "name or generateName is required");
+        return Err(ApiError::invalid(resource.names, "", &[error]).into());
     }
     if let (Some(namespace), true) = (namespace, resource.names.namespaced) {
         let name = object.metadata().name.as_deref().unwrap_or_default();

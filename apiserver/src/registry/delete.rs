@@ -76,6 +76,11 @@ pub fn options(asked: Value, query: &Query) -> Result<DeleteOptions, Failure> {
             .propagation_policy
             .get_or_insert_with(|| policy.to_owned());
     }
+    if options.propagation_policy.is_some() && options.orphan_dependents.is_some() {
+        return Err(Failure::bad_request(
+            "orphanDependents and propagationPolicy cannot be both set",
+        ));
+    }
     match options.propagation_policy.as_deref() {
         None | Some("Orphan" | "Background" | "Foreground") => Ok(options),
         Some(other) => Err(Failure::bad_request(format!(
@@ -99,6 +104,7 @@ pub async fn delete(
     options: &DeleteOptions,
     dry_run: bool,
 ) -> Result<Deleted, Failure> {
+    admit::check_deletable(resource, name)?;
     let key = resource.store_key(namespace, name);
     for _ in 0..TRIES {
         let kv = server.store.get(&key, 0).await?.kv;

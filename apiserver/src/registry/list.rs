@@ -70,6 +70,16 @@ pub async fn list(
             .map_err(|_| Failure::bad_request(format!("limit: invalid value {limit:?}")))?,
     };
     let token = query.get("continue").map(decode_token).transpose()?;
+    if token.is_some() && !matches!(query.get("resourceVersion"), None | Some("0")) {
+        return Err(Failure::bad_request(
+            "specifying resource version is not allowed when using continue",
+        ));
+    }
+    if query.get("sendInitialEvents").is_some() {
+        return Err(Failure::bad_request(
+            "sendInitialEvents: Forbidden: sendInitialEvents is forbidden for list",
+        ));
+    }
     let as_of = match &token {
         Some(token) => AsOf::Exact(token.rv),
         None => as_of(query, limit)?,

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use api::status::ApiError;
 use axum::body::Body;
 use http::{HeaderMap, Request, Response, StatusCode};
+use serde_json::json;
 
 use crate::{
     decode::{self, FieldValidation, media_type, read_body},
@@ -129,7 +130,11 @@ pub async fn answer(
     }
 }
 
-/// Answers a request on a resource that is no kind: `POST bindings`.
+/// Custom resource definitions: there are none, which kubectl asks for before it says that
+/// it knows no such kind.
+const DEFINITIONS: (&str, &str, &str) = ("apiextensions.k8s.io", "v1", "customresourcedefinitions");
+
+/// Answers a request on a resource that is no kind: `POST bindings`, and the definitions.
 pub async fn virtual_resource(
     server: &Arc<Server>,
     path: &ResourcePath,
@@ -137,6 +142,16 @@ pub async fn virtual_resource(
     verb: Verb,
     request: Request<Body>,
 ) -> Result<Response<Body>, Failure> {
+    let asked_for = (&*path.group, &*path.version, &*path.plural);
+    if asked_for == DEFINITIONS && verb == Verb::List && path.namespace.is_none() {
+        let none = json!({
+            "apiVersion": "apiextensions.k8s.io/v1",
+            "kind": "CustomResourceDefinitionList",
+            "metadata": {},
+            "items": [],
+        });
+        return Ok(json_value(StatusCode::OK, &none));
+    }
     let is_bindings = path.group.is_empty() && path.version == "v1" && path.plural == "bindings";
     let (Some(pods), true, Verb::Create) = (server.resources.core("pods"), is_bindings, verb)
     else {
@@ -266,8 +281,10 @@ async fn delete_many(asked: &Asked<'_>, body: Body) -> Result<Response<Body>, Fa
     let body = read_body(body).await?;
     let options = delete::read_options(&asked.headers, &body, asked.query)?;
     let selection = Selection::of(asked.resource, asked.path, asked.query)?;
-    if asked.resource.names.namespaced && asked.path.namespace.is_none() {
-        return Err(asked.not_allowed(Verb::DeleteCollection));
+    let verb = Verb::DeleteCollection;
+    let everywhere = asked.resource.names.namespaced && asked.path.namespace.is_none();
+    if everywhere || !asked.resource.names.verbs().contains(&verb.name()) {
+        return Err(asked.not_allowed(verb));
     }
     let deleted = delete::delete_collection(
         asked.server,

@@ -38,14 +38,10 @@ pub fn patch_type(media_type: &str) -> Result<PatchType, Failure> {
 }
 
 /// The API's error for a patch that has no outcome.
-pub fn patch_failure(target: &Target<'_>, error: PatchError) -> Failure {
+pub fn patch_failure(error: PatchError) -> Failure {
     match error {
         PatchError::Malformed(message) => Failure::bad_request(message),
-        PatchError::Unprocessable(message) => {
-            let mut told = ApiError::invalid(target.resource.names, target.name, &[]);
-            told.message = message;
-            told.into()
-        }
+        PatchError::Unprocessable(message) => ApiError::unprocessable(message).into(),
         PatchError::TooLarge(message) => {
             let mut told = ApiError::too_large(crate::decode::MAX_BODY_BYTES);
             told.message = message;
@@ -66,8 +62,7 @@ pub async fn patch_object(
     let decoding = Mutex::new(Vec::new());
     let mut written = update(server, target, |old| {
         let kind = target.resource.kind;
-        let patched = patch(kind, old.to_value(), body, patch_type)
-            .map_err(|error| patch_failure(&target, error))?;
+        let patched = patch(kind, old.to_value(), body, patch_type).map_err(patch_failure)?;
         let mut warnings = Vec::new();
         let object = object_of_value(target.resource, patched, validation, &mut warnings)?;
         if let Ok(mut decoding) = decoding.lock() {

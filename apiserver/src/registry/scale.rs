@@ -56,8 +56,7 @@ pub async fn patch(asked: &Asked<'_>, body: Body) -> Result<Response<Body>, Fail
         text::parse(&body, Format::Json).map_err(|error| Failure::bad_request(error.message))?;
     set(asked, |scale| {
         let scale = serde_json::to_value(scale).unwrap_or_default();
-        apply(scale, wanted.clone(), patch_type)
-            .map_err(|error| patch_failure(&asked.target(Part::Main), error))
+        apply(scale, wanted.clone(), patch_type).map_err(patch_failure)
     })
     .await
 }

@@ -7,7 +7,10 @@ use bytes::Bytes;
 use store::{Compare, KeyValue, Op, Revision, Txn};
 
 use crate::{
-    allocate::service::Plan, failure::Failure, resource::Resource, server::Server,
+    allocate::service::{Plan, owner},
+    failure::Failure,
+    resource::Resource,
+    server::Server,
     watch_cache::entry::with_resource_version,
 };
 
@@ -55,10 +58,7 @@ pub async fn commit(
         None => Op::Delete { key },
     }];
     let namespace = metadata.namespace.as_deref().unwrap_or_default();
-    let owner = format!(
-        "{{\"resource\":\"{}\",\"namespace\":\"{namespace}\",\"name\":\"{name}\"}}",
-        resource.names.plural
-    );
+    let owner = owner(resource.names.plural, namespace, name);
     ops.extend(plan.ops(owner.as_bytes()));
     let committed = server.store.txn(compares, ops).await;
     let current = match committed {

@@ -17,6 +17,7 @@ use apiserver::{
     allocate::Allocators,
     authenticate::{Identity, Tokens},
     bootstrap::bootstrap,
+    peer::Peer,
     router,
     stream::node::NodeClient,
 };
@@ -133,7 +134,7 @@ impl Api {
         let mut request = Request::builder()
             .method(method)
             .uri(path)
-            .extension(Arc::new(Identity::new("tester", [])));
+            .extension(tester());
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -170,7 +171,7 @@ impl Api {
     pub async fn watch(&self, path: &str) -> Watch {
         let request = Request::builder()
             .uri(path)
-            .extension(Arc::new(Identity::new("tester", [])))
+            .extension(tester())
             .body(Body::empty())
             .unwrap();
         let response = self.send(request).await;
@@ -207,6 +208,10 @@ impl Watch {
         let name = event["object"]["metadata"]["name"].as_str().unwrap_or("-");
         format!("{} {name}", event["type"].as_str().unwrap())
     }
+}
+
+fn tester() -> Peer {
+    Peer::Known(Arc::new(Identity::new("tester", [])))
 }
 
 /// A ConfigMap.
