@@ -75,6 +75,8 @@ async fn lists_as_of_a_revision() {
     api.post(MAPS, config_map("b", "1")).await.ok();
     let exact = format!("{MAPS}?resourceVersion={first}&resourceVersionMatch=Exact");
     assert_eq!(names(&api.get(&exact).await.ok()), ["a"]);
+    // A fresh read: the lists that may be old are as new then.
+    api.get(MAPS).await.ok();
     let newer = format!("{MAPS}?resourceVersion={first}");
     assert_eq!(names(&api.get(&newer).await.ok()), ["a", "b"]);
     assert_eq!(
@@ -215,6 +217,10 @@ async fn a_watch_from_before_what_is_kept_is_expired() {
         .post(MAPS, config_map("a", "1"))
         .await
         .ok();
+    store
+        .compact(store.current_revision().await.unwrap())
+        .await
+        .unwrap();
     let restarted = Api::over(store).await;
     let mut watch = restarted
         .watch(&format!("{MAPS}?watch=1&resourceVersion=1"))
