@@ -466,6 +466,54 @@ fn a_killed_shim_leaves_no_process_and_its_pod_starts_anew() {
     );
 }
 
+#[test]
+fn a_container_killed_among_commands_that_start_is_seen_to_end() {
+    run_inside(
+        "a_container_killed_among_commands_that_start_is_seen_to_end",
+        async || {
+            let lab = Lab::new();
+            let mut states = lab.sandbox("a", [10, 244, 1, 2]).await;
+            for round in 0..16 {
+                let id = format!("round-{round}");
+                let mut spec = lab.container("a", "exec sleep 4321");
+                spec.id = id.clone();
+                lab.runtime.start_container("a", &spec).await.unwrap();
+                let mut commands = tokio::task::JoinSet::new();
+                for _ in 0..8 {
+                    let (runtime, id) = (lab.runtime.clone(), id.clone());
+                    // Each starts, is killed with its container, or comes too late: all are good.
+                    commands.spawn(async move {
+                        let argv = vec!["true".to_owned()];
+                        let (tty, stdin) = (false, false);
+                        let spec = ExecSpec {
+                            id,
+                            argv,
+                            tty,
+                            stdin,
+                        };
+                        runtime.exec("a", &spec).await.map(drop).ok();
+                    });
+                }
+                // The first to come back says that the others are on their way.
+                commands.join_next().await;
+                lab.runtime.signal_container("a", &id, 9).await.unwrap();
+                loop {
+                    let list = tokio::time::timeout(PATIENCE, states.recv())
+                        .await
+                        .unwrap_or_else(|_| panic!("{id} never ends"))
+                        .expect("the sandbox");
+                    let ended = |state: &InstanceState| state.id == id && state.exit.is_some();
+                    if list.iter().any(ended) {
+                        break;
+                    }
+                }
+                commands.join_all().await;
+            }
+            lab.runtime.remove_sandbox("a").await.unwrap();
+        },
+    );
+}
+
 fn processes() -> HashSet<String> {
     let entries = std::fs::read_dir("/proc").unwrap();
     entries

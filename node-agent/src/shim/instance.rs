@@ -76,12 +76,20 @@ fn shake_hands(
     };
     // The one that stays becomes this process's child when the one between has gone; only then may it go on.
     child.wait()?;
-    write_frame(&mut report, Kind::Request, b"go")?;
-    if let Some((_, error)) = read_frame(&mut report)? {
-        waitpid(Pid::from_raw(pid), None).ok();
-        return Err(anyhow!("{}", String::from_utf8_lossy(&error)));
-    }
+    // Killed meanwhile (its container ends, say) it must be waited for as well: the first process
+    // of a pid namespace does not end while one of the others is unreaped.
+    let_go(report).inspect_err(|_| reap(pid))?;
     Ok(pid)
+}
+
+/// Lets the process that stays become its program, and waits until it has.
+fn let_go(mut report: UnixStream) -> Result<()> {
+    write_frame(&mut report, Kind::Request, b"go")
+        .context("the process ended before its program ran")?;
+    match read_frame(&mut report)? {
+        Some((_, error)) => Err(anyhow!("{}", String::from_utf8_lossy(&error))),
+        None => Ok(()),
+    }
 }
 
 fn connect_streams(command: &mut Command, tty_path: Option<&str>, stdin: bool) -> Result<Streams> {
