@@ -217,7 +217,7 @@ fn a_deployment_keeps_zeros_that_are_meant_and_no_others() {
 }
 
 #[test]
-fn services_nodes_and_leases_are_read() {
+fn services_are_read() {
     let service = core::Service {
         metadata: named("web"),
         spec: Some(core::ServiceSpec {
@@ -251,7 +251,10 @@ fn services_nodes_and_leases_are_read() {
         "status": {"loadBalancer": {}},
     });
     check("v1", "Service", &service, &expected);
+}
 
+#[test]
+fn nodes_are_read() {
     let node = core::Node {
         metadata: named("worker-1"),
         spec: Some(core::NodeSpec {
@@ -285,7 +288,10 @@ fn services_nodes_and_leases_are_read() {
         "status": {"daemonEndpoints": {"kubeletEndpoint": {"Port": 10250}}},
     });
     check("v1", "Node", &node, &expected);
+}
 
+#[test]
+fn leases_are_read() {
     let lease = coordination::Lease {
         metadata: named("leader"),
         spec: Some(coordination::LeaseSpec {

@@ -16,6 +16,85 @@ async fn check(config: &Path, rows: &[(&str, &str)]) {
     }
 }
 
+/// Commands that make an object of their flags alone, and what is told of it.
+const FLAGS_ALONE: &[(&str, &str)] = &[
+    ("create namespace shop", "namespace/shop created"),
+    (
+        "create serviceaccount buyer",
+        "serviceaccount/buyer created",
+    ),
+    (
+        "create deployment web --image=nginx --replicas=0",
+        "deployment.apps/web created",
+    ),
+    (
+        "get deploy web -o jsonpath={.spec.replicas}/{.spec.strategy.type}",
+        "0/RollingUpdate",
+    ),
+    (
+        "get deploy web -o jsonpath={.spec.template.spec.containers[0]}",
+        "\"image\":\"nginx\"",
+    ),
+    (
+        "create service nodeport web --tcp=80:8080 --node-port=30080",
+        "service/web created",
+    ),
+    (
+        "get svc web -o jsonpath={.spec.ports[0]}",
+        "\"nodePort\":30080,\"port\":80,\"protocol\":\"TCP\",\"targetPort\":8080",
+    ),
+    (
+        "create service clusterip none --clusterip=None",
+        "service/none created",
+    ),
+    ("get svc none -o jsonpath={.spec.clusterIPs}", "[\"None\"]"),
+    (
+        "create service externalname out --external-name=example.com",
+        "service/out created",
+    ),
+    (
+        "create configmap settings --from-literal=a=1 --from-literal=b=",
+        "configmap/settings created",
+    ),
+    (
+        "get cm settings -o jsonpath={.data}",
+        "{\"a\":\"1\",\"b\":\"\"}",
+    ),
+    (
+        "create secret generic pass --from-literal=a=hi",
+        "secret/pass created",
+    ),
+    (
+        "get secret pass -o jsonpath={.data.a}/{.type}",
+        "aGk=/Opaque",
+    ),
+    (
+        "run once --image=nginx --port=80 --restart=Never --env=A=1",
+        "pod/once created",
+    ),
+    ("get pod once -o jsonpath={.spec.restartPolicy}", "Never"),
+    (
+        "expose pod once --port=80 --target-port=http",
+        "service/once exposed",
+    ),
+    (
+        "expose deploy web --name=exposed --port=80 --target-port=8080",
+        "service/exposed exposed",
+    ),
+    (
+        "get svc exposed -o jsonpath={.spec.selector}",
+        "{\"app\":\"web\"}",
+    ),
+    (
+        "create deployment tried --image=nginx --dry-run=server",
+        "created (server dry run)",
+    ),
+    (
+        "delete svc,deploy,pod --all --grace-period=0 --force",
+        "deployment.apps \"web\" force deleted",
+    ),
+];
+
 #[tokio::test]
 async fn kubectl_creates_with_flags_alone() {
     if !have("kubectl") {
@@ -23,87 +102,7 @@ async fn kubectl_creates_with_flags_alone() {
     }
     let secure = Secure::start(&[]).await;
     let config = secure.kubeconfig();
-    check(
-        &config,
-        &[
-            ("create namespace shop", "namespace/shop created"),
-            (
-                "create serviceaccount buyer",
-                "serviceaccount/buyer created",
-            ),
-            (
-                "create deployment web --image=nginx --replicas=0",
-                "deployment.apps/web created",
-            ),
-            (
-                "get deploy web -o jsonpath={.spec.replicas}/{.spec.strategy.type}",
-                "0/RollingUpdate",
-            ),
-            (
-                "get deploy web -o jsonpath={.spec.template.spec.containers[0]}",
-                "\"image\":\"nginx\"",
-            ),
-            (
-                "create service nodeport web --tcp=80:8080 --node-port=30080",
-                "service/web created",
-            ),
-            (
-                "get svc web -o jsonpath={.spec.ports[0]}",
-                "\"nodePort\":30080,\"port\":80,\"protocol\":\"TCP\",\"targetPort\":8080",
-            ),
-            (
-                "create service clusterip none --clusterip=None",
-                "service/none created",
-            ),
-            ("get svc none -o jsonpath={.spec.clusterIPs}", "[\"None\"]"),
-            (
-                "create service externalname out --external-name=example.com",
-                "service/out created",
-            ),
-            (
-                "create configmap settings --from-literal=a=1 --from-literal=b=",
-                "configmap/settings created",
-            ),
-            (
-                "get cm settings -o jsonpath={.data}",
-                "{\"a\":\"1\",\"b\":\"\"}",
-            ),
-            (
-                "create secret generic pass --from-literal=a=hi",
-                "secret/pass created",
-            ),
-            (
-                "get secret pass -o jsonpath={.data.a}/{.type}",
-                "aGk=/Opaque",
-            ),
-            (
-                "run once --image=nginx --port=80 --restart=Never --env=A=1",
-                "pod/once created",
-            ),
-            ("get pod once -o jsonpath={.spec.restartPolicy}", "Never"),
-            (
-                "expose pod once --port=80 --target-port=http",
-                "service/once exposed",
-            ),
-            (
-                "expose deploy web --name=exposed --port=80 --target-port=8080",
-                "service/exposed exposed",
-            ),
-            (
-                "get svc exposed -o jsonpath={.spec.selector}",
-                "{\"app\":\"web\"}",
-            ),
-            (
-                "create deployment tried --image=nginx --dry-run=server",
-                "created (server dry run)",
-            ),
-            (
-                "delete svc,deploy,pod --all --grace-period=0 --force",
-                "deployment.apps \"web\" force deleted",
-            ),
-        ],
-    )
-    .await;
+    check(&config, FLAGS_ALONE).await;
     let again = kubectl(&config, "create namespace shop", "").await;
     let error = String::from_utf8_lossy(&again.stderr);
     assert!(

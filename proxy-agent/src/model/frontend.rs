@@ -195,6 +195,11 @@ pub(super) fn routes_of(
         masquerade,
         affinity: service.affinity,
     };
+    let at = |address| Destination::Address {
+        address,
+        protocol: port.protocol,
+        port: port.port,
+    };
     let internal = if service.internal_local {
         &chosen.local
     } else {
@@ -205,19 +210,11 @@ pub(super) fn routes_of(
         .iter()
         .filter(|a| Family::of(a) == family)
     {
-        let inside = route(internal, Unserved::Drop, Masquerade::UnlessFromPod);
-        let destination = Destination::Address {
-            address,
-            protocol: port.protocol,
-            port: port.port,
+        let routes = Routes {
+            inside: route(internal, Unserved::Drop, Masquerade::UnlessFromPod),
+            outside: None,
         };
-        emit(
-            destination,
-            Routes {
-                inside,
-                outside: None,
-            },
-        );
+        emit(at(address), routes);
     }
     let external = || {
         if service.external_local {
@@ -237,12 +234,7 @@ pub(super) fn routes_of(
         .iter()
         .filter(|a| Family::of(a) == family)
     {
-        let destination = Destination::Address {
-            address,
-            protocol: port.protocol,
-            port: port.port,
-        };
-        emit(destination, external());
+        emit(at(address), external());
     }
     if port.node_port != 0 && service.cluster_ips.iter().any(|a| Family::of(a) == family) {
         let destination = Destination::NodePort {

@@ -45,6 +45,16 @@ struct State {
     masquerade: bool,
 }
 
+impl State {
+    /// The packet goes to an endpoint from here on.
+    fn send_to(&mut self, target: Target) -> Flow {
+        self.dnat = Some(target);
+        self.packet.destination = target.address;
+        self.packet.port = target.port;
+        Flow::Accept
+    }
+}
+
 enum Flow {
     Next,
     Break,
@@ -226,12 +236,7 @@ impl Tracer<'_> {
                 Flow::Next
             }
             Statement::Dnat(fields, map) => match self.look_up(fields, *map, state) {
-                Some(Data::Target(target)) => {
-                    state.dnat = Some(target);
-                    state.packet.destination = target.address;
-                    state.packet.port = target.port;
-                    Flow::Accept
-                }
+                Some(Data::Target(target)) => state.send_to(target),
                 _ => Flow::Break,
             },
             Statement::Masquerade => {

@@ -3,7 +3,6 @@
 //! Waits for events, never for a time.
 
 use std::io::Write;
-
 use std::time::Duration;
 
 use futures::{StreamExt, future::join_all};
