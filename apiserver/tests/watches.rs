@@ -210,6 +210,19 @@ async fn a_watch_ends_after_its_timeout_with_a_bookmark() {
 }
 
 #[tokio::test]
+async fn a_watch_goes_on_over_a_restart() {
+    let store = Arc::new(Embedded::in_memory().unwrap());
+    let first = Api::over(store.clone()).await;
+    let from = version(&first.get(MAPS).await.ok());
+    first.post(MAPS, config_map("a", "1")).await.ok();
+    let restarted = Api::over(store).await;
+    let mut watch = restarted
+        .watch(&format!("{MAPS}?watch=1&resourceVersion={from}"))
+        .await;
+    assert_eq!(watch.told().await, "ADDED a");
+}
+
+#[tokio::test]
 async fn a_watch_from_before_what_is_kept_is_expired() {
     let store = Arc::new(Embedded::in_memory().unwrap());
     Api::over(store.clone())
