@@ -89,6 +89,16 @@ impl Lab {
             .unwrap();
     }
 
+    /// Waits until `SLEEP` has set its trap: process 1 ignores a signal that has no handler yet.
+    async fn ready(&self, uid: &str) {
+        let ready = async {
+            while !self.log(uid).contains("ready") {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, ready).await.expect("ready");
+    }
+
     /// What a command in the pod's container prints, and how it ends.
     async fn exec(&self, uid: &str, script: &str) -> (String, i32) {
         let argv = ["sh", "-c", script].map(str::to_owned).into();
@@ -102,7 +112,8 @@ impl Lab {
     }
 
     fn log(&self, uid: &str) -> String {
-        std::fs::read_to_string(self.directory.path().join(uid).join("logs/main/0.log")).unwrap()
+        std::fs::read_to_string(self.directory.path().join(uid).join("logs/main/0.log"))
+            .unwrap_or_default()
     }
 }
 
@@ -152,7 +163,7 @@ fn sh(script: &str) -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-const SLEEP: &str = "trap 'exit 7' TERM; while :; do sleep 1 & wait $!; done";
+const SLEEP: &str = "trap 'exit 7' TERM; echo ready; while :; do sleep 1 & wait $!; done";
 
 #[test]
 fn a_container_has_namespaces_and_a_root_of_its_own() {
@@ -326,6 +337,7 @@ fn ends_are_reported_and_output_is_logged() {
 
         let mut states = lab.sandbox("b", [10, 244, 1, 3]).await;
         lab.run("b", SLEEP).await;
+        lab.ready("b").await;
         lab.runtime.signal_container("b", "b-c", 15).await.unwrap();
         assert_eq!(exit_of_first(&mut states).await.code, 7);
 
