@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use nix::sched::{CloneFlags, unshare};
 use proxy_agent::mode::Mode;
 use proxy_agent::mode::nftables::Table;
-use proxy_agent::mode::nftables::layout::Settings;
 use proxy_agent::mode::nftables::netlink::Netlink;
+use proxy_agent::mode::{LocalTraffic, Settings};
 use proxy_agent::model::{Change, Family, Model, ServiceName};
 
 const INSIDE: &str = "CORACLE_BENCH_INSIDE";
@@ -130,7 +130,7 @@ struct Figures {
 fn value_maps(size: usize) -> Figures {
     let settings = || Settings {
         family: Family::V4,
-        cluster_cidr: Some("10.0.0.0/8".parse().expect("a network")),
+        local_traffic: LocalTraffic::Network("10.0.0.0/8".parse().expect("a network")),
         node_port_addresses: Vec::new(),
         masquerade_all: false,
     };

@@ -129,6 +129,7 @@ impl Agent {
                     Change::Service(_) | Change::ServiceGone(_) => {
                         self.metrics.service_changes.inc();
                     }
+                    Change::Node(_) => {}
                 }
                 self.metrics.last_queued.set(seconds_since_1970());
                 self.health.queued();

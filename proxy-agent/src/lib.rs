@@ -20,10 +20,7 @@ use anyhow::Context;
 use ipnet::IpNet;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 
-use crate::mode::Mode;
-use crate::mode::nftables::Table;
-use crate::mode::nftables::layout::Settings;
-use crate::mode::nftables::netlink::Netlink;
+use crate::mode::{LocalTraffic, Mode, ModeName, Settings};
 use crate::model::{Family, Model};
 
 /// The node proxy.
@@ -37,6 +34,10 @@ pub struct Options {
     /// This node's name in the API; the host's name by default.
     #[arg(long, value_name = "NODE")]
     pub hostname_override: Option<String>,
+
+    /// How Services are brought into the kernel.
+    #[arg(long, value_enum, default_value_t)]
+    pub proxy_mode: ModeName,
 
     /// Where the cluster's pods are. Traffic to a cluster IP from elsewhere is
     /// masqueraded, and pods are told from clients outside.
@@ -79,14 +80,14 @@ pub async fn run(
             .trim()
             .to_lowercase(),
     };
-    let modes = modes(&options)?;
+    let modes = open_modes(&options)?;
     let client = connect(&options).await?;
     let health = Arc::new(serve::Health::default());
     let metrics = Arc::new(metrics::Metrics::new());
     let source = Arc::new(serve::Source {
         health: health.clone(),
         metrics: metrics.clone(),
-        mode: modes.first().map_or("", |mode| mode.name()),
+        mode: options.proxy_mode.as_str(),
     });
     let health_server = serve::start(
         options.healthz_bind_address,
@@ -95,10 +96,10 @@ pub async fn run(
     )
     .await?;
     let metrics_server = serve::start(options.metrics_bind_address, "metrics", source).await?;
-    let mut agent = agent::Agent::new(Model::new(node_name.clone()), modes, metrics, health);
+    let mut agent = agent::Agent::new(Model::new(&*node_name), modes, metrics, health);
     tracing::info!(node = node_name, "watching Services and EndpointSlices");
     tokio::select! {
-        () = agent.run(watch::start(&client)) => {}
+        () = agent.run(watch::start(&client, &node_name)) => {}
         () = stop => tracing::info!("stopping; the rules stay"),
     }
     health_server.abort();
@@ -106,8 +107,9 @@ pub async fn run(
     Ok(())
 }
 
-/// The modes to run, one for each IP family that the kernel has.
-fn modes(options: &Options) -> anyhow::Result<Vec<Box<dyn Mode>>> {
+/// The mode, once for each IP family that the kernel has. What other modes have left
+/// goes once this one is known to work here.
+fn open_modes(options: &Options) -> anyhow::Result<Vec<Box<dyn Mode>>> {
     let mut modes: Vec<Box<dyn Mode>> = Vec::new();
     for family in [Family::V4, Family::V6] {
         if family == Family::V6 && !std::path::Path::new("/proc/net/if_inet6").exists() {
@@ -117,7 +119,13 @@ fn modes(options: &Options) -> anyhow::Result<Vec<Box<dyn Mode>>> {
         let of_family = |network: &&IpNet| Family::of(&network.addr()) == family;
         let settings = Settings {
             family,
-            cluster_cidr: options.cluster_cidr.iter().find(of_family).copied(),
+            local_traffic: options
+                .cluster_cidr
+                .iter()
+                .find(of_family)
+                .map_or(LocalTraffic::Unknown, |network| {
+                    LocalTraffic::Network(*network)
+                }),
             node_port_addresses: options
                 .nodeport_addresses
                 .iter()
@@ -126,11 +134,13 @@ fn modes(options: &Options) -> anyhow::Result<Vec<Box<dyn Mode>>> {
                 .collect(),
             masquerade_all: options.masquerade_all,
         };
-        let mut netlink = Netlink::open(family).context("cannot open a netlink socket")?;
-        netlink.generation().context(
-            "cannot read nf_tables: the kernel needs CONFIG_NF_TABLES and the agent CAP_NET_ADMIN",
-        )?;
-        modes.push(Box::new(Table::new(settings, netlink)));
+        modes.push(mode::open(options.proxy_mode, settings)?);
+        for other in ModeName::ALL {
+            if other != options.proxy_mode {
+                mode::cleanup(other, family)
+                    .with_context(|| format!("cannot remove what mode {other} has left"))?;
+            }
+        }
     }
     Ok(modes)
 }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{Node, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::utils::Backoff;
@@ -34,24 +34,36 @@ pub enum Report {
 }
 
 /// Number of `Report::Synced` until all is known.
-pub const KINDS: usize = 2;
+pub const KINDS: usize = 3;
 
 /// Starts the watches. They end when the receiver is dropped.
-pub fn start(client: &Client) -> mpsc::Receiver<Report> {
+pub fn start(client: &Client, node_name: &str) -> mpsc::Receiver<Report> {
     let (sender, receiver) = mpsc::channel(QUEUED_CHANGES);
+    let everything = watcher::Config::default();
     let services: Api<Service> = Api::all(client.clone());
     tokio::spawn(follow(
         services,
+        everything.clone(),
         sender.clone(),
         |service| Change::Service(Box::new(service)),
-        Change::ServiceGone,
+        |name| Some(Change::ServiceGone(name)),
     ));
     let slices: Api<EndpointSlice> = Api::all(client.clone());
     tokio::spawn(follow(
         slices,
-        sender,
+        everything.clone(),
+        sender.clone(),
         |slice| Change::Slice(Box::new(slice)),
-        Change::SliceGone,
+        |name| Some(Change::SliceGone(name)),
+    ));
+    let nodes: Api<Node> = Api::all(client.clone());
+    tokio::spawn(follow(
+        nodes,
+        everything.fields(&format!("metadata.name={node_name}")),
+        sender,
+        |node| Change::Node(Box::new(node)),
+        // What the node said last holds until it is back.
+        |_| None,
     ));
     receiver
 }
@@ -78,9 +90,10 @@ impl Backoff for Retry {
 /// Reports one kind; after a new list also what vanished between.
 async fn follow<K>(
     api: Api<K>,
+    what: watcher::Config,
     sender: mpsc::Sender<Report>,
     changed: fn(K) -> Change,
-    gone: fn(ServiceName) -> Change,
+    gone: fn(ServiceName) -> Option<Change>,
 ) where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
 {
@@ -88,9 +101,7 @@ async fn follow<K>(
     let mut listed: HashSet<ServiceName> = HashSet::new();
     let mut is_synced = false;
     let mut complained: Option<std::time::Instant> = None;
-    let mut events = watcher(api, watcher::Config::default())
-        .backoff(Retry(RETRY.0))
-        .boxed();
+    let mut events = watcher(api, what).backoff(Retry(RETRY.0)).boxed();
     loop {
         let event = tokio::select! {
             event = events.try_next() => event,
@@ -115,7 +126,8 @@ async fn follow<K>(
                     known
                         .difference(&listed)
                         .cloned()
-                        .map(|name| Report::Change(gone(name))),
+                        .filter_map(gone)
+                        .map(Report::Change),
                 );
                 known = std::mem::take(&mut listed);
                 if !std::mem::replace(&mut is_synced, true) {
@@ -128,7 +140,7 @@ async fn follow<K>(
             }
             Ok(Some(Event::Delete(object))) => {
                 known.remove(&name_of(&object));
-                reports.push(Report::Change(gone(name_of(&object))));
+                reports.extend(gone(name_of(&object)).map(Report::Change));
             }
         }
         for report in reports {

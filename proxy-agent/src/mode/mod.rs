@@ -1,9 +1,59 @@
-//! The ways to bring a model into the kernel. A mode is one folder here and a choice
-//! in `crate::modes`; it never watches the API and never decides policy.
+//! The ways to bring a model into the kernel. A mode is one folder here and a line in
+//! each function of this file; it never watches the API and never decides policy.
 
 pub mod nftables;
+mod settings;
 
-use crate::model::{Dirty, Model};
+use anyhow::{Context, Result, bail};
+
+pub use settings::{LocalTraffic, Settings};
+
+use crate::model::{Dirty, Family, Model, Routes};
+
+/// A mode by upstream's name for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum ModeName {
+    /// One nftables table, over netlink.
+    #[default]
+    Nftables,
+    /// Chains of iptables rules, by `iptables-restore`.
+    Iptables,
+    /// The kernel's load balancer, over netlink.
+    Ipvs,
+    /// Connections that this process takes and carries on.
+    Userspace,
+}
+
+impl ModeName {
+    /// All modes.
+    pub const ALL: [ModeName; 4] = [
+        ModeName::Nftables,
+        ModeName::Iptables,
+        ModeName::Ipvs,
+        ModeName::Userspace,
+    ];
+
+    /// The name as `/proxyMode` and the configuration have it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ModeName::Nftables => "nftables",
+            ModeName::Iptables => "iptables",
+            ModeName::Ipvs => "ipvs",
+            ModeName::Userspace => "userspace",
+        }
+    }
+
+    /// The mode with that name.
+    pub fn parse(text: &str) -> Option<ModeName> {
+        ModeName::ALL.into_iter().find(|mode| mode.as_str() == text)
+    }
+}
+
+impl std::fmt::Display for ModeName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
 
 /// A way to bring a model into the kernel.
 pub trait Mode: Send {
@@ -13,16 +63,52 @@ pub trait Mode: Send {
     /// Makes packets find what the model says. `dirty` has what changed in the
     /// model since the last call; after an error, and at first, the mode looks at
     /// everything anyway.
-    fn sync(&mut self, model: &Model, dirty: &Dirty) -> anyhow::Result<()>;
+    fn sync(&mut self, model: &Model, dirty: &Dirty) -> Result<()>;
 
     /// Removes what only packets need that were on their way at a `sync` before the
     /// last call. Called at an interval longer than a packet's way through the
     /// rules, while `needs_sweep`, with the model as it was at the last `sync`.
-    fn sweep(&mut self, model: &Model) -> anyhow::Result<()>;
+    fn sweep(&mut self, model: &Model) -> Result<()>;
 
     /// Whether `sweep` has something to look at.
     fn needs_sweep(&self) -> bool;
 
     /// Look at the kernel again at the next `sync`, and repair what differs.
     fn distrust(&mut self);
+
+    /// What of these routes this mode cannot do, and what it does instead, in words
+    /// for an Event; `None`: it does all of it.
+    fn cannot(&self, _: &Routes) -> Option<&'static str> {
+        None
+    }
+}
+
+/// A mode for one family, ready for its first `sync`.
+///
+/// # Errors
+/// What the mode needs is not there; nothing has been changed then.
+pub fn open(mode: ModeName, settings: Settings) -> Result<Box<dyn Mode>> {
+    match mode {
+        ModeName::Nftables => {
+            let mut netlink = nftables::netlink::Netlink::open(settings.family)
+                .context("cannot open a netlink socket")?;
+            netlink.generation().context(
+                "cannot read nf_tables: the kernel needs CONFIG_NF_TABLES and the agent CAP_NET_ADMIN",
+            )?;
+            Ok(Box::new(nftables::Table::new(settings, netlink)))
+        }
+        ModeName::Iptables | ModeName::Ipvs | ModeName::Userspace => {
+            bail!("mode {mode} is not there yet: use nftables")
+        }
+    }
+}
+
+/// Removes all that a mode has ever made in this network namespace for one family,
+/// and nothing else. Where there is nothing, or the kernel has not what the mode
+/// needs, there is nothing to do.
+pub fn cleanup(mode: ModeName, family: Family) -> Result<()> {
+    match mode {
+        ModeName::Nftables => nftables::cleanup(family),
+        ModeName::Iptables | ModeName::Ipvs | ModeName::Userspace => Ok(()),
+    }
 }

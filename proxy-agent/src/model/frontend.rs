@@ -3,7 +3,9 @@
 
 use std::net::IpAddr;
 
-use super::choose::choose;
+use ipnet::IpNet;
+
+use super::choose::{Chosen, Place, choose};
 use super::service::{ServiceInfo, ServicePort};
 use super::slice::Endpoint;
 
@@ -153,9 +155,20 @@ pub struct Affinity {
     pub timeout_seconds: u32,
 }
 
+/// Which of the Service's endpoints a route may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Policy {
+    /// Those of the whole cluster, as far as topology hints do not narrow them.
+    Cluster,
+    /// Those of this node.
+    Local,
+}
+
 /// Where the packets of one destination go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
+    /// The traffic policy that chose `endpoints`.
+    pub policy: Policy,
     /// The usable endpoints, sorted, without duplicates.
     pub endpoints: Vec<Target>,
     /// What to do while `endpoints` is empty.
@@ -166,9 +179,28 @@ pub struct Route {
     pub affinity: Option<Affinity>,
 }
 
+/// Which field of the Service a destination comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Origin {
+    /// `spec.clusterIPs`
+    ClusterIp,
+    /// `spec.externalIPs`
+    ExternalIp,
+    /// `status.loadBalancer.ingress`
+    LoadBalancer,
+    /// `spec.ports[].nodePort`
+    NodePort,
+}
+
 /// A destination's routes by where the packet comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Routes {
+    /// Where the Service names the destination.
+    pub origin: Origin,
+    /// `spec.loadBalancerSourceRanges` of the destination's family, sorted: a packet
+    /// from elsewhere is dropped, from inside the cluster too, and also where nobody
+    /// serves. `None`: no restriction. `Some` of nothing: nobody may.
+    pub allowed_sources: Option<Vec<IpNet>>,
     /// From the cluster itself: pods and this node.
     pub inside: Route,
     /// From elsewhere; `None` means the same as inside.
@@ -181,60 +213,32 @@ pub(super) fn routes_of(
     port: &ServicePort,
     family: Family,
     endpoints: &[Endpoint],
+    place: Place<'_>,
     mut emit: impl FnMut(Destination, Routes),
 ) {
-    let chosen = choose(endpoints);
-    let route = |endpoints: &[Target], unserved, masquerade| Route {
-        endpoints: endpoints.to_vec(),
-        // Nobody anywhere: refuse. Somebody, but not here: leave it to others.
-        unserved: if chosen.is_empty() {
-            Unserved::Reject
-        } else {
-            unserved
-        },
-        masquerade,
-        affinity: service.affinity,
-    };
+    let chosen = choose(endpoints, place);
     let at = |address| Destination::Address {
         address,
         protocol: port.protocol,
         port: port.port,
     };
-    let internal = if service.internal_local {
-        &chosen.local
-    } else {
-        &chosen.cluster
-    };
-    for &address in service
-        .cluster_ips
-        .iter()
-        .filter(|a| Family::of(a) == family)
-    {
+    let of_family = |address: &&IpAddr| Family::of(address) == family;
+    for &address in service.cluster_ips.iter().filter(of_family) {
+        emit(at(address), internal(service, &chosen));
+    }
+    for &address in service.external_ips.iter().filter(of_family) {
+        emit(at(address), external(service, &chosen, Origin::ExternalIp));
+    }
+    for &address in service.load_balancer_ips.iter().filter(of_family) {
+        let allowed_sources = service.source_ranges.as_ref().map(|ranges| {
+            let of_family = ranges.iter().filter(|r| Family::of(&r.addr()) == family);
+            of_family.copied().collect()
+        });
         let routes = Routes {
-            inside: route(internal, Unserved::Drop, Masquerade::UnlessFromPod),
-            outside: None,
+            allowed_sources,
+            ..external(service, &chosen, Origin::LoadBalancer)
         };
         emit(at(address), routes);
-    }
-    let external = || {
-        if service.external_local {
-            Routes {
-                inside: route(&chosen.cluster, Unserved::Drop, Masquerade::UnlessFromPod),
-                outside: Some(route(&chosen.local, Unserved::Drop, Masquerade::Never)),
-            }
-        } else {
-            Routes {
-                inside: route(&chosen.cluster, Unserved::Drop, Masquerade::Always),
-                outside: None,
-            }
-        }
-    };
-    for &address in service
-        .external_ips
-        .iter()
-        .filter(|a| Family::of(a) == family)
-    {
-        emit(at(address), external());
     }
     if port.node_port != 0 && service.cluster_ips.iter().any(|a| Family::of(a) == family) {
         let destination = Destination::NodePort {
@@ -242,6 +246,58 @@ pub(super) fn routes_of(
             protocol: port.protocol,
             port: port.node_port,
         };
-        emit(destination, external());
+        emit(destination, external(service, &chosen, Origin::NodePort));
+    }
+}
+
+/// Routes of a cluster IP.
+fn internal(service: &ServiceInfo, chosen: &Chosen) -> Routes {
+    let policy = if service.internal_local {
+        Policy::Local
+    } else {
+        Policy::Cluster
+    };
+    Routes {
+        origin: Origin::ClusterIp,
+        allowed_sources: None,
+        inside: route(service, chosen, policy, Masquerade::UnlessFromPod),
+        outside: None,
+    }
+}
+
+/// Routes of what clients outside the cluster may use. With policy `Local` the
+/// cluster's own clients still meet all endpoints, as upstream: a pod that goes by the
+/// load balancer's address must not depend on the node it is on.
+fn external(service: &ServiceInfo, chosen: &Chosen, origin: Origin) -> Routes {
+    let (masquerade, outside) = if service.external_local {
+        let outside = route(service, chosen, Policy::Local, Masquerade::Never);
+        (Masquerade::UnlessFromPod, Some(outside))
+    } else {
+        (Masquerade::Always, None)
+    };
+    Routes {
+        origin,
+        allowed_sources: None,
+        inside: route(service, chosen, Policy::Cluster, masquerade),
+        outside,
+    }
+}
+
+fn route(service: &ServiceInfo, chosen: &Chosen, policy: Policy, masquerade: Masquerade) -> Route {
+    let endpoints = match policy {
+        Policy::Cluster => &chosen.cluster,
+        Policy::Local => &chosen.local,
+    };
+    Route {
+        policy,
+        endpoints: endpoints.clone(),
+        // Nobody anywhere: refuse. Somebody, but not here: leave it to others.
+        unserved: if chosen.is_empty() {
+            Unserved::Reject
+        } else {
+            Unserved::Drop
+        },
+        masquerade,
+        affinity: service.affinity,
     }
 }

@@ -9,15 +9,19 @@ mod slice;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{Node, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
-pub use choose::{MAX_ENDPOINTS, choose};
+pub use choose::{Chosen, MAX_ENDPOINTS, Place, Prefer, choose, preference};
 pub use frontend::{
-    Affinity, Destination, Family, Masquerade, Protocol, Route, Routes, Target, Unserved,
+    Affinity, Destination, Family, Masquerade, Origin, Policy, Protocol, Route, Routes, Target,
+    Unserved,
 };
 pub use service::{ServiceInfo, ServicePort};
-pub use slice::{Endpoint, SliceInfo};
+pub use slice::{Endpoint, Hints, SliceInfo};
+
+/// The label that says which zone a node is in.
+const ZONE: &str = "topology.kubernetes.io/zone";
 
 /// `namespace/name` of a Service.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -54,6 +58,8 @@ pub enum Change {
     Slice(Box<EndpointSlice>),
     /// An EndpointSlice (namespace, name) is gone.
     SliceGone(ServiceName),
+    /// This proxy's own Node was added or replaced.
+    Node(Box<Node>),
 }
 
 /// What differs since the last [`Model::take_dirty`]: the keys to look up again.
@@ -102,6 +108,8 @@ struct Claims {
 /// All Services and EndpointSlices as this node sees them.
 pub struct Model {
     node_name: String,
+    /// The own node's zone; empty where unknown.
+    zone: String,
     services: HashMap<ServiceName, ServiceInfo>,
     slices: HashMap<ServiceName, BTreeMap<String, SliceInfo>>,
     slice_owner: HashMap<ServiceName, ServiceName>,
@@ -119,6 +127,7 @@ impl Model {
     pub fn new(node_name: impl Into<String>) -> Self {
         Model {
             node_name: node_name.into(),
+            zone: String::new(),
             services: HashMap::new(),
             slices: HashMap::new(),
             slice_owner: HashMap::new(),
@@ -156,6 +165,18 @@ impl Model {
             }
             Change::Slice(slice) => self.apply_slice(&slice),
             Change::SliceGone(name) => self.forget_slice(&name),
+            Change::Node(node) => self.apply_node(&node),
+        }
+    }
+
+    /// Another zone makes other hints count, for any Service.
+    fn apply_node(&mut self, node: &Node) {
+        let labels = node.metadata.labels.as_ref();
+        let zone = labels.and_then(|labels| labels.get(ZONE));
+        let zone = zone.cloned().unwrap_or_default();
+        if zone != self.zone {
+            self.zone = zone;
+            self.changed.extend(self.services.keys().cloned());
         }
     }
 
@@ -214,6 +235,7 @@ impl Model {
                     service: name.clone(),
                     port: port.name.clone(),
                 };
+                let place = self.place();
                 for family in [Family::V4, Family::V6] {
                     let endpoints =
                         slice::merge(slices.values(), &port.name, family, &self.node_name);
@@ -223,8 +245,8 @@ impl Model {
                             .filter(|e| e.may_be_own)
                             .map(|e| e.target.address),
                     );
-                    frontend::routes_of(info, port, family, &endpoints, |destination, route| {
-                        routes.push((destination, port_name.clone(), route));
+                    frontend::routes_of(info, port, family, &endpoints, place, |to, route| {
+                        routes.push((to, port_name.clone(), route));
                     });
                 }
             }
@@ -286,7 +308,59 @@ impl Model {
 
     /// The routes of a destination; `None` when no Service claims it.
     pub fn routes(&self, destination: &Destination) -> Option<&Routes> {
-        self.routes.get(destination)?.values().next()
+        Some(self.claimed(destination)?.1)
+    }
+
+    /// The routes of a destination and the Service port that has it.
+    pub fn claimed(&self, destination: &Destination) -> Option<(&ServicePortName, &Routes)> {
+        self.routes.get(destination)?.iter().next()
+    }
+
+    /// A Service as this proxy sees it; `None` for one that it leaves alone.
+    pub fn service(&self, name: &ServiceName) -> Option<&ServiceInfo> {
+        self.services.get(name)
+    }
+
+    /// All endpoints of a Service port, usable or not, sorted by address.
+    pub fn endpoints(&self, name: &ServicePortName, family: Family) -> Vec<Endpoint> {
+        let slices = self.slices.get(&name.service);
+        let slices = slices.into_iter().flat_map(BTreeMap::values);
+        slice::merge(slices, &name.port, family, &self.node_name)
+    }
+
+    /// Where this node is.
+    pub fn place(&self) -> Place<'_> {
+        Place {
+            node_name: &self.node_name,
+            zone: &self.zone,
+        }
+    }
+
+    /// The Services with a `healthCheckNodePort`: the port, and how many endpoint
+    /// addresses are on this node for policy `Local`.
+    pub fn health_checks(&self) -> BTreeMap<ServiceName, (u16, usize)> {
+        let with_port = self
+            .services
+            .iter()
+            .filter_map(|(name, info)| Some((name, info, info.health_check_node_port?)));
+        with_port
+            .map(|(name, info, port)| (name.clone(), (port, self.local_addresses(name, info))))
+            .collect()
+    }
+
+    fn local_addresses(&self, name: &ServiceName, info: &ServiceInfo) -> usize {
+        let mut addresses = BTreeSet::new();
+        for port in &info.ports {
+            let port = ServicePortName {
+                service: name.clone(),
+                port: port.name.clone(),
+            };
+            for family in [Family::V4, Family::V6] {
+                let chosen = choose(&self.endpoints(&port, family), self.place());
+                addresses.extend(chosen.local.iter().map(|target| target.address));
+            }
+        }
+        addresses.len()
     }
 
     /// Every destination at present.

@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use k8s_openapi::api::core::v1::{Service, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
@@ -36,8 +37,14 @@ pub struct ServiceInfo {
     pub ports: Vec<ServicePort>,
     /// Its cluster IPs of all families.
     pub cluster_ips: Vec<IpAddr>,
-    /// External IPs and the load balancer's addresses.
+    /// External IPs.
     pub external_ips: Vec<IpAddr>,
+    /// The load balancer's addresses that are answered on the node.
+    pub load_balancer_ips: Vec<IpAddr>,
+    /// Who may use `load_balancer_ips`, sorted; `None`: everybody.
+    pub source_ranges: Option<Vec<IpNet>>,
+    /// `spec.healthCheckNodePort`, where the Service has one.
+    pub health_check_node_port: Option<u16>,
     /// Session affinity.
     pub affinity: Option<Affinity>,
     /// `internalTrafficPolicy: Local`
@@ -68,7 +75,10 @@ impl ServiceInfo {
         Some(ServiceInfo {
             ports: ports(spec),
             cluster_ips,
-            external_ips: external_ips(service, spec),
+            external_ips: sorted(addresses(spec.external_ips.iter().flatten())),
+            load_balancer_ips: load_balancer_ips(service, spec),
+            source_ranges: source_ranges(spec),
+            health_check_node_port: health_check_node_port(spec),
             affinity: affinity(spec),
             internal_local: spec.internal_traffic_policy.as_deref() == Some("Local"),
             external_local: spec.external_traffic_policy.as_deref() == Some("Local"),
@@ -122,27 +132,40 @@ fn affinity(spec: &ServiceSpec) -> Option<Affinity> {
     })
 }
 
-/// `spec.externalIPs` and the load balancer's addresses that are answered on the
-/// node (`ipMode: Proxy` means that the load balancer answers itself).
-fn external_ips(service: &Service, spec: &ServiceSpec) -> Vec<IpAddr> {
-    let mut all = addresses(spec.external_ips.iter().flatten());
-    // Without rules for them, source ranges would be ignored: such addresses are
-    // left to the load balancer rather than opened to everyone.
-    let restricted = spec
-        .load_balancer_source_ranges
-        .iter()
-        .flatten()
-        .next()
-        .is_some();
-    if spec.type_.as_deref() == Some("LoadBalancer") && !restricted {
-        let ingress = service
-            .status
-            .iter()
-            .filter_map(|status| status.load_balancer.as_ref())
-            .flat_map(|balancer| balancer.ingress.iter().flatten())
-            .filter(|ingress| ingress.ip_mode.as_deref() != Some("Proxy"));
-        all.extend(ingress.filter_map(|ingress| ingress.ip.as_ref()?.parse::<IpAddr>().ok()));
+/// `ipMode: Proxy` means that the load balancer answers itself, for nodes too.
+fn load_balancer_ips(service: &Service, spec: &ServiceSpec) -> Vec<IpAddr> {
+    if spec.type_.as_deref() != Some("LoadBalancer") {
+        return Vec::new();
     }
+    let ingress = service
+        .status
+        .iter()
+        .filter_map(|status| status.load_balancer.as_ref())
+        .flat_map(|balancer| balancer.ingress.iter().flatten())
+        .filter(|ingress| ingress.ip_mode.as_deref() != Some("Proxy"));
+    sorted(addresses(ingress.filter_map(|ingress| ingress.ip.as_ref())))
+}
+
+/// A range that cannot be read allows nobody, rather than everybody.
+fn source_ranges(spec: &ServiceSpec) -> Option<Vec<IpNet>> {
+    let texts = spec.load_balancer_source_ranges.as_ref()?;
+    if spec.type_.as_deref() != Some("LoadBalancer") || texts.is_empty() {
+        return None;
+    }
+    let ranges = texts.iter().filter_map(|text| text.trim().parse().ok());
+    Some(sorted(ranges.map(|range: IpNet| range.trunc()).collect()))
+}
+
+fn health_check_node_port(spec: &ServiceSpec) -> Option<u16> {
+    let is_local = spec.external_traffic_policy.as_deref() == Some("Local");
+    if spec.type_.as_deref() != Some("LoadBalancer") || !is_local {
+        return None;
+    }
+    let port = u16::try_from(spec.health_check_node_port?).ok()?;
+    (port != 0).then_some(port)
+}
+
+fn sorted<T: Ord>(mut all: Vec<T>) -> Vec<T> {
     all.sort_unstable();
     all.dedup();
     all

@@ -22,6 +22,16 @@ struct Address {
     serving: bool,
     terminating: bool,
     node_name: Option<String>,
+    hints: Hints,
+}
+
+/// Where an endpoint is best used from; empty: nobody said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hints {
+    /// `hints.forNodes`
+    pub nodes: Vec<String>,
+    /// `hints.forZones`
+    pub zones: Vec<String>,
 }
 
 /// An EndpointSlice as far as a proxy needs it.
@@ -48,6 +58,8 @@ pub struct Endpoint {
     pub is_local: bool,
     /// Runs on this node, or nobody says where.
     pub may_be_own: bool,
+    /// Topology hints.
+    pub hints: Hints,
 }
 
 impl SliceInfo {
@@ -83,6 +95,7 @@ impl SliceInfo {
                 serving: conditions.and_then(|c| c.serving).unwrap_or(ready),
                 terminating: conditions.and_then(|c| c.terminating).unwrap_or(false),
                 node_name: endpoint.node_name.clone(),
+                hints: hints_of(endpoint),
             })
         });
         let info = SliceInfo {
@@ -94,6 +107,18 @@ impl SliceInfo {
         };
         let namespace = slice.metadata.namespace.clone().unwrap_or_default();
         Some((ServiceName { namespace, name }, info))
+    }
+}
+
+fn hints_of(endpoint: &k8s_openapi::api::discovery::v1::Endpoint) -> Hints {
+    let Some(hints) = &endpoint.hints else {
+        return Hints::default();
+    };
+    let nodes = hints.for_nodes.iter().flatten();
+    let zones = hints.for_zones.iter().flatten();
+    Hints {
+        nodes: nodes.map(|hint| hint.name.clone()).collect(),
+        zones: zones.map(|hint| hint.name.clone()).collect(),
     }
 }
 
@@ -121,11 +146,20 @@ pub(super) fn merge<'a>(
                     terminating: true,
                     is_local: false,
                     may_be_own: false,
+                    hints: Hints::default(),
                 });
                 endpoint.ready |= address.ready;
                 endpoint.serving |= address.serving;
                 endpoint.terminating &= address.terminating;
                 endpoint.is_local |= is_local;
+                endpoint
+                    .hints
+                    .nodes
+                    .extend(address.hints.nodes.iter().cloned());
+                endpoint
+                    .hints
+                    .zones
+                    .extend(address.hints.zones.iter().cloned());
                 endpoint.may_be_own |= is_local || address.node_name.is_none();
             }
         }

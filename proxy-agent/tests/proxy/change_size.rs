@@ -6,7 +6,7 @@ use proxy_agent::mode::nftables::kernel::Traffic;
 use proxy_agent::mode::nftables::netlink::Netlink;
 use proxy_agent::model::{Change, Family, ServiceName};
 
-use super::{network, objects, packets};
+use super::{network, objects, table};
 
 /// `count` Services of five endpoints.
 fn services(count: usize) -> String {
@@ -23,10 +23,10 @@ fn services(count: usize) -> String {
 
 /// The traffic of adding, and then of removing, one endpoint among `count` Services.
 fn one_change(count: usize) -> (Traffic, Traffic) {
-    let mut model = packets::model_of(objects::changes(&services(count)));
+    let mut model = table::model_of(objects::changes(&services(count)));
     let dirty = model.take_dirty();
     let mut table = Table::new(
-        packets::settings(),
+        table::settings(),
         Netlink::open(Family::V4).expect("netlink"),
     );
     table.sync(&model, &dirty).expect("loaded");
@@ -65,10 +65,10 @@ fn a_change_costs_the_same_among_1000_and_10000_services() {
         let few = one_change(1_000);
         // The tables of both live in one namespace: begin anew.
         let mut table = Table::new(
-            packets::settings(),
+            table::settings(),
             Netlink::open(Family::V4).expect("netlink"),
         );
-        let empty = packets::model_of(Vec::new());
+        let empty = table::model_of(Vec::new());
         table.sync(&empty, &Default::default()).expect("emptied");
         let many = one_change(10_000);
         assert_eq!(few, many);

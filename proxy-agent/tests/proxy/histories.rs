@@ -12,8 +12,9 @@ use proxy_agent::mode::nftables::set::{Data, Key, SETS};
 use proxy_agent::model::{Change, Destination, Dirty, Model, Protocol, ServiceName};
 
 use super::memory_kernel::MemoryKernel;
-use super::tracer::{Outcome, Packet, Tracer};
-use super::{objects, packets};
+use super::packet::{Outcome, Packet};
+use super::tracer::Tracer;
+use super::{objects, table};
 
 const SERVICES: u8 = 3;
 
@@ -186,7 +187,7 @@ fn no_packet_is_lost(
 
 /// A second model that has seen the same.
 fn replay(events: &[Event]) -> Model {
-    packets::model_of(events.iter().filter_map(change_of).collect())
+    table::model_of(events.iter().filter_map(change_of).collect())
 }
 
 proptest! {
@@ -195,7 +196,7 @@ proptest! {
     #[test]
     fn step_by_step_at_once_and_after_kills_are_the_same(events in proptest::collection::vec(event(), 1..40)) {
         let mut model = replay(&[]);
-        let mut table = Table::new(packets::settings(), MemoryKernel::default());
+        let mut table = Table::new(table::settings(), MemoryKernel::default());
         let mut dirty = Dirty::default();
         let mut synced_at = 0;
         for (index, event) in events.iter().enumerate() {
@@ -223,7 +224,7 @@ proptest! {
                         no_packet_is_lost(&kernel, &before, &model)?;
                     }
                     kernel.steps_left = None;
-                    table = Table::new(packets::settings(), kernel);
+                    table = Table::new(table::settings(), kernel);
                     table.sync(&model, &Dirty::default()).expect("repaired");
                     dirty = Dirty::default();
                     synced_at = index;
@@ -236,13 +237,13 @@ proptest! {
 
         let mut fresh_model = replay(&events);
         let all = fresh_model.take_dirty();
-        let mut fresh = Table::new(packets::settings(), MemoryKernel::default());
+        let mut fresh = Table::new(table::settings(), MemoryKernel::default());
         settle(&mut fresh, &fresh_model, &all);
         prop_assert_eq!(normal(&table.kernel().ruleset), normal(&fresh.kernel().ruleset));
 
         let kernel = table.kernel().clone();
         let generation = kernel.generation;
-        let mut restarted = Table::new(packets::settings(), kernel);
+        let mut restarted = Table::new(table::settings(), kernel);
         settle(&mut restarted, &model, &Dirty::default());
         prop_assert_eq!(restarted.kernel().generation, generation);
         let known = restarted.installed().expect("known").clone();

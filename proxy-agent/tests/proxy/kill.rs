@@ -14,7 +14,7 @@ use proxy_agent::mode::nftables::netlink::Netlink;
 use proxy_agent::model::Family;
 
 use super::network::{self, Network};
-use super::{objects, packets};
+use super::{objects, table};
 
 /// Set in the process that is killed: what its choices begin with.
 const VICTIM: &str = "CORACLE_TEST_VICTIM";
@@ -59,9 +59,9 @@ fn objects_of(choice: u64) -> String {
 /// Changes endpoints without end, as an agent does.
 fn be_killed(seed: u64) -> ! {
     let mut choices = Choices(seed);
-    let mut model = packets::model_of(objects::changes(&objects_of(choices.next())));
+    let mut model = table::model_of(objects::changes(&objects_of(choices.next())));
     let mut table = Table::new(
-        packets::settings(),
+        table::settings(),
         Netlink::open(Family::V4).expect("netlink"),
     );
     println!("\nworking");
@@ -97,10 +97,10 @@ fn kill_one(seed: u64, choices: &mut Choices) {
 }
 
 fn settle(choice: u64) -> u32 {
-    let mut model = packets::model_of(objects::changes(&objects_of(choice)));
+    let mut model = table::model_of(objects::changes(&objects_of(choice)));
     let dirty = model.take_dirty();
     let mut table = Table::new(
-        packets::settings(),
+        table::settings(),
         Netlink::open(Family::V4).expect("netlink"),
     );
     table.sync(&model, &dirty).expect("synced");

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use proxy_agent::mode::Settings;
 use proxy_agent::mode::nftables::kernel::{Kernel, KernelError, Traffic};
-use proxy_agent::mode::nftables::layout::Settings;
 use proxy_agent::mode::nftables::rule::Chain;
 use proxy_agent::mode::nftables::ruleset::{Op, Ruleset, Step};
 

@@ -13,8 +13,8 @@ use std::time::Duration;
 use nix::sched::{CloneFlags, unshare};
 use proxy_agent::model::{Protocol, Target};
 
-use super::packets::Row;
-use super::tracer::Outcome;
+use super::packet::Outcome;
+use super::packet::Row;
 
 /// Set in the process that is inside.
 const INSIDE: &str = "CORACLE_TEST_INSIDE";

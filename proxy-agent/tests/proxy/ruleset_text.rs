@@ -7,13 +7,13 @@ use proxy_agent::mode::nftables::set::SETS;
 use proxy_agent::model::Family;
 
 use super::memory_kernel::MemoryKernel;
-use super::{objects, packets};
+use super::{objects, table};
 
 /// All elements, and the chains that are not always there.
 fn render(text: &str) -> String {
-    let mut model = packets::model_of(objects::changes(text));
+    let mut model = table::model_of(objects::changes(text));
     let dirty = model.take_dirty();
-    let mut table = Table::new(packets::settings(), MemoryKernel::default());
+    let mut table = Table::new(table::settings(), MemoryKernel::default());
     table.sync(&model, &dirty).expect("synced");
     let kernel = table.kernel();
     let mut rendered = String::new();

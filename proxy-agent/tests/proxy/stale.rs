@@ -10,7 +10,7 @@ use proxy_agent::mode::nftables::netlink::Netlink;
 use proxy_agent::model::{Change, Family, Model};
 
 use super::network::{self, Network};
-use super::{objects, packets};
+use super::{objects, table};
 
 fn wanted(model: &Model) -> Wanted {
     let endpoints = |to| {
@@ -28,9 +28,9 @@ fn wanted(model: &Model) -> Wanted {
 fn a_udp_client_follows_the_endpoints() {
     network::in_namespaces("stale::a_udp_client_follows_the_endpoints", || {
         let network = Network::new();
-        let mut model = packets::model_of(objects::changes("svc dns 10.96.0.22 53/udp"));
+        let mut model = table::model_of(objects::changes("svc dns 10.96.0.22 53/udp"));
         let mut table = Table::new(
-            packets::settings(),
+            table::settings(),
             Netlink::open(Family::V4).expect("netlink"),
         );
         let mut go_on = |changes: Vec<Change>| {

@@ -6,27 +6,10 @@ use std::net::IpAddr;
 
 use proxy_agent::mode::nftables::rule::{ChainType, End, Field, HookPoint, Rule, Statement};
 use proxy_agent::mode::nftables::set::{Data, Key, SetName, Verdict};
-use proxy_agent::model::{Destination, Family, Protocol, Target};
+use proxy_agent::model::{Destination, Family, Target};
 
 use super::memory_kernel::MemoryKernel;
-
-/// A first packet.
-#[derive(Clone, Debug)]
-pub struct Packet {
-    pub source: IpAddr,
-    pub destination: IpAddr,
-    pub protocol: Protocol,
-    pub port: u16,
-}
-
-/// What became of it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Outcome {
-    Endpoint { target: Target, masquerade: bool },
-    Reject,
-    Drop,
-    Untouched,
-}
+use super::packet::{Outcome, Packet};
 
 /// One node's rules with what packets left in them.
 pub struct Tracer<'a> {
@@ -192,6 +175,8 @@ impl Tracer<'_> {
             Statement::CtNew => Flow::Next,
             Statement::CtDnat => when(state.dnat.is_some()),
             Statement::InNetwork(of, network, is) => when(network.contains(&end(of)) == *is),
+            // The tests tell pods by their network.
+            Statement::NotFromInterface { .. } => Flow::Next,
             Statement::IsLocal(of, is) => when(self.node_addresses.contains(&end(of)) == *is),
             Statement::IsProtocol(protocol) => when(packet.protocol == *protocol),
             Statement::HasMark(bits) => when(state.mark & bits != 0),

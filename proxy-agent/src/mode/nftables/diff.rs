@@ -12,11 +12,12 @@
 
 use std::collections::BTreeSet;
 
-use super::layout::{self, Settings};
+use super::layout;
 use super::plan::Scope;
 use super::ruleset::{ChainPrint, Op, Ruleset, Step};
 use super::set::{Data, Key, SETS, SetName};
 use super::value::{FACES, Face, PICK, chains_of, is_on_demand, verdict_of};
+use crate::mode::Settings;
 
 /// The constant part: table, sets and base chains that are missing or differ.
 pub fn frame(settings: &Settings, installed: &Ruleset) -> Vec<Step> {

@@ -3,8 +3,8 @@
 
 pub use crate::netlink::KernelError;
 
-use super::layout::Settings;
 use super::ruleset::{Ruleset, Step};
+use crate::mode::Settings;
 
 /// What went over the socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use super::rule::{Chain, ChainType, End, Field, Hook, HookPoint, Rule, Statement};
 use super::set::{Data, Key, SetName, Verdict};
 use super::value::{DROP, FACES, Face, REJECT, endpoint_chain};
+use crate::mode::{LocalTraffic, Settings};
 use crate::model::{Family, Protocol};
 
 /// The table's name; families have tables of their own.
@@ -19,19 +20,6 @@ pub const MASQUERADE_MARK: u32 = 0x4000;
 
 const DSTNAT: i32 = -100;
 const SRCNAT: i32 = 100;
-
-/// What the table depends on beside Services.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// The table's family.
-    pub family: Family,
-    /// Where pods of the cluster are, if known.
-    pub cluster_cidr: Option<IpNet>,
-    /// Node ports answer on the node's addresses in these networks; empty: on all.
-    pub node_port_addresses: Vec<IpNet>,
-    /// Replace the source of everything that goes through a cluster IP.
-    pub masquerade_all: bool,
-}
 
 fn rule<const N: usize>(statements: [Statement; N]) -> Rule {
     Rule {
@@ -181,6 +169,22 @@ fn postrouting() -> Vec<Rule> {
     ]
 }
 
+/// Where pods cannot be told from others there is no such statement.
+pub fn not_from_pod(local_traffic: &LocalTraffic) -> Option<Statement> {
+    match local_traffic {
+        LocalTraffic::Unknown => None,
+        LocalTraffic::Network(network) => Some(Statement::InNetwork(End::Source, *network, false)),
+        LocalTraffic::Interface(name) => Some(Statement::NotFromInterface {
+            name: name.clone(),
+            is_prefix: false,
+        }),
+        LocalTraffic::InterfacePrefix(name) => Some(Statement::NotFromInterface {
+            name: name.clone(),
+            is_prefix: true,
+        }),
+    }
+}
+
 fn choose(face: Face) -> Vec<Statement> {
     vec![
         Statement::LoadScratch(face.key().to_vec(), face.values()),
@@ -197,10 +201,8 @@ fn unserved(face: Face) -> Vec<Statement> {
 
 /// Packets from outside first, then what holds for all.
 fn with_outside(settings: &Settings, outside: &str, act: fn(Face) -> Vec<Statement>) -> Vec<Rule> {
-    let mut from_outside = Vec::new();
-    if let Some(network) = settings.cluster_cidr {
-        from_outside.push(Statement::InNetwork(End::Source, network, false));
-    }
+    let mut from_outside: Vec<Statement> =
+        not_from_pod(&settings.local_traffic).into_iter().collect();
     from_outside.push(Statement::IsLocal(End::Source, false));
     from_outside.push(jump(outside));
     let mut rules = vec![Rule {

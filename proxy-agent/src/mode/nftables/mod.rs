@@ -21,10 +21,9 @@ pub mod value;
 use anyhow::Context;
 
 use self::kernel::{Kernel, Traffic};
-use self::layout::Settings;
 use self::ruleset::{Op, Ruleset, Step};
-use super::Mode;
-use crate::model::{Dirty, Model};
+use super::{Mode, Settings};
+use crate::model::{Dirty, Family, Model};
 
 /// One family's table.
 pub struct Table<K> {
@@ -151,6 +150,29 @@ impl<K: Kernel> Table<K> {
         self.installed = Some(installed);
         Ok(())
     }
+}
+
+/// Removes the table of one family, where there is one.
+///
+/// # Errors
+/// The kernel refuses, which a kernel without nf_tables is not counted as.
+pub fn cleanup(family: Family) -> anyhow::Result<()> {
+    let Ok(mut netlink) = netlink::Netlink::open(family) else {
+        return Ok(());
+    };
+    if netlink.generation().is_err() {
+        return Ok(());
+    }
+    let settings = Settings {
+        family,
+        local_traffic: Default::default(),
+        node_port_addresses: Vec::new(),
+        masquerade_all: false,
+    };
+    if netlink.dump(&settings)?.table {
+        netlink.commit(&[vec![Op::DeleteTable]])?;
+    }
+    Ok(())
 }
 
 impl<K: Kernel> Mode for Table<K> {

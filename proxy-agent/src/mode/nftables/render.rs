@@ -69,6 +69,9 @@ fn render_statement(statement: &Statement, family: Family) -> String {
         Statement::CtNew => "ct state new".to_owned(),
         Statement::CtDnat => "ct status dnat".to_owned(),
         Statement::InNetwork(of, network, is) => format!("{ip} {} {}{network}", end(of), not(is)),
+        Statement::NotFromInterface { name, is_prefix } => {
+            format!("iifname != \"{name}{}\"", if *is_prefix { "*" } else { "" })
+        }
         Statement::IsLocal(of, is) => format!("fib {} type {}local", end(of), not(is)),
         Statement::IsProtocol(protocol) => format!("meta l4proto {protocol}"),
         Statement::InSet(fields, set) => format!("{} @{}", key(fields), set.as_str()),

@@ -92,6 +92,13 @@ pub enum Statement {
     CtDnat,
     /// The address is (not) in the network.
     InNetwork(End, IpNet, bool),
+    /// The packet did not come in from this interface, or one whose name begins so.
+    NotFromInterface {
+        /// The name, or its beginning.
+        name: String,
+        /// Which of the two.
+        is_prefix: bool,
+    },
     /// The address is (not) one of this node's.
     IsLocal(End, bool),
     /// The transport protocol.

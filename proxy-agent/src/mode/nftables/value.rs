@@ -10,9 +10,10 @@
 //! | 14–30 | affinity timeout in seconds, 0: none (with 0 endpoints: 1 = drop) |
 //! | 31    | masquerade always, or else only what is not from a pod         |
 
-use super::layout::{MASQUERADE_MARK, Settings};
-use super::rule::{Chain, End, Field, Rule, Statement};
+use super::layout::{MASQUERADE_MARK, not_from_pod};
+use super::rule::{Chain, Field, Rule, Statement};
 use super::set::{SetName, Verdict};
+use crate::mode::Settings;
 use crate::model::{Affinity, MAX_ENDPOINTS, Masquerade, Route, Unserved};
 
 const COUNT_BITS: u32 = 14;
@@ -297,8 +298,7 @@ fn masquerade_condition(settings: &Settings, face: Face, value: u32) -> Option<V
     if settings.masquerade_all {
         return Some(Vec::new());
     }
-    let network = settings.cluster_cidr?;
-    Some(vec![Statement::InNetwork(End::Source, network, false)])
+    Some(vec![not_from_pod(&settings.local_traffic)?])
 }
 
 /// `recall` tries the endpoint remembered for the client, which fails when it is

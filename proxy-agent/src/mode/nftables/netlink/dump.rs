@@ -2,8 +2,9 @@
 
 use super::batch::{RULE_FINGERPRINT, family_number, message_type, read_hook, table_user_data};
 use super::element::{fields_bytes, read_element};
+use crate::mode::Settings;
 use crate::mode::nftables::kernel::KernelError;
-use crate::mode::nftables::layout::{Settings, TABLE};
+use crate::mode::nftables::layout::TABLE;
 use crate::mode::nftables::ruleset::{ChainPrint, Ruleset};
 use crate::mode::nftables::set::{DataType, SetName};
 use crate::model::Family;

@@ -27,6 +27,7 @@ const DATA_VALUE: u16 = 1;
 /// `NFT_META_*`
 const META_PRIORITY: u32 = 2;
 const META_MARK: u32 = 3;
+const META_IIFNAME: u32 = 6;
 const META_L4PROTO: u32 = 16;
 /// `NFT_CT_STATE`, `NFT_CT_STATUS` and the bits looked for.
 const CT_STATE: u32 = 0;
@@ -201,6 +202,12 @@ impl Writer<'_> {
                 self.bit(STATUS_DNAT);
             }
             Statement::InNetwork(end, network, is) => self.network(*end, network, *is),
+            Statement::NotFromInterface { name, is_prefix } => {
+                self.meta(FIRST, META_IIFNAME);
+                // A whole name is compared with the zero that ends it.
+                let end: &[u8] = if *is_prefix { &[] } else { &[0] };
+                self.compare(FIRST, NOT_EQUAL, &[name.as_bytes(), end].concat());
+            }
             Statement::IsLocal(end, is) => {
                 let flag = if *end == End::Source {
                     FIB_SOURCE

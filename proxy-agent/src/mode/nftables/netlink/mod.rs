@@ -12,8 +12,8 @@ use crate::netlink::Socket;
 pub use batch::BATCH_BYTES;
 
 use super::kernel::{Kernel, KernelError, Traffic};
-use super::layout::Settings;
 use super::ruleset::{Ruleset, Step};
+use crate::mode::Settings;
 use crate::model::Family;
 
 /// nf_tables of the network namespace that this was opened in.
