@@ -4,6 +4,7 @@
 
 mod change_size;
 mod histories;
+mod ipvs_kernel;
 mod kill;
 mod memory_kernel;
 mod network;
@@ -14,3 +15,4 @@ mod ruleset_text;
 mod stale;
 mod table;
 mod tracer;
+mod vm;

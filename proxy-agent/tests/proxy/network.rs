@@ -17,7 +17,7 @@ use super::packet::Outcome;
 use super::packet::Row;
 
 /// Set in the process that is inside.
-const INSIDE: &str = "CORACLE_TEST_INSIDE";
+pub const INSIDE: &str = "CORACLE_TEST_INSIDE";
 /// Nobody answers within this: dropped. Everything else answers at once.
 const SILENCE: Duration = Duration::from_millis(300);
 /// Connections until each of three endpoints has answered: all but 1 in 10^8 times.
