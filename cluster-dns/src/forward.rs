@@ -1,11 +1,14 @@
-//! Asks an upstream resolver. Never caches, and never asks about the cluster's own names.
+//! Asks upstream resolvers, which ones by the name. Never caches, and never asks about
+//! the cluster's own names.
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use hickory_proto::rr::Name;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket, UnixStream};
 use tokio::sync::Semaphore;
@@ -59,6 +62,84 @@ impl fmt::Display for Upstream {
     }
 }
 
+/// A domain with resolvers of its own: `DOMAIN=UPSTREAM[,UPSTREAM…]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StubDomain {
+    /// The domain, fully qualified, in lower case.
+    pub domain: Name,
+    /// Asked in order, for the domain and all names below it.
+    pub upstreams: Vec<Upstream>,
+}
+
+impl FromStr for StubDomain {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (domain, upstreams) = text
+            .split_once('=')
+            .ok_or_else(|| format!("`{text}` is not DOMAIN=UPSTREAM[,UPSTREAM]"))?;
+        let mut domain = Name::from_ascii(domain)
+            .map_err(|error| format!("`{domain}` is no domain name: {error}"))?
+            .to_lowercase();
+        domain.set_fqdn(true);
+        if domain.is_root() {
+            return Err("a stub domain must have a name: use --upstream for all others".to_owned());
+        }
+        let upstreams = upstreams.split(',').map(str::parse);
+        Ok(Self {
+            domain,
+            upstreams: upstreams.collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+/// Which upstreams a name is asked of.
+#[derive(Debug)]
+pub struct Forwards {
+    /// The longest domains first, so that the first that fits is the closest one.
+    stubs: Vec<(Name, Forwarder)>,
+    others: Forwarder,
+}
+
+impl Forwards {
+    /// Names below a stub domain go to its upstreams alone, all others to `upstreams`.
+    pub fn new(upstreams: Vec<Upstream>, stub_domains: Vec<StubDomain>) -> Self {
+        let in_flight = Arc::new(Semaphore::new(MAX_FORWARDS_IN_FLIGHT));
+        let forwarder = |upstreams| Forwarder {
+            upstreams,
+            in_flight: Arc::clone(&in_flight),
+            timeout: UPSTREAM_TIMEOUT,
+        };
+        let mut stubs: Vec<_> = stub_domains
+            .into_iter()
+            .map(|stub| (stub.domain, forwarder(stub.upstreams)))
+            .collect();
+        stubs.sort_by_key(|(domain, _)| std::cmp::Reverse(domain.num_labels()));
+        let others = forwarder(upstreams);
+        Self { stubs, others }
+    }
+
+    /// Waits this long for each upstream instead of [`UPSTREAM_TIMEOUT`].
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        let stubs = self.stubs.iter_mut().map(|(_, forwarder)| forwarder);
+        for forwarder in stubs.chain([&mut self.others]) {
+            forwarder.timeout = timeout;
+        }
+        self
+    }
+
+    /// Who knows this name.
+    pub fn for_name(&self, name: &Name) -> &Forwarder {
+        let stub = self.stubs.iter().find(|(domain, _)| domain.zone_of(name));
+        stub.map_or(&self.others, |(_, forwarder)| forwarder)
+    }
+
+    /// Whether there is anyone to ask about anything.
+    pub fn is_configured(&self) -> bool {
+        self.others.is_configured() || !self.stubs.is_empty()
+    }
+}
+
 /// Why there is no answer from upstream.
 #[derive(Debug, thiserror::Error)]
 pub enum ForwardError {
@@ -81,30 +162,17 @@ pub enum ForwardError {
     },
 }
 
-/// The configured upstreams, asked in order.
+/// Upstreams that are asked in order; with none, every query is
+/// [`ForwardError::NoUpstream`].
 #[derive(Debug)]
 pub struct Forwarder {
     upstreams: Vec<Upstream>,
-    in_flight: Semaphore,
+    /// One bound for all domains.
+    in_flight: Arc<Semaphore>,
     timeout: Duration,
 }
 
 impl Forwarder {
-    /// A forwarder to these; with none, every query is [`ForwardError::NoUpstream`].
-    pub fn new(upstreams: Vec<Upstream>) -> Self {
-        Self {
-            upstreams,
-            in_flight: Semaphore::new(MAX_FORWARDS_IN_FLIGHT),
-            timeout: UPSTREAM_TIMEOUT,
-        }
-    }
-
-    /// Waits this long for each upstream instead of [`UPSTREAM_TIMEOUT`].
-    pub fn with_timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
-        self
-    }
-
     /// Whether there is anyone to ask.
     pub fn is_configured(&self) -> bool {
         !self.upstreams.is_empty()

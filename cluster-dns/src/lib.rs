@@ -5,9 +5,11 @@
 //! Never writes to the API, and never answers a cluster name from anywhere but the table.
 
 pub mod answer;
+pub mod cache;
 pub mod encode;
 pub mod forward;
 pub mod health;
+pub mod metrics;
 pub mod records;
 pub mod resolve;
 pub mod serve;
@@ -28,7 +30,9 @@ use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 use tokio::net::TcpListener;
 use tracing::info;
 
-use crate::forward::{Forwarder, Upstream};
+use crate::cache::{Cache, DEFAULT_MAX_TTL_SECONDS};
+use crate::forward::{Forwards, StubDomain, Upstream};
+use crate::metrics::Metrics;
 use crate::resolve::Resolver;
 use crate::serve::Sockets;
 use crate::state::State;
@@ -51,6 +55,16 @@ pub struct Options {
     /// Unix socket. May be repeated, asked in order; without one other names are refused
     #[arg(long = "upstream", value_name = "UPSTREAM")]
     pub upstreams: Vec<Upstream>,
+    /// Resolvers for one domain and all below it, as DOMAIN=UPSTREAM[,UPSTREAM]. May be
+    /// repeated; the closest domain counts, and --upstream is not asked about its names
+    #[arg(long = "stub-domain", value_name = "DOMAIN=UPSTREAM")]
+    pub stub_domains: Vec<StubDomain>,
+    /// Use answers of other servers again for at most so many seconds, whatever their TTL; 0: never
+    #[arg(long, value_name = "SECONDS", default_value_t = DEFAULT_MAX_TTL_SECONDS)]
+    pub cache_seconds: u32,
+    /// Address for /metrics
+    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:9153")]
+    pub metrics_address: SocketAddr,
     /// Address for /health and /ready
     #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:8080")]
     pub health_address: SocketAddr,
@@ -71,15 +85,27 @@ pub async fn run(
     let health = TcpListener::bind(options.health_address)
         .await
         .with_context(|| format!("cannot listen on {} for probes", options.health_address))?;
+    let metrics_listener = TcpListener::bind(options.metrics_address)
+        .await
+        .with_context(|| format!("cannot listen on {} for metrics", options.metrics_address))?;
     info!("serving DNS for {domain} on {}", sockets.address()?);
     info!("serving probes on {}", health.local_addr()?);
-    let forwarder = Forwarder::new(options.upstreams);
-    let resolver = Arc::new(Resolver::new(Arc::clone(&state), forwarder, domain));
+    let metrics = Arc::new(Metrics::new(&domain.to_string()));
+    let resolver = Arc::new(Resolver::new(
+        Arc::clone(&state),
+        Forwards::new(options.upstreams, options.stub_domains),
+        Cache::new(options.cache_seconds),
+        Arc::clone(&metrics),
+        domain,
+    ));
     tokio::select! {
         () = stop => Ok(()),
         () = sockets.serve(resolver) => Ok(()),
         () = watch::follow(client, Arc::clone(&state)) => Ok(()),
         served = health::serve(health, state) => served.context("serving probes failed"),
+        served = health::serve_metrics(metrics_listener, metrics) => {
+            served.context("serving metrics failed")
+        }
     }
 }
 

@@ -1,16 +1,19 @@
-//! One query's way: table first, upstream where the table says so. Never touches
-//! a listening socket.
+//! One query's way: table first, then cache and upstream where the table says so.
+//! Never touches a listening socket.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use hickory_proto::op::{Message, MessageType, Query, ResponseCode};
 use hickory_proto::rr::Name;
 use tracing::debug;
 
 use crate::answer::{self, Outcome};
+use crate::cache::Cache;
 use crate::encode::{self, Transport};
-use crate::forward::{ForwardError, Forwarder};
+use crate::forward::{ForwardError, Forwards};
+use crate::metrics::{Begun, Metrics};
 use crate::state::State;
 use crate::zone;
 
@@ -19,8 +22,12 @@ use crate::zone;
 pub struct Resolver {
     /// The cluster's names.
     pub state: Arc<State>,
-    /// Everyone else's.
-    pub forwarder: Forwarder,
+    /// Who knows everyone else's.
+    pub forwards: Forwards,
+    /// What they said lately.
+    pub cache: Cache,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
     /// The cluster domain, fully qualified.
     pub domain: Name,
     /// Counts queries, to turn answers round.
@@ -43,20 +50,29 @@ pub struct Pending {
     query: Message,
     transport: Transport,
     chase: Option<(Message, Name)>,
+    begun: Begun,
 }
 
 impl Resolver {
     /// A resolver for the names below `domain`.
-    pub fn new(state: Arc<State>, forwarder: Forwarder, domain: Name) -> Self {
+    pub fn new(
+        state: Arc<State>,
+        forwards: Forwards,
+        cache: Cache,
+        metrics: Arc<Metrics>,
+        domain: Name,
+    ) -> Self {
         Self {
             state,
-            forwarder,
+            forwards,
+            cache,
+            metrics,
             domain,
             turn: AtomicUsize::new(0),
         }
     }
 
-    /// Answers from the table, which never waits.
+    /// Answers from the table or the cache, which never waits.
     pub fn begin(&self, bytes: &[u8], transport: Transport) -> Step {
         let Ok(query) = Message::from_vec(bytes) else {
             return Step::Done(encode::malformed(bytes));
@@ -65,19 +81,30 @@ impl Resolver {
         if query.metadata.message_type == MessageType::Response {
             return Step::Done(None);
         }
-        if !self.state.is_ready() && self.is_ours(&query) {
-            let reply = answer::respond(&query, ResponseCode::ServFail);
-            return Step::Done(self.encode(reply, &query, transport));
+        let is_ours = self.is_ours(&query);
+        let begun = self.metrics.begin(&query, is_ours, transport);
+        let done = |reply| Step::Done(self.encode(reply, &query, transport, begun));
+        if !self.state.is_ready() && is_ours {
+            return done(answer::respond(&query, ResponseCode::ServFail));
         }
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let outcome = answer::answer(&query, &self.state.read(), &self.domain, turn);
         let chase = match outcome {
-            Outcome::Reply(reply) => return Step::Done(self.encode(reply, &query, transport)),
-            Outcome::Chase { reply, .. } if !self.forwarder.is_configured() => {
-                return Step::Done(self.encode(reply, &query, transport));
+            Outcome::Reply(reply) => return done(reply),
+            Outcome::Chase { reply, target } => {
+                if !self.forwards.for_name(&target).is_configured() {
+                    return done(reply);
+                }
+                Some((reply, target))
             }
-            Outcome::Chase { reply, target } => Some((reply, target)),
-            Outcome::Forward => None,
+            Outcome::Forward => {
+                let cached = self.cache.get(&query, Instant::now());
+                self.metrics.cache(cached.as_ref().map(|(_, said)| *said));
+                if let Some((reply, _)) = cached {
+                    return done(reply);
+                }
+                None
+            }
         };
         let bytes = bytes.to_vec();
         Step::Wait(Box::new(Pending {
@@ -85,6 +112,7 @@ impl Resolver {
             query,
             transport,
             chase,
+            begun,
         }))
     }
 
@@ -95,13 +123,14 @@ impl Resolver {
             query,
             transport,
             bytes,
+            begun,
         } = *pending;
         match chase {
             Some((reply, target)) => {
                 let reply = self.chase(reply, target, &query).await;
-                self.encode(reply, &query, transport)
+                self.encode(reply, &query, transport, begun)
             }
-            None => self.relay(&bytes, &query, transport).await,
+            None => self.relay(&bytes, &query, transport, begun).await,
         }
     }
 
@@ -111,36 +140,69 @@ impl Resolver {
         })
     }
 
-    fn encode(&self, mut reply: Message, query: &Message, by: Transport) -> Option<Vec<u8>> {
-        reply.metadata.recursion_available = self.forwarder.is_configured();
-        encode::encode(reply, by.limit_bytes(query))
+    fn encode(
+        &self,
+        mut reply: Message,
+        query: &Message,
+        by: Transport,
+        begun: Begun,
+    ) -> Option<Vec<u8>> {
+        reply.metadata.recursion_available = self.forwards.is_configured();
+        let code = reply.metadata.response_code;
+        let bytes = encode::encode(reply, by.limit_bytes(query));
+        self.metrics.end(begun, code);
+        bytes
     }
 
-    async fn relay(&self, bytes: &[u8], query: &Message, by: Transport) -> Option<Vec<u8>> {
-        let answered = self.forwarder.ask(bytes, by);
-        let response = match answered.await {
+    async fn relay(
+        &self,
+        bytes: &[u8],
+        query: &Message,
+        by: Transport,
+        begun: Begun,
+    ) -> Option<Vec<u8>> {
+        let forwarder = match query.queries.first() {
+            Some(question) => self.forwards.for_name(&question.name),
+            None => return None,
+        };
+        let response = match forwarder.ask(bytes, by).await {
             Ok(response) => response,
             Err(error) => {
-                debug!("forwarding failed: {error}");
-                let code = match error {
-                    ForwardError::NoUpstream => ResponseCode::Refused,
-                    _ => ResponseCode::ServFail,
-                };
-                let reply = answer::respond(query, code);
-                return self.encode(reply, query, by);
+                let code = self.code_for(&error);
+                return self.encode(answer::respond(query, code), query, by, begun);
             }
         };
+        let read = Message::from_vec(&response).ok();
+        if let Some(message) = &read {
+            self.cache.put(query, message, Instant::now());
+            self.metrics.cached(self.cache.len());
+        }
+        let code = read.as_ref().map(|message| message.metadata.response_code);
+        self.metrics
+            .end(begun, code.unwrap_or(ResponseCode::NoError));
         let limit_bytes = by.limit_bytes(query);
         if response.len() <= limit_bytes {
             // As it came: record types unknown here stay whole.
             return Some(response);
         }
-        let reply = Message::from_vec(&response).unwrap_or_else(|_| {
+        let reply = read.unwrap_or_else(|| {
             let mut reply = answer::respond(query, ResponseCode::NoError);
             reply.metadata.truncation = true;
             reply
         });
         encode::encode(reply, limit_bytes)
+    }
+
+    fn code_for(&self, error: &ForwardError) -> ResponseCode {
+        debug!("forwarding failed: {error}");
+        match error {
+            ForwardError::NoUpstream => ResponseCode::Refused,
+            ForwardError::Busy => {
+                self.metrics.rejected.inc();
+                ResponseCode::ServFail
+            }
+            _ => ResponseCode::ServFail,
+        }
     }
 
     /// Adds what upstream says about an ExternalName's target. Without an
@@ -149,20 +211,31 @@ impl Resolver {
         let Some(question) = query.queries.first() else {
             return reply;
         };
+        let forwarder = self.forwards.for_name(&target);
         let mut onward = Message::query();
         onward.metadata.recursion_desired = true;
-        onward.add_query(Query::query(target, question.query_type));
+        onward.add_query(Query::query(target.clone(), question.query_type));
+        let cached = self.cache.get(&onward, Instant::now());
+        self.metrics.cache(cached.as_ref().map(|(_, said)| *said));
+        if let Some((response, _)) = cached {
+            reply.add_answers(response.answers);
+            return reply;
+        }
         let Ok(bytes) = onward.to_vec() else {
             return reply;
         };
-        match self.forwarder.ask(&bytes, Transport::Udp).await {
+        match forwarder.ask(&bytes, Transport::Udp).await {
             Ok(response) => match Message::from_vec(&response) {
                 Ok(response) => {
+                    self.cache.put(&onward, &response, Instant::now());
+                    self.metrics.cached(self.cache.len());
                     reply.add_answers(response.answers);
                 }
                 Err(error) => debug!("unreadable response from upstream: {error}"),
             },
-            Err(error) => debug!("resolving an ExternalName failed: {error}"),
+            Err(error) => {
+                self.code_for(&error);
+            }
         }
         reply
     }

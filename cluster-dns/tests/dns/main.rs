@@ -3,5 +3,6 @@
 mod answers;
 mod incremental;
 mod sockets;
+mod upstreams;
 mod watching;
 mod world;

@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cluster_dns::forward::{Forwarder, Upstream};
+use cluster_dns::cache::{Cache, DEFAULT_MAX_TTL_SECONDS};
+use cluster_dns::forward::{Forwards, Upstream};
+use cluster_dns::metrics::Metrics;
 use cluster_dns::resolve::Resolver;
 use cluster_dns::serve::Sockets;
 use cluster_dns::state::State;
@@ -27,17 +29,33 @@ const CLUSTER: &str = "
 
 /// Starts a server over these objects.
 async fn start(lines: &str, upstreams: Vec<Upstream>, synced: bool) -> SocketAddr {
+    start_with(lines, Forwards::new(upstreams, vec![]), synced)
+        .await
+        .0
+}
+
+pub async fn start_with(
+    lines: &str,
+    forwards: Forwards,
+    synced: bool,
+) -> (SocketAddr, Arc<Metrics>) {
     let state = Arc::new(State::new(crate::world::table(lines)));
     if synced {
         state.set_services_synced();
         state.set_slices_synced();
     }
-    let forwarder = Forwarder::new(upstreams).with_timeout(Duration::from_millis(300));
-    let resolver = Arc::new(Resolver::new(state, forwarder, crate::world::domain()));
+    let metrics = Arc::new(Metrics::new("cluster.local."));
+    let resolver = Arc::new(Resolver::new(
+        state,
+        forwards.with_timeout(Duration::from_millis(300)),
+        Cache::new(DEFAULT_MAX_TTL_SECONDS),
+        Arc::clone(&metrics),
+        crate::world::domain(),
+    ));
     let sockets = Sockets::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
     let address = sockets.address().unwrap();
     tokio::spawn(sockets.serve(resolver));
-    address
+    (address, metrics)
 }
 
 fn query(kind: RecordType, name: &str) -> Message {
@@ -56,11 +74,11 @@ async fn ask_bytes(server: SocketAddr, bytes: &[u8]) -> Message {
     Message::from_vec(&buffer[..length]).unwrap()
 }
 
-async fn ask(server: SocketAddr, kind: RecordType, name: &str) -> Message {
+pub async fn ask(server: SocketAddr, kind: RecordType, name: &str) -> Message {
     ask_bytes(server, &query(kind, name).to_vec().unwrap()).await
 }
 
-fn data(reply: &Message) -> Vec<String> {
+pub fn data(reply: &Message) -> Vec<String> {
     let records = reply.answers.iter();
     records.map(|record| record.data.to_string()).collect()
 }
