@@ -129,10 +129,8 @@ struct Figures {
 
 fn value_maps(size: usize) -> Figures {
     let settings = || Settings {
-        family: Family::V4,
         local_traffic: LocalTraffic::Network("10.0.0.0/8".parse().expect("a network")),
-        node_port_addresses: Vec::new(),
-        masquerade_all: false,
+        ..Settings::new(Family::V4)
     };
     let table = || Table::new(settings(), Netlink::open(Family::V4).expect("netlink"));
     table()

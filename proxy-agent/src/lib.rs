@@ -118,7 +118,6 @@ fn open_modes(options: &Options) -> anyhow::Result<Vec<Box<dyn Mode>>> {
         }
         let of_family = |network: &&IpNet| Family::of(&network.addr()) == family;
         let settings = Settings {
-            family,
             local_traffic: options
                 .cluster_cidr
                 .iter()
@@ -133,6 +132,7 @@ fn open_modes(options: &Options) -> anyhow::Result<Vec<Box<dyn Mode>>> {
                 .copied()
                 .collect(),
             masquerade_all: options.masquerade_all,
+            ..Settings::new(family)
         };
         modes.push(mode::open(options.proxy_mode, settings)?);
         for other in ModeName::ALL {

@@ -6,7 +6,7 @@ mod settings;
 
 use anyhow::{Context, Result, bail};
 
-pub use settings::{LocalTraffic, Settings};
+pub use settings::{IpvsSettings, LocalTraffic, Settings};
 
 use crate::model::{Dirty, Family, Model, Routes};
 
@@ -99,6 +99,20 @@ pub fn open(mode: ModeName, settings: Settings) -> Result<Box<dyn Mode>> {
         }
         ModeName::Iptables | ModeName::Ipvs | ModeName::Userspace => {
             bail!("mode {mode} is not there yet: use nftables")
+        }
+    }
+}
+
+/// What the mode would bring into an empty kernel, in the notation of the tool that
+/// shows it there: `nft`, `iptables-save`, `ipvsadm`. Touches nothing.
+///
+/// # Errors
+/// The mode cannot show its plan.
+pub fn render(mode: ModeName, settings: &Settings, model: &Model) -> Result<String> {
+    match mode {
+        ModeName::Nftables => Ok(nftables::preview::render(settings, model)),
+        ModeName::Iptables | ModeName::Ipvs | ModeName::Userspace => {
+            bail!("mode {mode} cannot show its plan yet: use nftables")
         }
     }
 }

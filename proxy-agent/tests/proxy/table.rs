@@ -107,10 +107,8 @@ pub const PACKETS: &str = "
 /// The settings of all tests here.
 pub fn settings() -> Settings {
     Settings {
-        family: Family::V4,
         local_traffic: LocalTraffic::Network("10.244.0.0/16".parse().expect("a network")),
-        node_port_addresses: Vec::new(),
-        masquerade_all: false,
+        ..Settings::new(Family::V4)
     }
 }
 

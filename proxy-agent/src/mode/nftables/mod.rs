@@ -11,6 +11,7 @@ pub mod kernel;
 pub mod layout;
 pub mod netlink;
 pub mod plan;
+pub mod preview;
 pub mod render;
 pub mod rule;
 pub mod ruleset;
@@ -163,13 +164,7 @@ pub fn cleanup(family: Family) -> anyhow::Result<()> {
     if netlink.generation().is_err() {
         return Ok(());
     }
-    let settings = Settings {
-        family,
-        local_traffic: Default::default(),
-        node_port_addresses: Vec::new(),
-        masquerade_all: false,
-    };
-    if netlink.dump(&settings)?.table {
+    if netlink.dump(&Settings::new(family))?.table {
         netlink.commit(&[vec![Op::DeleteTable]])?;
     }
     Ok(())
