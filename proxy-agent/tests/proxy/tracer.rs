@@ -164,12 +164,9 @@ impl Tracer<'_> {
     fn statement(&mut self, statement: &Statement, state: &mut State) -> Flow {
         let when = |condition: bool| if condition { Flow::Next } else { Flow::Break };
         let packet = &state.packet;
-        let end = |end: &End| {
-            if *end == End::Source {
-                packet.source
-            } else {
-                packet.destination
-            }
+        let end = |end: &End| match end {
+            End::Source => packet.source,
+            End::Destination => packet.destination,
         };
         match statement {
             Statement::CtNew => Flow::Next,
