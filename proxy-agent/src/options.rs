@@ -1,0 +1,84 @@
+//! The command line beside the flags that stand for fields of the configuration.
+
+use std::path::PathBuf;
+
+use crate::config::Flags;
+use crate::mode::ModeName;
+
+/// The node proxy.
+#[derive(Clone, Debug, clap::Parser)]
+#[command(name = "proxy-agent", version)]
+pub struct Options {
+    /// What is configured.
+    #[command(flatten)]
+    pub flags: Flags,
+
+    /// The API server's address, in place of the kubeconfig's
+    #[arg(long, value_name = "URL")]
+    pub master: Option<String>,
+
+    /// Remove all that the agent has ever made here in any mode, say what, and end; the
+    /// same as the command `cleanup`
+    #[arg(long)]
+    pub cleanup: bool,
+
+    /// Print what would be brought into an empty kernel, touch nothing, and end
+    #[arg(long, conflicts_with = "cleanup")]
+    pub dry_run: bool,
+
+    /// How --dry-run prints it; by default as the mode is looked at in a kernel
+    #[arg(short, long, value_name = "NOTATION", requires = "dry_run")]
+    pub output: Option<Notation>,
+
+    /// Objects for --dry-run, YAML or JSON, in place of those of the API; - for
+    /// standard input
+    #[arg(long, value_name = "FILE", requires = "dry_run")]
+    pub from: Option<PathBuf>,
+
+    /// More to say: 4 and above is debug, as RUST_LOG=debug
+    #[arg(short = 'v', long = "v", value_name = "LEVEL", default_value_t = 0)]
+    pub verbosity: u8,
+
+    /// Something else than to run
+    #[command(subcommand)]
+    pub action: Option<Action>,
+}
+
+/// What the agent does instead of running.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::Subcommand)]
+pub enum Action {
+    /// Remove all that the agent has ever made here in any mode, say what, and end
+    Cleanup,
+}
+
+/// A way to write a plan down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Notation {
+    /// As `nft list table` has it: mode nftables
+    Nft,
+    /// As `iptables-save` has it: mode iptables
+    IptablesSave,
+    /// As `ipvsadm -Ln` has it: mode ipvs
+    Ipvsadm,
+    /// One line for each destination, the same for every mode
+    Table,
+}
+
+impl Notation {
+    /// The mode that the notation is made for, if there is one.
+    pub fn mode(self) -> Option<ModeName> {
+        match self {
+            Notation::Nft => Some(ModeName::Nftables),
+            Notation::IptablesSave => Some(ModeName::Iptables),
+            Notation::Ipvsadm => Some(ModeName::Ipvs),
+            Notation::Table => None,
+        }
+    }
+}
+
+impl Options {
+    /// Whether this is a call to clean up.
+    pub fn is_cleanup(&self) -> bool {
+        self.cleanup || self.action == Some(Action::Cleanup)
+    }
+}
