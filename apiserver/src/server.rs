@@ -89,11 +89,10 @@ impl Server {
                 tracing::warn!("repairing the allocations of Services: {error}");
             }
         }
-        let newest = server.store.current_revision().await?;
         let revision = feed.list_with_history().await?;
         let stop = server.stop.clone();
         tokio::spawn(async move { stop.run_until_cancelled(feed.follow(revision)).await });
-        if server.progress.wait(newest).await.is_err() {
+        if server.progress.wait_fresh(&*server.store).await.is_err() {
             tracing::warn!("the store is slow to replay its history; reads wait for it");
         }
         Ok(server)

@@ -43,11 +43,11 @@ pub trait Store: Send + Sync + 'static {
     async fn compact(&self, revision: Revision) -> Result<(), Error>;
     /// Asks every running watch for a `Progress` item as soon as it has delivered what there
     /// is. For a reader that waits until its watch has seen [`Store::current_revision`].
-    /// Does nothing where watches report progress by themselves.
+    /// Does nothing where watches report progress by themselves at once.
     async fn request_progress(&self) {}
-    /// Whether `Progress` items follow the newest revision within about a second. Where this
-    /// is false (an etcd older than 3.4.31 or 3.5.13) they come rarely, and a fresh read has
-    /// to be a `list` or `get` at revision 0 instead of waiting for a watch.
+    /// Whether `Progress` items follow the newest revision within about a second by
+    /// themselves. Where this is false (an etcd older than 3.4.31 or 3.5.13) they come on
+    /// [`Store::request_progress`] alone, which costs a write there.
     async fn reports_progress(&self) -> bool {
         true
     }

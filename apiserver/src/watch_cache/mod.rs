@@ -21,6 +21,9 @@ use self::state::State;
 /// How long a read waits for the cache to reach a revision before it fails with 504.
 pub const FRESH_WAIT: Duration = Duration::from_secs(5);
 
+/// How often the store is asked for its progress while a read waits for it.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
+
 /// The cached objects of one kind.
 #[derive(Debug)]
 pub struct KindCache {
@@ -95,11 +98,21 @@ impl Progress {
     /// Waits until the cache holds everything that was committed before this call.
     pub async fn wait_fresh(&self, store: &dyn Store) -> Result<(), Failure> {
         let current = store.current_revision().await?;
-        if self.reached() < current {
-            // Where the newest writes are outside of what is watched, only this tells.
-            store.request_progress().await;
+        if self.reached() >= current {
+            return Ok(());
         }
-        self.wait(current).await
+        // Where the newest writes are outside of what is watched, only asking tells. Again
+        // and again, since the watch that was asked may break.
+        let asking = async {
+            loop {
+                store.request_progress().await;
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
+        };
+        tokio::select! {
+            waited = self.wait(current) => waited,
+            never = asking => never,
+        }
     }
 
     fn advance(&self, revision: Revision) {

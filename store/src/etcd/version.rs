@@ -1,7 +1,7 @@
 //! Whether every member reports a watch's progress truthfully.
 //!
 //! Before 3.4.31 and 3.5.13 a requested progress could be ahead of events still on their
-//! way, so a fresh read must not wait for it. The members are asked again and again, since
+//! way, so such a server is asked in another way (`watch`). The members are asked again and again, since
 //! they may be replaced while this runs. A member that does not answer counts as too old.
 
 use std::{

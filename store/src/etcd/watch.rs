@@ -4,7 +4,9 @@
 //! history is replayed a full queue makes etcd wait; once the watch has caught up it is cut
 //! off instead. Progress is passed on only where it is certain that every event before it
 //! has been: one that etcd sent for this very watch, or an asked-for one of a server that is
-//! known to keep the order. Never reconnects: its reader decides from where.
+//! known to keep the order. Any other server is asked by a write: the mark, a key below the
+//! watch's prefix, comes after all that was there before it, and is passed on as progress.
+//! Never reconnects: its reader decides from where.
 
 use std::sync::{
     Arc,
@@ -12,7 +14,7 @@ use std::sync::{
 };
 
 use etcd_client::{
-    EventType, WatchOptions, WatchRequestSender, WatchResponse, WatchResponseStream,
+    Client, EventType, WatchOptions, WatchRequestSender, WatchResponse, WatchResponseStream,
 };
 use futures::stream;
 use tokio::{
@@ -31,6 +33,9 @@ use crate::{
     },
     limits::WATCH_PROGRESS_PERIOD,
 };
+
+/// The mark's key below the watch's prefix. There is one, without a value.
+const MARK: &str = "coracle.io/progress";
 
 /// The watch id of a progress that was asked for.
 const ALL_WATCHES: i64 = -1;
@@ -72,6 +77,9 @@ pub(super) async fn start(prefix: &str, start: Start) -> Result<WatchStream, Err
     }
     let follower = Follower {
         sender,
+        client: client.clone(),
+        mark: format!("{prefix}{MARK}"),
+        marking: None,
         queue: queue.clone(),
         from: start.from,
         live_from: Revision::MAX,
@@ -120,6 +128,12 @@ fn lost(error: &etcd_client::Error) -> Error {
 /// Reads one watch.
 struct Follower {
     sender: WatchRequestSender,
+    /// Writes the mark.
+    client: Client,
+    /// The mark's key.
+    mark: String,
+    /// The write of the mark that is under way.
+    marking: Option<AbortOnDrop>,
     queue: Arc<Queue>,
     from: Revision,
     /// The server's revision when it took the watch: what comes after it is not history.
@@ -151,19 +165,38 @@ impl Follower {
                     }
                     Err(error) => return Err(lost(&error)),
                 },
-                Ok(()) = wanted.changed(), if !self.asked => self.ask().await?,
-                _ = tick.tick() => self.ask().await?,
+                Ok(()) = wanted.changed(), if !self.asked && self.marking.is_none() => {
+                    if self.truthful.load(Ordering::Relaxed) {
+                        self.ask().await?;
+                    } else {
+                        self.write_mark();
+                    }
+                }
+                () = ended(&mut self.marking) => self.marking = None,
+                _ = tick.tick() => if self.truthful.load(Ordering::Relaxed) {
+                    self.ask().await?;
+                }
             }
         }
     }
 
     async fn ask(&mut self) -> Result<(), Error> {
-        if !self.truthful.load(Ordering::Relaxed) {
-            return Ok(());
-        }
         self.asked = true;
         let sent = self.sender.request_progress().await;
         sent.map_err(|error| lost(&error))
+    }
+
+    /// Beside the reading, which must not wait for it. One at a time: who asks meanwhile may
+    /// know of a revision after it, and gets the next one.
+    fn write_mark(&mut self) {
+        let (mut client, mark) = (self.client.clone(), self.mark.clone());
+        self.marking = Some(AbortOnDrop(tokio::spawn(async move {
+            let written = time::timeout(REQUEST_TIMEOUT, client.put(mark, "", None));
+            if !matches!(written.await, Ok(Ok(_))) {
+                // Who waits for it gives up in time, and asks again.
+                tracing::debug!("the progress mark could not be written to etcd");
+            }
+        })));
     }
 
     async fn take(&mut self, response: WatchResponse) -> Result<(), Error> {
@@ -209,21 +242,33 @@ impl Follower {
 
     async fn deliver(&mut self) -> Result<(), Error> {
         let events = std::mem::take(&mut self.part);
-        let events: Vec<_> = events.into_iter().map(event).collect::<Result<_, _>>()?;
-        let newest = events.iter().map(revision_of).max().unwrap_or(0);
+        let newest = events.iter().filter_map(|event| event.kv.as_ref());
+        let newest = newest.map(|kv| kv.mod_revision).max().unwrap_or(0);
         self.newest = self.newest.max(newest);
         self.from = self.newest + 1;
+        let changes = events.into_iter().filter(|event| !self.is_mark(event));
+        let changes: Vec<_> = changes.map(event).collect::<Result<_, _>>()?;
+        let item = match changes.is_empty() {
+            true => WatchItem::Progress(self.newest),
+            false => WatchItem::Events(changes),
+        };
         let patient = !self.caught_up;
-        self.queue.push(WatchItem::Events(events), patient).await?;
+        self.queue.push(item, patient).await?;
         self.caught_up |= newest >= self.live_from;
         Ok(())
     }
+
+    fn is_mark(&self, event: &etcd_client::proto::PbEvent) -> bool {
+        let kv = event.kv.as_ref();
+        kv.is_some_and(|kv| kv.key == self.mark.as_bytes())
+    }
 }
 
-fn revision_of(event: &Event) -> Revision {
-    match event {
-        Event::Put { kv, .. } => kv.mod_revision,
-        Event::Delete { revision, .. } => *revision,
+/// Resolves when the task has ended; without one, never.
+async fn ended(task: &mut Option<AbortOnDrop>) {
+    match task {
+        Some(task) => drop((&mut task.0).await),
+        None => std::future::pending().await,
     }
 }
 
