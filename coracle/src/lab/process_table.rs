@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
@@ -58,6 +58,26 @@ struct Component {
     backoff: Duration,
 }
 
+impl Component {
+    /// When it is to start, if it is to start without the API (or the API is there).
+    fn due_when(&self, api_ready: bool) -> Option<Instant> {
+        let allowed = api_ready || self.plan.phase == Phase::First;
+        self.due.filter(|_| allowed)
+    }
+
+    /// Due again after the present delay, which doubles.
+    fn back_off(&mut self, now: Instant, status: String) -> Report {
+        let wait = self.backoff;
+        self.backoff = (wait * 2).min(LAST_BACKOFF);
+        self.due = Some(now + wait);
+        Report::Died {
+            name: self.plan.name.clone(),
+            status,
+            restart_in_ms: wait.as_millis() as u64,
+        }
+    }
+}
+
 /// The components and their states.
 pub struct ProcessTable {
     components: Vec<Component>,
@@ -85,28 +105,29 @@ impl ProcessTable {
         }
     }
 
-    /// Starts what is due; what needs the API waits for `api_ready`.
-    pub fn start_due(&mut self, now: Instant, api_ready: bool) -> Result<()> {
+    /// Starts what is due; what needs the API waits for `api_ready`. What cannot be started (no
+    /// process to be had, a full disk) is due again later, and reported.
+    pub fn start_due(&mut self, now: Instant, api_ready: bool) -> Vec<Report> {
+        let mut failed = Vec::new();
         for component in &mut self.components {
-            let allowed = api_ready || component.plan.phase == Phase::First;
-            if allowed && component.due.is_some_and(|due| due <= now) {
-                let pid = spawn(&component.plan, &self.logs, self.listener.as_ref())
-                    .with_context(|| format!("start {}", component.plan.name))?;
-                component.running = Some((pid, now));
-                component.due = None;
+            if component.due_when(api_ready).is_none_or(|due| due > now) {
+                continue;
+            }
+            match spawn(&component.plan, &self.logs, self.listener.as_ref()) {
+                Ok(pid) => {
+                    component.running = Some((pid, now));
+                    component.due = None;
+                }
+                Err(error) => failed.push(component.back_off(now, format!("no start: {error:#}"))),
             }
         }
-        Ok(())
+        failed
     }
 
-    /// When the next restart is due.
-    pub fn next_start(&self) -> Option<Instant> {
-        let now = Instant::now();
-        self.components
-            .iter()
-            .filter_map(|c| c.due)
-            .filter(|due| *due > now)
-            .min()
+    /// When the next start is due; it may be over already.
+    pub fn next_start(&self, api_ready: bool) -> Option<Instant> {
+        let due = self.components.iter().filter_map(|c| c.due_when(api_ready));
+        due.min()
     }
 
     /// Notes that a process ended. `Some` where it was a component, which is due again.
@@ -119,14 +140,7 @@ impl ProcessTable {
         if now.duration_since(since) >= STEADY {
             component.backoff = FIRST_BACKOFF;
         }
-        let wait = component.backoff;
-        component.backoff = (wait * 2).min(LAST_BACKOFF);
-        component.due = Some(now + wait);
-        Some(Report::Died {
-            name: component.plan.name.clone(),
-            status: describe(status),
-            restart_in_ms: wait.as_millis() as u64,
-        })
+        Some(component.back_off(now, describe(status)))
     }
 
     /// The groups in the order in which they end.
@@ -229,6 +243,31 @@ mod tests {
             takes_listener: false,
         };
         ProcessTable::new(vec![plan], PathBuf::from("/nonexistent"), None)
+    }
+
+    #[test]
+    fn what_cannot_be_started_is_tried_again_later() {
+        // Its log cannot be opened: the same as a fork that fails.
+        let mut table = table();
+        let mut now = Instant::now();
+        let mut waits = Vec::new();
+        for _ in 0..3 {
+            match table.start_due(now, false).as_slice() {
+                [Report::Died { restart_in_ms, .. }] => waits.push(*restart_in_ms),
+                other => panic!("{other:?}"),
+            }
+            assert!(table.start_due(now, false).is_empty(), "not due yet");
+            now = table.components[0].due.expect("due again");
+        }
+        assert_eq!(waits, [50, 100, 200]);
+        let logs = tempfile::tempdir().expect("a directory");
+        table.logs = logs.path().to_owned();
+        // This test's own program takes no part: it is started, and that is all.
+        table.components[0].plan.args = vec!["--list".to_owned()];
+        assert!(table.start_due(now, false).is_empty());
+        assert!(table.alive_in(Phase::First), "started when it can be");
+        let (pid, _) = table.components[0].running.expect("a process");
+        nix::sys::wait::waitpid(pid, None).expect("a child");
     }
 
     #[test]

@@ -127,8 +127,11 @@ struct Supervisor {
 impl Supervisor {
     fn serve(&mut self) -> Result<()> {
         loop {
-            self.table.start_due(Instant::now(), self.api_ready)?;
-            let (control, signals) = self.wait(self.table.next_start())?;
+            for report in self.table.start_due(Instant::now(), self.api_ready) {
+                // The host may be gone already; then the loop ends by itself.
+                let _ = control::send(self.control.as_fd(), &report, None);
+            }
+            let (control, signals) = self.wait(self.table.next_start(self.api_ready))?;
             if signals && self.take_signals()? {
                 return self.stop();
             }
