@@ -1,10 +1,11 @@
 //! The demo image's web server: `/`, `/index.html`, `/hostname.html`, and 404 elsewhere.
-//! Plain HTTP/1.1. Never reads a file and never keeps a request.
+//! Plain HTTP/1.1. Never reads a file, never keeps a request, and never turns a client away
+//! that still finds it after SIGTERM.
 
 use std::convert::Infallible;
 use std::io::Write;
 use std::net::{Ipv6Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -17,14 +18,18 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 
 /// Connections served at a time; more wait in the kernel's backlog.
 const MAX_CONNECTIONS: usize = 1024;
 /// A client that has not sent its request's head by then is cut off.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// For requests in flight when the server is asked to end.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// Clients that never stop coming are left after this long: below the usual grace of 30 s.
+const MAX_DRAIN: Duration = Duration::from_secs(20);
+/// For requests in flight when the listener has closed.
+const FLIGHT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How the node agent's probes call themselves, as upstream's.
+const PROBE_AGENT: &str = "kube-probe/";
 
 /// Options of `demo-web`.
 #[derive(Args, Clone, Debug)]
@@ -32,36 +37,39 @@ pub struct Options {
     /// Port to listen on, on every address.
     #[arg(long, default_value_t = 80)]
     pub port: u16,
-    /// After SIGTERM, go on accepting connections for this many seconds.
-    #[arg(long, default_value_t = 0)]
-    pub linger_s: u64,
+    /// After SIGTERM, go on serving until no request has come for this many milliseconds.
+    #[arg(long, default_value_t = 1_000)]
+    pub quiet_ms: u64,
 }
 
-/// Serves until SIGTERM or SIGINT, then finishes what is in flight.
+/// Serves until SIGTERM or SIGINT, then until nobody asks any more.
+///
+/// A pod is told to end at the moment it leaves the Service's endpoints, and every node's rules
+/// learn of that later: a server that closes at once refuses the clients of that moment.
 pub async fn run(options: Options) -> Result<()> {
     // Asked for first: a signal that comes early must not be missed.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let listener = listen(options.port).await?;
-    let page = Pages {
+    let pages = Arc::new(Pages {
         hostname: nix::unistd::gethostname()?.to_string_lossy().into_owned(),
-    };
+        asked: Mutex::new(Instant::now()),
+    });
     let graceful = hyper_util::server::graceful::GracefulShutdown::new();
-    {
-        let mut accepting = std::pin::pin!(accept(&listener, Arc::new(page), &graceful));
+    let ending = async {
         tokio::select! {
-            () = &mut accepting => {}
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        if options.linger_s > 0 {
-            // The time's end is the expected one.
-            let _ = timeout(Duration::from_secs(options.linger_s), accepting).await;
-        }
+        pages.quiet(Duration::from_millis(options.quiet_ms)).await;
+    };
+    tokio::select! {
+        () = accept(&listener, pages.clone(), &graceful) => {}
+        () = ending => {}
     }
     drop(listener);
     // Connections that take longer are cut by the process's end.
-    let _ = timeout(DRAIN_TIMEOUT, graceful.shutdown()).await;
+    let _ = timeout(FLIGHT_TIMEOUT, graceful.shutdown()).await;
     Ok(())
 }
 
@@ -93,6 +101,7 @@ async fn accept(
         };
         let pages = pages.clone();
         let service = service_fn(move |request: Request<Incoming>| {
+            pages.note(&request);
             let response = pages.answer(&request);
             // The pod's log shows whose address arrived here.
             let (method, path) = (request.method(), request.uri().path());
@@ -119,9 +128,33 @@ async fn accept(
 
 struct Pages {
     hostname: String,
+    /// When a client asked last; probes are none.
+    asked: Mutex<Instant>,
 }
 
 impl Pages {
+    /// Waits until no client has asked for `pause`, counted from now.
+    async fn quiet(&self, pause: Duration) {
+        let begin = Instant::now();
+        let end = begin + MAX_DRAIN;
+        loop {
+            let asked = *self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+            let until = (asked.max(begin) + pause).min(end);
+            if until <= Instant::now() {
+                return;
+            }
+            sleep_until(until).await;
+        }
+    }
+
+    /// Notes that a client has asked.
+    fn note(&self, request: &Request<Incoming>) {
+        let agent = request.headers().get(header::USER_AGENT);
+        if !agent.is_some_and(|agent| agent.as_bytes().starts_with(PROBE_AGENT.as_bytes())) {
+            *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        }
+    }
+
     fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         let (status, kind, body) = match request.uri().path() {
             "/" | "/index.html" => (
