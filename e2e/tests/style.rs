@@ -24,13 +24,13 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("api", &["proto"]),
     ("store", &[]),
     ("apiserver", &["api", "proto", "store"]),
-    // What the two controller programs share: following objects, queueing keys.
+    // What components share: the client, following objects, queueing keys.
     ("informer", &["api"]),
     ("endpoints-controller", &["api", "informer", "proto"]),
     ("controller-manager", &["api", "informer", "proto"]),
     ("proxy-agent", &["api", "proto"]),
     ("cluster-dns", &["api", "proto"]),
-    ("node-agent", &["api", "proto"]),
+    ("node-agent", &["api", "informer", "proto"]),
     ("kubectl-lite", &["api", "proto"]),
 ];
 

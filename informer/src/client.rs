@@ -1,13 +1,29 @@
 //! The client a component talks to the API server with.
 //!
-//! Never throttles: the API server's own limits are the limits.
+//! Never throttles: the API server's own limits are the limits. Never keeps a connection that
+//! nobody uses for long.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context;
 use futures::future::BoxFuture;
+use hyper_timeout::TimeoutConnector;
+use hyper_util::client::legacy;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use kube::Client;
+use kube::client::retry::RetryPolicy;
+use kube::client::{Body, ClientBuilder, ConfigExt};
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
+use tower::retry::RetryLayer;
+use tower::{BoxError, ServiceBuilder, ServiceExt};
+
+/// Idle connections kept for the next burst of requests, as many as client-go keeps; each is
+/// a descriptor here and one at the API server.
+pub const MAX_IDLE_CONNECTIONS: usize = 25;
+/// How long an idle connection is kept. Shorter than the API server's patience (120 s), so
+/// that no request goes out on a connection that is being closed.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A client from a kubeconfig file, or from the environment (KUBECONFIG, then
 /// in-cluster) without one.
@@ -38,7 +54,30 @@ pub async fn connect(kubeconfig: Option<&Path>) -> anyhow::Result<Client> {
             .await
             .context("no kubeconfig found: give one with --kubeconfig")?,
     };
-    Client::try_from(config).context("cannot make an API client from the kubeconfig")
+    client(config).context("cannot make an API client from the kubeconfig")
+}
+
+/// A client like `kube`'s own, but for the bounds on its idle connections.
+fn client(config: Config) -> anyhow::Result<Client> {
+    let mut connector = TimeoutConnector::new(config.rustls_https_connector()?);
+    connector.set_connect_timeout(config.connect_timeout);
+    connector.set_read_timeout(config.read_timeout);
+    connector.set_write_timeout(config.write_timeout);
+    let pool: legacy::Client<_, Body> = legacy::Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .pool_max_idle_per_host(MAX_IDLE_CONNECTIONS)
+        .build(connector);
+    let retry = RetryLayer::new(RetryPolicy::server_retry());
+    let service = ServiceBuilder::new()
+        .layer(config.base_uri_layer())
+        .option_layer(config.default_retry.then_some(retry))
+        .option_layer(config.auth_layer()?)
+        .layer(config.extra_headers_layer()?)
+        .map_err(BoxError::from)
+        .service(pool)
+        .boxed();
+    Ok(ClientBuilder::new(service, config.default_namespace).build())
 }
 
 /// Resolves on SIGINT or SIGTERM.

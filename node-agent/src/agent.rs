@@ -11,7 +11,6 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::runtime::{WatchStreamExt, reflector};
 use kube::{Api, Client, ResourceExt};
@@ -38,10 +37,6 @@ const ENDS_QUEUE: usize = 64;
 
 /// Runs the node agent until `stop` ends. Pods go on running without it.
 pub async fn run(options: Options, stop: impl Future<Output = ()> + Send + 'static) -> Result<()> {
-    // An error says that the process has a provider already.
-    rustls::crypto::ring::default_provider()
-        .install_default()
-        .ok();
     let name = match &options.hostname_override {
         Some(name) => name.clone(),
         None => nix::unistd::gethostname()
@@ -54,7 +49,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()> + Send + 'stat
     let pods = options.root_dir.join("pods");
     std::fs::create_dir_all(&pods).with_context(|| format!("make {}", pods.display()))?;
     enable_forwarding();
-    let client = connect(&options.kubeconfig).await?;
+    let client = informer::client::connect(Some(&options.kubeconfig)).await?;
     let listener = TcpListener::bind((options.node_ip, options.port))
         .await
         .with_context(|| {
@@ -94,15 +89,6 @@ pub async fn run(options: Options, stop: impl Future<Output = ()> + Send + 'stat
     tasks.iter().for_each(tokio::task::JoinHandle::abort);
     server.abort();
     result
-}
-
-async fn connect(path: &Path) -> Result<Client> {
-    let kubeconfig = Kubeconfig::read_from(path)
-        .with_context(|| format!("read kubeconfig {}", path.display()))?;
-    let config =
-        kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
-    let config = config.with_context(|| format!("use kubeconfig {}", path.display()))?;
-    Client::try_from(config).context("set up the API server's client")
 }
 
 /// A node routes between its pods and the world. Where the file is read-only it may be set already.
