@@ -48,6 +48,9 @@ impl Node for Echo {
             return Err(Status::invalid_argument("the first message is no start"));
         };
         let container = start.container.unwrap_or_default();
+        if container.pod == "down" {
+            return Err(Status::failed_precondition("container main is not running"));
+        }
         let said = format!(
             "{} {}: {}\n",
             container.pod,
@@ -197,12 +200,14 @@ async fn start_agent(secure: &Secure) -> (JoinHandle<Result<(), tonic::transport
     (agent, port)
 }
 
-/// Pod `web` on node `worker-1`, whose agent listens on this port.
+/// Pods `web` and `down` on node `worker-1`, whose agent listens on this port.
 async fn create_pod_and_node(config: &Path, port: u16) {
     let node = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": "worker-1" } });
-    let mut pod = support::pod("web", "worker-1");
-    pod["metadata"]["namespace"] = "default".into();
-    for object in [node, pod] {
+    let mut pods = ["web", "down"].map(|name| support::pod(name, "worker-1"));
+    for pod in &mut pods {
+        pod["metadata"]["namespace"] = "default".into();
+    }
+    for object in [node].into_iter().chain(pods) {
         let created = kubectl(config, &["create", "-f", "-"], &object.to_string()).await;
         assert!(
             created.status.success(),
@@ -264,5 +269,40 @@ async fn exec_and_logs_reach_the_pods_node() {
         error.contains("container none is not valid for pod web"),
         "{error}"
     );
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn exec_says_why_a_container_does_not_run() {
+    if !have("kubectl") {
+        return;
+    }
+    let cluster = Cluster::start().await;
+    let waiting = json!({ "reason": "CrashLoopBackOff", "message": "back-off 10s" });
+    let status = json!({ "status": { "containerStatuses": [{
+        "name": "main", "image": "demo", "imageID": "", "ready": false, "restartCount": 1,
+        "state": { "waiting": waiting },
+    }] } });
+    let status = status.to_string();
+    let patch = [
+        "patch",
+        "pod",
+        "down",
+        "--subresource=status",
+        "-p",
+        &status,
+    ];
+    let output = cluster.kubectl(&patch, "").await;
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{error}");
+
+    // Whichever way this kubectl asks first, SPDY is the last.
+    let output = cluster.kubectl(&["exec", "down", "--", "ls"], "").await;
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        error.contains("container main is not running: CrashLoopBackOff: back-off 10s"),
+        "{error}"
+    );
+    assert!(!error.contains("SPDY"), "{error}");
     cluster.stop().await;
 }

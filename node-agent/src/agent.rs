@@ -21,14 +21,14 @@ use crate::addresses::Addresses;
 use crate::context::Context;
 use crate::events::Events;
 use crate::local_runtime::LocalRuntime;
+use crate::mirrors::{self, MIRROR, Mirrors};
 use crate::options::Options;
 use crate::register::{self, Myself};
 use crate::registry::Registry;
 use crate::resolv::ClusterDns;
 use crate::runtime::Runtime;
-use crate::static_pods::{self, MIRROR};
 use crate::worker::{Wanted, Worker};
-use crate::{routes, serve};
+use crate::{routes, serve, static_pods};
 
 /// How often the manifest folder is read.
 const FOLDER_PERIOD: Duration = Duration::from_secs(1);
@@ -188,7 +188,8 @@ struct Pods {
     workers: HashMap<String, watch::Sender<Wanted>>,
     statics: BTreeMap<String, Arc<Pod>>,
     /// Mirrors in the API, by namespace and name.
-    mirrors: HashMap<(String, String), Pod>,
+    mirrors: HashMap<(String, String), Arc<Pod>>,
+    mirroring: watch::Sender<Option<Mirrors>>,
     listed: Option<HashSet<String>>,
     synced: bool,
     ends: (mpsc::Sender<String>, mpsc::Receiver<String>),
@@ -196,8 +197,15 @@ struct Pods {
 
 impl Pods {
     fn new(ctx: Arc<Context>, folder: Option<std::path::PathBuf>) -> Pods {
+        let (mirroring, known) = watch::channel(None);
+        tokio::spawn(mirrors::keep(
+            ctx.client.clone(),
+            ctx.node_name.clone(),
+            known,
+        ));
         Pods {
             ctx,
+            mirroring,
             folder,
             workers: HashMap::new(),
             statics: BTreeMap::new(),
@@ -222,10 +230,9 @@ impl Pods {
                     Ok(None) => return,
                     Err(error) => tracing::debug!("watch pods: {error}"),
                 },
-                _ = tick.tick() => {
-                    self.read_folder();
-                    self.mirror_all().await;
-                }
+                _ = tick.tick() => if self.read_folder() {
+                    self.mirror_all();
+                },
                 Some(uid) = self.ends.1.recv() => self.forget(&uid),
             }
         }
@@ -254,20 +261,20 @@ impl Pods {
                     self.read_folder();
                     self.remove_orphans().await;
                 }
-                self.mirror_all().await;
+                self.mirror_all();
             }
             Event::Apply(pod) => {
                 let mirror = pod.annotations().contains_key(MIRROR);
                 self.apply(pod);
                 if mirror {
-                    self.mirror_all().await;
+                    self.mirror_all();
                 }
             }
             Event::Delete(pod) => {
                 let key = (pod.namespace().unwrap_or_default(), pod.name_any());
                 if pod.annotations().contains_key(MIRROR) {
                     self.mirrors.remove(&key);
-                    self.mirror_all().await;
+                    self.mirror_all();
                 } else if let Some(worker) = pod.uid().and_then(|uid| self.workers.get(&uid)) {
                     worker.send_replace(Wanted::Gone);
                 }
@@ -278,8 +285,8 @@ impl Pods {
     fn apply(&mut self, pod: Pod) {
         let Some(uid) = pod.uid() else { return };
         if pod.annotations().contains_key(MIRROR) {
-            self.mirrors
-                .insert((pod.namespace().unwrap_or_default(), pod.name_any()), pod);
+            let key = (pod.namespace().unwrap_or_default(), pod.name_any());
+            self.mirrors.insert(key, Arc::new(pod));
             return;
         }
         self.want(uid, Arc::new(pod), false);
@@ -312,8 +319,11 @@ impl Pods {
         self.workers.remove(uid);
     }
 
-    fn read_folder(&mut self) {
-        let Some(folder) = &self.folder else { return };
+    /// Returns whether anything has come or gone.
+    fn read_folder(&mut self) -> bool {
+        let Some(folder) = &self.folder else {
+            return false;
+        };
         let found = static_pods::read_folder(folder, &self.ctx.node_name);
         let gone: Vec<String> = self
             .statics
@@ -321,6 +331,7 @@ impl Pods {
             .filter(|uid| !found.contains_key(*uid))
             .cloned()
             .collect();
+        let mut changed = !gone.is_empty();
         for uid in gone {
             self.statics.remove(&uid);
             if let Some(worker) = self.workers.get(&uid) {
@@ -332,41 +343,19 @@ impl Pods {
                 let pod = Arc::new(pod);
                 self.statics.insert(uid.clone(), pod.clone());
                 self.want(uid, pod, true);
+                changed = true;
             }
         }
+        changed
     }
 
-    /// Brings the mirrors in the API in line with the manifests.
-    async fn mirror_all(&mut self) {
-        if !self.synced {
-            return;
-        }
-        let client = self.ctx.client.clone();
-        for pod in self.statics.values() {
-            let key = (pod.namespace().unwrap_or_default(), pod.name_any());
-            match static_pods::mirror(&client, pod, self.mirrors.get(&key), None).await {
-                Ok(true) => {}
-                Ok(false) => drop(self.mirrors.remove(&key)),
-                Err(error) => tracing::debug!(pod = key.1, "{error:#}"),
-            }
-        }
-        let known: HashSet<(String, String)> = self
-            .statics
-            .values()
-            .map(|pod| (pod.namespace().unwrap_or_default(), pod.name_any()))
-            .collect();
-        let stale: Vec<_> = self
-            .mirrors
-            .keys()
-            .filter(|key| !known.contains(*key))
-            .cloned()
-            .collect();
-        for key in stale {
-            if let Some(mirror) = self.mirrors.get(&key)
-                && static_pods::remove_mirror(&client, mirror).await.is_ok()
-            {
-                self.mirrors.remove(&key);
-            }
+    /// Tells the keeper of the mirrors what there is; it asks the API, this loop does not wait.
+    fn mirror_all(&self) {
+        if self.synced {
+            self.mirroring.send_replace(Some(Mirrors {
+                wanted: self.statics.clone(),
+                existing: self.mirrors.clone(),
+            }));
         }
     }
 

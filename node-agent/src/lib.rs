@@ -12,6 +12,7 @@ pub mod lifecycle;
 pub mod local_runtime;
 mod logs;
 mod memory;
+mod mirrors;
 mod options;
 mod poster;
 mod prepare;

@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
-use crate::lifecycle::Record;
+use crate::lifecycle::{Record, State};
 
 /// One container, found by name.
 #[derive(Clone, Debug)]
@@ -22,8 +22,8 @@ pub struct Found {
     pub id: String,
     /// That instance's number.
     pub attempt: u32,
-    /// Whether it runs.
-    pub running: bool,
+    /// Why it does not run, for people; `None` while it does.
+    pub stopped: Option<String>,
     /// Where its logs are.
     pub logs: PathBuf,
 }
@@ -102,8 +102,24 @@ impl Registry {
             container: record.name.clone(),
             id: record.id.clone(),
             attempt: record.attempt,
-            running: record.is_running(),
+            stopped: why_stopped(&record.state),
             logs: entry.directory.join("logs").join(&record.name),
         })
+    }
+}
+
+fn why_stopped(state: &State) -> Option<String> {
+    match state {
+        State::Running { .. } => None,
+        State::Waiting {
+            reason, message, ..
+        } if message.is_empty() => Some(reason.clone()),
+        State::Waiting {
+            reason, message, ..
+        } => Some(format!("{reason}: {message}")),
+        State::Ended(ended) => Some(format!(
+            "it ended with exit code {} ({})",
+            ended.exit_code, ended.reason
+        )),
     }
 }

@@ -117,9 +117,9 @@ impl Service {
             return Err(Status::invalid_argument("the first message must be start"));
         };
         let found = self.find(start.container.clone())?;
-        if !found.running {
+        if let Some(why) = &found.stopped {
             return Err(Status::failed_precondition(format!(
-                "container {} is not running",
+                "container {} is not running: {why}",
                 found.container
             )));
         }
@@ -302,7 +302,8 @@ async fn send_log(
             &reference.pod_uid,
             &reference.container,
         );
-        ended = request.previous || !now.is_ok_and(|now| now.id == found.id && now.running);
+        ended =
+            request.previous || !now.is_ok_and(|now| now.id == found.id && now.stopped.is_none());
         if !ended {
             tokio::select! {
                 () = tokio::time::sleep(FOLLOW_PERIOD) => {}

@@ -1,19 +1,15 @@
-//! Static pods: manifests in a folder of the node, run whatever the API server says, and shown
-//! there by mirrors.
+//! Static pods: manifests in a folder of the node, run whatever the API server says.
 //!
-//! A pod's identity is a hash of its manifest: a changed file is another pod. Never runs anything.
+//! A pod's identity is a hash of its manifest: a changed file is another pod. Never runs
+//! anything, and never shows a pod in the API: that is `mirrors`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, DeleteParams, PostParams, Preconditions};
-use kube::{Client, ResourceExt};
 use serde_json::json;
 
-/// Names a mirror's original by its hash.
-pub const MIRROR: &str = "kubernetes.io/config.mirror";
 const HASH: &str = "kubernetes.io/config.hash";
 const SOURCE: &str = "kubernetes.io/config.source";
 /// A larger manifest is refused.
@@ -85,64 +81,10 @@ fn fnv128(parts: &[&str]) -> String {
     format!("{hash:032x}")
 }
 
-/// Makes the mirror of a static pod; `existing` is the one the API has, if any. Says whether it is as it should be.
-pub async fn mirror(
-    client: &Client,
-    pod: &Pod,
-    existing: Option<&Pod>,
-    node_uid: Option<&str>,
-) -> Result<bool> {
-    let api: Api<Pod> = Api::namespaced(
-        client.clone(),
-        pod.metadata.namespace.as_deref().unwrap_or("default"),
-    );
-    if let Some(existing) = existing {
-        let same = existing.annotations().get(MIRROR) == pod.metadata.uid.as_ref();
-        if same && existing.metadata.deletion_timestamp.is_none() {
-            return Ok(true);
-        }
-        remove_mirror(client, existing).await?;
-        return Ok(false);
-    }
-    let mut mirror = pod.clone();
-    let hash = mirror.metadata.uid.take().unwrap_or_default();
-    mirror
-        .metadata
-        .annotations
-        .get_or_insert_default()
-        .insert(MIRROR.into(), hash);
-    if let Some(uid) = node_uid {
-        let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
-        let owner = json!({"apiVersion": "v1", "kind": "Node", "name": node, "uid": uid, "controller": true});
-        mirror.metadata.owner_references = Some(vec![serde_json::from_value(owner)?]);
-    }
-    api.create(&PostParams::default(), &mirror)
-        .await
-        .context("make the mirror pod")?;
-    Ok(true)
-}
-
-/// Removes a mirror whose static pod has gone or changed.
-pub async fn remove_mirror(client: &Client, mirror: &Pod) -> Result<()> {
-    let api: Api<Pod> = Api::namespaced(client.clone(), &mirror.namespace().unwrap_or_default());
-    let preconditions = Some(Preconditions {
-        uid: mirror.uid(),
-        resource_version: None,
-    });
-    let params = DeleteParams {
-        grace_period_seconds: Some(0),
-        preconditions,
-        ..Default::default()
-    };
-    match api.delete(&mirror.name_any(), &params).await {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),
-        Err(error) => Err(error).context("remove the old mirror pod"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use kube::ResourceExt;
+
     use super::*;
 
     #[test]

@@ -61,6 +61,18 @@ pub async fn exec(
     if !attach && command.is_empty() {
         return Err(Failure::bad_request("you must specify at least 1 command"));
     }
+    let offer = match (read_offer(&request), &target.stopped) {
+        (Ok(offer), _) => offer,
+        // kubectl takes every refusal of its WebSocket as a cue to come again with SPDY, and
+        // shows what it is told then.
+        (Err(_), Some(why)) => {
+            let container = &target.container.container;
+            return Err(Failure::bad_request(format!(
+                "container {container} is not running: {why}"
+            )));
+        }
+        (Err(refusal), None) => return Err(refusal),
+    };
     let start = ExecStart {
         container: Some(target.container),
         command,
@@ -74,7 +86,6 @@ pub async fn exec(
             "you must specify at least one of stdin, stdout, stderr",
         ));
     }
-    let offer = read_offer(&request)?;
     let mut client = server.nodes.connect(server, &target.node).await?;
     let (input, queued) = mpsc::channel(INPUT_QUEUE);
     // The queue is empty: this cannot wait.

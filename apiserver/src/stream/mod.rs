@@ -12,7 +12,7 @@ use std::sync::Arc;
 use api::status::ApiError;
 use axum::body::Body;
 use http::{Method, Request, Response};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use proto::node::ContainerRef;
 
 use crate::{
@@ -26,6 +26,8 @@ use crate::{
 struct Target {
     node: String,
     container: ContainerRef,
+    /// Why the container does not run, as far as the pod's status says.
+    stopped: Option<String>,
 }
 
 /// Whether a path is one of a pod's streams.
@@ -95,6 +97,7 @@ async fn find_target(
         .filter(|node| !node.is_empty())
         .ok_or_else(|| Failure::bad_request(format!("pod {name} does not have a host assigned")))?;
     Ok(Target {
+        stopped: why_stopped(pod.status.as_ref(), &container),
         node,
         container: ContainerRef {
             namespace: namespace.to_owned(),
@@ -103,4 +106,24 @@ async fn find_target(
             container,
         },
     })
+}
+
+fn why_stopped(status: Option<&PodStatus>, container: &str) -> Option<String> {
+    let status = status?;
+    let init = status.init_container_statuses.iter().flatten();
+    let mut all = init.chain(status.container_statuses.iter().flatten());
+    let state = all.find(|found| found.name == container)?.state.as_ref()?;
+    if let Some(waiting) = &state.waiting {
+        let reason = waiting.reason.as_deref().unwrap_or("Waiting");
+        return Some(match waiting.message.as_deref() {
+            Some(message) if !message.is_empty() => format!("{reason}: {message}"),
+            _ => reason.to_owned(),
+        });
+    }
+    let ended = state.terminated.as_ref()?;
+    let reason = ended.reason.as_deref().unwrap_or("Error");
+    Some(format!(
+        "it ended with exit code {} ({reason})",
+        ended.exit_code
+    ))
 }

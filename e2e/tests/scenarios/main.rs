@@ -11,6 +11,7 @@ mod node_port;
 mod output;
 mod policies;
 mod readiness;
+mod rolling_restart;
 mod virtual_ip;
 
 use std::{process::ExitCode, sync::Arc};
@@ -29,6 +30,10 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     (
         "s02_a_mended_probe_rolls_out_and_all_pods_answer",
         readiness::mended,
+    ),
+    (
+        "s02_a_rolling_restart_loses_no_request",
+        rolling_restart::loses_no_request,
     ),
     (
         "s03_the_columns_and_fields_of_kubectl",
