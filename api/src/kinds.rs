@@ -3,7 +3,7 @@
 //! Never holds a rule of a kind.
 
 use crate::{
-    apps::{deployment::DeploymentRules, replica_set::ReplicaSetRules},
+    apps::{daemon_set::DaemonSetRules, deployment::DeploymentRules, replica_set::ReplicaSetRules},
     coordination::lease::LeaseRules,
     core::{
         config_map::ConfigMapRules, endpoints::EndpointsRules, event::EventRules,
@@ -25,6 +25,7 @@ static ALL: &[&dyn Kind] = &[
     &Typed::<SecretRules>::new(),
     &Typed::<ServiceRules>::new(),
     &Typed::<ServiceAccountRules>::new(),
+    &Typed::<DaemonSetRules>::new(),
     &Typed::<DeploymentRules>::new(),
     &Typed::<ReplicaSetRules>::new(),
     &Typed::<LeaseRules>::new(),

@@ -166,6 +166,27 @@ fn workloads() {
         "/spec/replicas",
         "0",
     );
+    let set = "{apiVersion: apps/v1, kind: DaemonSet, spec: {selector: {}, template: {spec: {containers: []}}}}";
+    check(
+        set,
+        "/spec/updateStrategy",
+        "{type: RollingUpdate, rollingUpdate: {maxUnavailable: 1, maxSurge: 0}}",
+    );
+    check(set, "/spec/revisionHistoryLimit", "10");
+    check(set, "/spec/template/spec/restartPolicy", "Always");
+    check(
+        set,
+        "/metadata",
+        "{generation: 1, annotations: {deprecated.daemonset.template.generation: '1'}}",
+    );
+    check(
+        &set.replace(
+            "spec: {selector",
+            "spec: {updateStrategy: {type: OnDelete}, selector",
+        ),
+        "/spec/updateStrategy",
+        "{type: OnDelete}",
+    );
 }
 
 #[test]
@@ -249,6 +270,31 @@ fn generation_counts_changes_of_the_spec() {
         "/metadata/generation",
         "4",
     );
+}
+
+#[test]
+fn a_daemon_set_counts_changes_of_its_template() {
+    let number = "deprecated.daemonset.template.generation";
+    let set = |annotations: &str, seconds: i32, label: &str| {
+        format!(
+            "{{apiVersion: apps/v1, kind: DaemonSet, metadata: {{generation: 7, annotations: {{{annotations}}}}}, \
+             spec: {{minReadySeconds: {seconds}, selector: {{}}, template: {{metadata: {{labels: {{a: {label}}}}}}}}}}}"
+        )
+    };
+    let old = set(&format!("{number}: '3'"), 1, "x");
+    let part = format!("/metadata/annotations/{number}");
+    // Whatever the client says of it.
+    check_update(false, &old, &set("", 1, "x"), &part, "'3'");
+    check_update(
+        false,
+        &old,
+        &set(&format!("{number}: '9'"), 2, "x"),
+        &part,
+        "'3'",
+    );
+    check_update(false, &old, &set("", 1, "y"), &part, "'4'");
+    check_update(false, &old, &set("", 2, "x"), "/metadata/generation", "8");
+    check_update(false, &old, &set("", 1, "x"), "/metadata/generation", "7");
 }
 
 #[test]

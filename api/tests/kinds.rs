@@ -30,7 +30,7 @@ fn every_kind_is_found_by_its_names_and_is_stored_apart() {
             names.storage_prefix
         );
     }
-    assert_eq!(prefixes.len(), 13);
+    assert_eq!(prefixes.len(), 14);
 }
 
 #[test]

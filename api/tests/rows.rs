@@ -44,7 +44,7 @@ fn aged(kind: &str, rest: &str) -> String {
 
 fn version(kind: &str) -> &'static str {
     match kind {
-        "Deployment" | "ReplicaSet" => "apps/v1",
+        "DaemonSet" | "Deployment" | "ReplicaSet" => "apps/v1",
         "EndpointSlice" => "discovery.k8s.io/v1",
         "Lease" => "coordination.k8s.io/v1",
         _ => "v1",
@@ -264,6 +264,24 @@ fn workloads() {
             &format!("{rest}, status: {{replicas: 3, readyReplicas: 2}}"),
         ),
         "x|3|3|2|60s|a,b|i:1,j|app=x,tier in (a,b)",
+    );
+    let selecting = rest.replace(
+        "spec: {containers",
+        "spec: {nodeSelector: {b: c, a: b}, containers",
+    );
+    check(
+        &aged(
+            "DaemonSet",
+            &format!(
+                "{selecting}, status: {{desiredNumberScheduled: 5, currentNumberScheduled: 4, \
+                 numberReady: 3, numberMisscheduled: 9, updatedNumberScheduled: 2, numberAvailable: 1}}"
+            ),
+        ),
+        "x|5|4|3|2|1|a=b,b=c|60s|a,b|i:1,j|app=x,tier in (a,b)",
+    );
+    check(
+        &aged("DaemonSet", &rest),
+        "x|0|0|0|0|0|<none>|60s|a,b|i:1,j|app=x,tier in (a,b)",
     );
 }
 

@@ -466,6 +466,76 @@ fn deployments() {
 }
 
 #[test]
+fn daemon_sets() {
+    let set = |spec: &str| {
+        format!(
+            "{{apiVersion: apps/v1, kind: DaemonSet, metadata: {{name: web, namespace: d}}, spec: {{ \
+             template: {{metadata: {{labels: {{a: b}}}}, spec: {{containers: [{{name: a, image: i}}]}}}}, {spec}}}}}"
+        )
+    };
+    let good = "selector: {matchLabels: {a: b}}";
+    check(&set(good), &[]);
+    check(
+        &set("selector: {}"),
+        &["spec.selector: Invalid value: {}: empty selector is invalid for daemonset"],
+    );
+    check(
+        &set(&format!("{good}, minReadySeconds: -1")),
+        &["spec.minReadySeconds: Invalid value: -1: must be greater than or equal to 0"],
+    );
+    let once = set(good).replace(
+        "spec: {containers",
+        "spec: {activeDeadlineSeconds: 1, containers",
+    );
+    check(
+        &once,
+        &[
+            "spec.template.spec.activeDeadlineSeconds: Forbidden: activeDeadlineSeconds in DaemonSet is not Supported",
+        ],
+    );
+    let rolling = |rolling: &str| {
+        set(&format!(
+            "{good}, updateStrategy: {{type: RollingUpdate, rollingUpdate: {{{rolling}}}}}"
+        ))
+    };
+    check(&rolling("maxUnavailable: 25%"), &[]);
+    check(&rolling("maxUnavailable: 0, maxSurge: 1"), &[]);
+    check(
+        &set(&format!("{good}, updateStrategy: {{type: OnDelete}}")),
+        &[],
+    );
+    check(
+        &rolling("maxUnavailable: 0"),
+        &[
+            "spec.updateStrategy.rollingUpdate.maxUnavailable: Required value: cannot be 0 when maxSurge is 0",
+        ],
+    );
+    check(
+        &rolling("maxUnavailable: 1, maxSurge: 1"),
+        &[
+            "spec.updateStrategy.rollingUpdate.maxSurge: Invalid value: 1: may not be set when maxUnavailable is non-zero",
+        ],
+    );
+    check(
+        &rolling("maxUnavailable: 101%"),
+        &[
+            "spec.updateStrategy.rollingUpdate.maxUnavailable: Invalid value: \"101%\": must not be greater than 100%",
+        ],
+    );
+    check(
+        &set(&format!("{good}, updateStrategy: {{type: Recreate}}")),
+        &[
+            "spec.updateStrategy.type: Unsupported value: \"Recreate\": supported values: \"OnDelete\", \"RollingUpdate\"",
+        ],
+    );
+    check_update(
+        &set(good),
+        &set(good).replace("a: b", "a: c"),
+        &["spec.selector: Invalid value: {\"matchLabels\":{\"a\":\"c\"}}: field is immutable"],
+    );
+}
+
+#[test]
 fn endpoints_and_slices() {
     let endpoints = |subsets: &str| {
         format!(

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 
 use crate::{
-    World, deployment, garbage_collector, namespace, node_lifecycle, pod_collector, replica_set,
-    scheduler, service_account,
+    World, daemon_set, deployment, garbage_collector, namespace, node_lifecycle, pod_collector,
+    replica_set, scheduler, service_account,
 };
 
 /// Starts a controller: registers its handlers at once, works its queue as the future.
@@ -18,6 +18,7 @@ type Start = fn(Arc<World>) -> BoxFuture<'static, ()>;
 pub const ALL: &[Start] = &[
     deployment::start,
     replica_set::start,
+    daemon_set::start,
     scheduler::start,
     node_lifecycle::start,
     pod_collector::start,

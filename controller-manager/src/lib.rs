@@ -1,9 +1,11 @@
 //! The controllers that are not about Services' endpoints: Deployment, ReplicaSet,
-//! scheduler, node lifecycle, garbage collector, namespaces, service accounts.
+//! DaemonSet, scheduler, node lifecycle, garbage collector, namespaces, service accounts.
 //!
 //! Never keeps state of its own: everything is in the API server, or was seen there.
 
+pub mod amount;
 pub mod controllers;
+pub mod daemon_set;
 pub mod deployment;
 pub mod garbage_collector;
 pub mod kinds;
@@ -12,6 +14,7 @@ pub mod node_lifecycle;
 pub mod owner;
 pub mod pod;
 pub mod pod_collector;
+pub mod pod_control;
 pub mod replica_set;
 pub mod scheduler;
 pub mod service_account;
@@ -23,7 +26,7 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use informer::{IndexEntry, Informer};
-use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, ServiceAccount};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -63,6 +66,7 @@ pub struct World {
     nodes: Arc<Informer<Node>>,
     replica_sets: Arc<Informer<ReplicaSet>>,
     deployments: Arc<Informer<Deployment>>,
+    daemon_sets: Arc<Informer<DaemonSet>>,
     namespaces: Arc<Informer<Namespace>>,
     service_accounts: Arc<Informer<ServiceAccount>>,
     /// The nodes' Leases only.
@@ -79,6 +83,7 @@ impl World {
                 vec![index_owner(&set.metadata)]
             }),
             deployments: Informer::new(Api::all(client.clone()), |_| Vec::new()),
+            daemon_sets: Informer::new(Api::all(client.clone()), |_| Vec::new()),
             namespaces: Informer::new(Api::all(client.clone()), |_| Vec::new()),
             service_accounts: Informer::new(Api::all(client.clone()), |_| Vec::new()),
             leases: Informer::new(Api::namespaced(client.clone(), NODE_LEASES), |_| Vec::new()),
@@ -156,6 +161,7 @@ pub async fn run(
     tasks.push(watching(&world.nodes));
     tasks.push(watching(&world.replica_sets));
     tasks.push(watching(&world.deployments));
+    tasks.push(watching(&world.daemon_sets));
     tasks.push(watching(&world.namespaces));
     tasks.push(watching(&world.service_accounts));
     tasks.push(watching(&world.leases));

@@ -13,7 +13,7 @@ use k8s_openapi::{
 use serde_json::Value;
 
 use crate::{
-    apps::validation::validate_pods,
+    apps::validation::{validate_amount, validate_pods},
     check::Checks,
     core::pod_defaults::default_pod_spec,
     field::{FieldError, Path},
@@ -202,24 +202,6 @@ fn validate_strategy(checks: &mut Checks, path: &Path, strategy: Option<&Deploym
             value,
             "must not be greater than 100%",
         ));
-    }
-}
-
-/// A number of pods, or a percentage; `None` says it is neither.
-fn validate_amount(checks: &mut Checks, path: &Path, amount: Option<&IntOrString>) -> Option<i32> {
-    match amount? {
-        IntOrString::Int(number) => {
-            checks.non_negative(path, Some(i64::from(*number)));
-            Some(*number)
-        }
-        IntOrString::String(text) => {
-            let digits = text.strip_suffix('%').unwrap_or_default();
-            let valid = !digits.is_empty() && digits.chars().all(|c| c.is_ascii_digit());
-            let detail = "a valid percent string must be a numeric string followed by an ending '%' \
-                 (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')";
-            checks.holds(valid, path, text, detail);
-            digits.parse().ok()
-        }
     }
 }
 

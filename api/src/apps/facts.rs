@@ -6,6 +6,7 @@
 pub const FACTS: (&str, &str) = (
     "io.k8s.api.apps.v1",
     "
+    DaemonSetStatus.conditions list=map:type patch=merge merge-key=type
     DeploymentSpec.strategy patch=retainKeys
     DeploymentStatus.conditions list=map:type patch=merge merge-key=type
     ReplicaSetStatus.conditions list=map:type patch=merge merge-key=type

@@ -6,6 +6,14 @@
 pub const NUMBERS: (&str, &str) = (
     "io.k8s.api.apps.v1",
     "
+    DaemonSet metadata=1 spec=2 status=3
+    DaemonSetCondition type=1* status=2* lastTransitionTime=3 reason=4 message=5
+    DaemonSetSpec selector=1 template=2 updateStrategy=3 minReadySeconds=4
+      revisionHistoryLimit=6*
+    DaemonSetStatus currentNumberScheduled=1* numberMisscheduled=2* desiredNumberScheduled=3*
+      numberReady=4* observedGeneration=5 updatedNumberScheduled=6 numberAvailable=7
+      numberUnavailable=8 collisionCount=9* conditions=10
+    DaemonSetUpdateStrategy type=1 rollingUpdate=2
     Deployment metadata=1 spec=2 status=3
     DeploymentCondition type=1* status=2* reason=4 message=5 lastUpdateTime=6
       lastTransitionTime=7
@@ -20,6 +28,7 @@ pub const NUMBERS: (&str, &str) = (
     ReplicaSetSpec replicas=1* selector=2 template=3 minReadySeconds=4
     ReplicaSetStatus replicas=1* fullyLabeledReplicas=2 observedGeneration=3 readyReplicas=4
       availableReplicas=5 conditions=6 terminatingReplicas=7*
+    RollingUpdateDaemonSet maxUnavailable=1 maxSurge=2
     RollingUpdateDeployment maxUnavailable=1 maxSurge=2
     ",
 );

@@ -1,9 +1,11 @@
-//! Rules that Deployments and ReplicaSets share: selector and template belong together.
+//! Rules that workloads share: selector and template belong together; numbers of pods that may be
+//! percentages.
 //!
 //! Never looks at pods.
 
 use k8s_openapi::{
-    api::core::v1::PodTemplateSpec, apimachinery::pkg::apis::meta::v1::LabelSelector,
+    api::core::v1::PodTemplateSpec,
+    apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
 };
 
 use crate::{
@@ -58,7 +60,35 @@ pub fn validate_pods(
         let path = path.child("restartPolicy");
         checks.push(FieldError::not_supported(&path, policy, &["Always"]));
     }
-    let detail = "activeDeadlineSeconds in ReplicaSet is not Supported";
+    // Upstream speaks of ReplicaSets in Deployments, too.
+    let kind = if workload == "daemonset" {
+        "DaemonSet"
+    } else {
+        "ReplicaSet"
+    };
+    let detail = format!("activeDeadlineSeconds in {kind} is not Supported");
     let unset = spec.active_deadline_seconds.is_none();
-    checks.allowed(unset, &path.child("activeDeadlineSeconds"), detail);
+    checks.allowed(unset, &path.child("activeDeadlineSeconds"), &detail);
+}
+
+/// A number of pods, or a percentage; `None` says it is neither.
+pub fn validate_amount(
+    checks: &mut Checks,
+    path: &Path,
+    amount: Option<&IntOrString>,
+) -> Option<i32> {
+    match amount? {
+        IntOrString::Int(number) => {
+            checks.non_negative(path, Some(i64::from(*number)));
+            Some(*number)
+        }
+        IntOrString::String(text) => {
+            let digits = text.strip_suffix('%').unwrap_or_default();
+            let valid = !digits.is_empty() && digits.chars().all(|c| c.is_ascii_digit());
+            let detail = "a valid percent string must be a numeric string followed by an ending '%' \
+                 (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')";
+            checks.holds(valid, path, text, detail);
+            digits.parse().ok()
+        }
+    }
 }

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, ReplicaSet};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
+use crate::amount::resolve;
+
 /// Annotation with the revision of a ReplicaSet, and the present one of a Deployment.
 pub const ANNOTATION_REVISION: &str = "deployment.kubernetes.io/revision";
 /// Annotation with earlier revisions of a ReplicaSet that came back.
@@ -76,22 +78,6 @@ pub fn max_unavailable(deployment: &Deployment) -> i32 {
         0
     } else {
         fenceposts(deployment).1.min(total)
-    }
-}
-
-fn resolve(value: &IntOrString, total: i32, round_up: bool) -> i32 {
-    match value {
-        IntOrString::Int(number) => (*number).max(0),
-        IntOrString::String(text) => {
-            let percent: i64 = text.trim_end_matches('%').parse().unwrap_or(0);
-            let product = percent.max(0) * i64::from(total);
-            let pods = if round_up {
-                (product + 99) / 100
-            } else {
-                product / 100
-            };
-            i32::try_from(pods).unwrap_or(i32::MAX)
-        }
     }
 }
 

@@ -7,7 +7,7 @@ mod plan;
 mod rollout;
 mod scale;
 mod status;
-mod template;
+pub(crate) mod template;
 #[cfg(test)]
 mod tests;
 

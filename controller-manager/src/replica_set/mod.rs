@@ -12,30 +12,25 @@ use std::time::Duration;
 
 use anyhow::Context;
 use futures::future::BoxFuture;
-use futures::{StreamExt, stream};
-use informer::{EventType, Key, Recorder, WorkQueue};
+use informer::{Key, Recorder, WorkQueue};
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetStatus};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use kube::Api;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::PostParams;
 
-use crate::owner::{controller_of, reference_patch};
+use crate::owner::controller_of;
+use crate::pod_control::PodControl;
 use crate::{BY_OWNER, ORPHANS, World, is_namespace_terminating, is_status};
 
 use reconcile::{Actions, Observed, could_adopt, new_pod, reconcile, set_failure};
 
 /// ReplicaSets worked on at the same time.
 const CONCURRENT_SYNCS: usize = 32;
-/// Pods created at once in the first batch; each batch that succeeds doubles the next,
-/// so that a template that is refused is refused a few times and not hundreds.
-const FIRST_BATCH: usize = 4;
-/// Pods created or deleted at the same time for one ReplicaSet.
-const CONCURRENT_PODS: usize = 64;
 
 struct Controller {
     world: Arc<World>,
-    recorder: Recorder,
+    pods: PodControl,
 }
 
 /// Registers what makes a ReplicaSet be looked at, and returns the loop that does.
@@ -58,7 +53,10 @@ pub fn start(world: Arc<World>) -> BoxFuture<'static, ()> {
         }
     });
     let (recorder, events) = Recorder::new(world.client.clone(), "replicaset-controller");
-    let controller = Controller { world, recorder };
+    let controller = Controller {
+        pods: PodControl::new(world.clone(), recorder),
+        world,
+    };
     Box::pin(async move {
         controller.world.replica_sets.cache.synced().await;
         controller.world.pods.cache.synced().await;
@@ -143,26 +141,12 @@ impl Controller {
         actions: Actions,
         now: Timestamp,
     ) -> anyhow::Result<Option<Duration>> {
-        let namespace = replica_set
-            .metadata
-            .namespace
-            .as_deref()
-            .unwrap_or_default();
-        let api: Api<Pod> = Api::namespaced(self.world.client.clone(), namespace);
-        for (pods, adopt) in [(&actions.adopt, true), (&actions.release, false)] {
-            for pod in pods {
-                let patch = Patch::Merge(reference_patch(replica_set, pod.as_ref(), adopt));
-                let name = pod.metadata.name.as_deref().unwrap_or_default();
-                let answer = api.patch(name, &PatchParams::default(), &patch).await;
-                if !is_status(&answer, 404) {
-                    self.world
-                        .pods
-                        .wrote(answer.context("adopting or releasing a pod")?);
-                }
-            }
-        }
-        let created = self.create(&api, replica_set, actions.create).await;
-        let deleted = self.delete(&api, replica_set, actions.delete).await;
+        self.pods
+            .claim(replica_set, &actions.adopt, &actions.release)
+            .await?;
+        let new = vec![new_pod(replica_set); actions.create];
+        let created = self.pods.create(replica_set, new).await;
+        let deleted = self.pods.delete(replica_set, actions.delete).await;
         let mut status = actions.status;
         let failure = match (&created, &deleted) {
             (Err(error), _) => Some(("FailedCreate", format!("{error:#}"))),
@@ -178,102 +162,6 @@ impl Controller {
         deleted?;
         written?;
         Ok(actions.again_after)
-    }
-
-    async fn create(
-        &self,
-        api: &Api<Pod>,
-        replica_set: &ReplicaSet,
-        count: usize,
-    ) -> anyhow::Result<()> {
-        let pod = new_pod(replica_set);
-        let (mut left, mut batch) = (count, FIRST_BATCH);
-        while left > 0 {
-            let now = left.min(batch);
-            let answers: Vec<kube::Result<Pod>> = stream::iter(0..now)
-                .map(|_| async { api.create(&PostParams::default(), &pod).await })
-                .buffer_unordered(CONCURRENT_PODS)
-                .collect()
-                .await;
-            let mut failure = None;
-            for answer in answers {
-                match answer {
-                    Ok(created) => {
-                        let name = created.metadata.name.clone().unwrap_or_default();
-                        self.recorder.event(
-                            replica_set,
-                            EventType::Normal,
-                            "SuccessfulCreate",
-                            format!("Created pod: {name}"),
-                        );
-                        self.world.pods.wrote(created);
-                    }
-                    Err(error) => failure = Some(anyhow::Error::from(error)),
-                }
-            }
-            if let Some(error) = failure {
-                if !is_namespace_terminating(&error) {
-                    self.recorder.event(
-                        replica_set,
-                        EventType::Warning,
-                        "FailedCreate",
-                        format!("Error creating: {error:#}"),
-                    );
-                }
-                return Err(error);
-            }
-            left -= now;
-            batch *= 2;
-        }
-        Ok(())
-    }
-
-    async fn delete(
-        &self,
-        api: &Api<Pod>,
-        replica_set: &ReplicaSet,
-        pods: Vec<Arc<Pod>>,
-    ) -> anyhow::Result<()> {
-        let answers: Vec<anyhow::Result<()>> = stream::iter(pods)
-            .map(|pod| async move {
-                let name = pod.metadata.name.as_deref().unwrap_or_default();
-                let same_life = Preconditions {
-                    uid: pod.metadata.uid.clone(),
-                    resource_version: None,
-                };
-                let params = DeleteParams {
-                    preconditions: Some(same_life),
-                    ..DeleteParams::default()
-                };
-                self.world.pods.cache.deleted(&pod);
-                let answer = api.delete(name, &params).await;
-                match answer {
-                    Ok(_) => {
-                        self.recorder.event(
-                            replica_set,
-                            EventType::Normal,
-                            "SuccessfulDelete",
-                            format!("Deleted pod: {name}"),
-                        );
-                        Ok(())
-                    }
-                    answer if is_status(&answer, 404) || is_status(&answer, 409) => Ok(()),
-                    Err(error) => {
-                        self.world.pods.cache.spared(&pod);
-                        self.recorder.event(
-                            replica_set,
-                            EventType::Warning,
-                            "FailedDelete",
-                            format!("Error deleting: {error}"),
-                        );
-                        Err(error.into())
-                    }
-                }
-            })
-            .buffer_unordered(CONCURRENT_PODS)
-            .collect()
-            .await;
-        answers.into_iter().collect()
     }
 
     async fn write_status(

@@ -105,7 +105,8 @@ pub fn is_tolerated_by(taint: &Taint, toleration: &Toleration) -> bool {
         && (exists || value == taint.value.as_deref().unwrap_or_default())
 }
 
-fn matches_affinity(spec: &PodSpec, node: &Node) -> bool {
+/// Whether node selector and required node affinity allow the node.
+pub fn matches_affinity(spec: &PodSpec, node: &Node) -> bool {
     let none = BTreeMap::new();
     let labels = node.metadata.labels.as_ref().unwrap_or(&none);
     let selected = spec

@@ -1,4 +1,4 @@
-//! `rollout status` and `rollout restart` of Deployments. Never rolls back.
+//! `rollout status` and `rollout restart` of Deployments and DaemonSets. Never rolls back.
 
 use std::time::Duration;
 
@@ -111,18 +111,55 @@ async fn status(target: &Target, until: Option<Instant>, watch: bool, context: &
     }
 }
 
-/// How far a Deployment is, and whether that is the end.
+/// How far a rollout is, and whether that is the end.
 fn progress(object: &Value) -> Result<(String, bool)> {
+    match object["kind"].as_str().unwrap_or_default() {
+        "Deployment" => deployment(object),
+        "DaemonSet" => daemon_set(object),
+        kind => Err(Error::message(format!(
+            "no status viewer has been implemented for {kind}"
+        ))),
+    }
+}
+
+fn number(value: &Value) -> i64 {
+    value.as_i64().unwrap_or(0)
+}
+
+fn is_unseen(object: &Value) -> bool {
+    number(&object["metadata"]["generation"]) > number(&object["status"]["observedGeneration"])
+}
+
+fn daemon_set(object: &Value) -> Result<(String, bool)> {
+    let name = object["metadata"]["name"].as_str().unwrap_or_default();
+    if object["spec"]["updateStrategy"]["type"] != "RollingUpdate" {
+        return Err(Error::message(
+            "rollout status is only available for RollingUpdate strategy type",
+        ));
+    }
+    if is_unseen(object) {
+        let text = "Waiting for daemon set spec update to be observed...";
+        return Ok((text.to_owned(), false));
+    }
+    let status = &object["status"];
+    let wanted = number(&status["desiredNumberScheduled"]);
+    let updated = number(&status["updatedNumberScheduled"]);
+    let available = number(&status["numberAvailable"]);
+    let what = if updated < wanted {
+        format!("{updated} out of {wanted} new pods have been updated")
+    } else if available < wanted {
+        format!("{available} of {wanted} updated pods are available")
+    } else {
+        return Ok((format!("daemon set {name:?} successfully rolled out"), true));
+    };
+    let text = format!("Waiting for daemon set {name:?} rollout to finish: {what}...");
+    Ok((text, false))
+}
+
+fn deployment(object: &Value) -> Result<(String, bool)> {
     let name = object["metadata"]["name"].as_str().unwrap_or_default();
     let status = &object["status"];
-    let number = |value: &Value| value.as_i64().unwrap_or(0);
-    if object["kind"] != "Deployment" {
-        let kind = object["kind"].as_str().unwrap_or_default();
-        return Err(Error::message(format!(
-            "no status viewer has been implemented for {kind}"
-        )));
-    }
-    if number(&object["metadata"]["generation"]) > number(&status["observedGeneration"]) {
+    if is_unseen(object) {
         return Ok((
             "Waiting for deployment spec update to be observed...".to_owned(),
             false,
@@ -165,4 +202,52 @@ fn progress(object: &Value) -> Result<(String, bool)> {
         ));
     }
     Ok((format!("deployment {name:?} successfully rolled out"), true))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(object: Value, expected: &str) {
+        let said = match progress(&object) {
+            Ok((text, done)) => format!("{text}|{done}"),
+            Err(error) => error.to_string(),
+        };
+        assert_eq!(said, expected);
+    }
+
+    #[test]
+    fn a_daemon_set_is_done_when_every_node_has_an_available_new_pod() {
+        let set = |strategy: &str, seen: i32, updated: i32, available: i32| {
+            json!({
+                "kind": "DaemonSet", "metadata": {"name": "agent", "generation": 2},
+                "spec": {"updateStrategy": {"type": strategy}},
+                "status": {
+                    "observedGeneration": seen, "desiredNumberScheduled": 3,
+                    "updatedNumberScheduled": updated, "numberAvailable": available,
+                },
+            })
+        };
+        check(
+            set("RollingUpdate", 1, 3, 3),
+            "Waiting for daemon set spec update to be observed...|false",
+        );
+        check(
+            set("RollingUpdate", 2, 1, 3),
+            "Waiting for daemon set \"agent\" rollout to finish: 1 out of 3 new pods have been updated...|false",
+        );
+        check(
+            set("RollingUpdate", 2, 3, 2),
+            "Waiting for daemon set \"agent\" rollout to finish: 2 of 3 updated pods are available...|false",
+        );
+        check(
+            set("RollingUpdate", 2, 3, 3),
+            "daemon set \"agent\" successfully rolled out|true",
+        );
+        check(
+            set("OnDelete", 2, 3, 3),
+            "error: rollout status is only available for RollingUpdate strategy type",
+        );
+    }
 }
