@@ -137,7 +137,7 @@ fn an_interrupted_lab_leaves_nothing_and_starts_again_as_it_was() {
 }
 
 #[test]
-fn a_start_with_fewer_nodes_has_no_others() {
+fn a_start_has_the_nodes_and_the_proxies_that_were_asked_for_and_no_others() {
     let home = tempfile::tempdir().expect("a temporary directory");
     let with = |nodes: &str| LabOptions {
         data_dir: Some(home.path().join("lab")),
@@ -149,9 +149,15 @@ fn a_start_with_fewer_nodes_has_no_others() {
     ns.apply(WEB);
     answers(&lab, &ns);
     lab.stop();
+    // As a lab left it whose proxies were static pods.
+    let former = lab
+        .data_dir()
+        .join("nodes/worker-1/manifests/kube-proxy.json");
+    fs::write(&former, FORMER_PROXY).expect("the manifest is written");
     drop(lab);
 
     let lab = Lab::start(with("1"));
+    assert!(!former.exists(), "{} is still there", former.display());
     assert!(
         lab.log().contains("with their pods: worker-2"),
         "{}",
@@ -163,7 +169,25 @@ fn a_start_with_fewer_nodes_has_no_others() {
     answers(&lab, &ns);
     let nowhere = ns.get(&["pods", "-A", "--field-selector", "spec.nodeName=worker-2"]);
     assert_eq!(nowhere["items"], serde_json::json!([]));
+    let system = Namespace {
+        name: "kube-system".into(),
+        ..ns
+    };
+    wait_for("one proxy a node", || {
+        let proxies = system.run(&["get", "pods", "-l", "k8s-app=kube-proxy", "-o", "wide"]);
+        let ready = proxies.stdout.matches("1/1").count();
+        if ready == 2 && proxies.stdout.lines().count() == 3 {
+            Ok(())
+        } else {
+            Err(format!("{proxies:?}"))
+        }
+    });
 }
+
+const FORMER_PROXY: &str = r#"{"apiVersion": "v1", "kind": "Pod",
+  "metadata": {"name": "kube-proxy", "namespace": "kube-system", "labels": {"k8s-app": "kube-proxy"}},
+  "spec": {"hostNetwork": true, "containers": [{"name": "kube-proxy", "image": "coracle.local/proxy-agent"}]}}
+"#;
 
 /// What must survive: names and UIDs of pods and Services, and cluster IPs.
 fn identities(ns: &Namespace) -> Vec<String> {

@@ -139,7 +139,7 @@ fn start(lab: &Lab, ns: &Namespace) -> (Vec<Background>, Request) {
 
 #[test]
 fn no_connection_fails_while_the_agent_is_killed() {
-    // The agent is a container of a static pod: what ends fifty times waits longer each time.
+    // The agent is a container: what ends fifty times waits longer each time.
     let up = vec!["--max-container-restart-period=1".to_owned()];
     let lab = Lab::start(LabOptions {
         up,

@@ -1,16 +1,16 @@
 //! What a lab's cluster has from its first second on, and how the host finds out that it
 //! is ready: through the API, and for DNS by a real query through the cluster IP. Never
-//! overwrites an object that is there already.
+//! overwrites an object that is there already, but the proxy's credential.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{ConfigMap, Node, Service};
+use k8s_openapi::api::core::v1::{Node, Secret, Service};
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{ListParams, PostParams};
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 use serde::de::DeserializeOwned;
@@ -18,6 +18,7 @@ use serde_json::json;
 
 use super::broker::Broker;
 use super::manifests::DNS_LABEL;
+use super::proxy;
 use super::topology::Topology;
 
 const SYSTEM_NAMESPACE: &str = "kube-system";
@@ -56,13 +57,25 @@ fn http_get(path: &str) -> Result<http::Request<Vec<u8>>> {
     Ok(http::Request::get(path).body(Vec::new())?)
 }
 
-/// Makes the DNS Service and the proxies' configuration, where they are not there yet.
-pub async fn objects(client: &Client, topology: &Topology) -> Result<()> {
-    create(client, dns_service(topology)?).await?;
-    create(client, proxy_config(topology)?).await
+/// Makes the DNS Service and the node proxy, where they are not there yet, and gives the
+/// proxy the credential of this start.
+pub async fn objects(client: &Client, topology: &Topology, kubeconfig: &Path) -> Result<()> {
+    let kubeconfig = std::fs::read_to_string(kubeconfig)?;
+    let credential = proxy::secret(&kubeconfig)?;
+    if !create(client, &credential).await? {
+        let patch = Patch::Merge(json!({"stringData": credential.string_data}));
+        let api: Api<Secret> = Api::namespaced(client.clone(), SYSTEM_NAMESPACE);
+        api.patch(proxy::NAME, &PatchParams::default(), &patch)
+            .await
+            .context("renew the proxy's credential")?;
+    }
+    create(client, &proxy::config_map(topology)?).await?;
+    create(client, &proxy::daemon_set(topology)?).await?;
+    create(client, &dns_service(topology)?).await.map(drop)
 }
 
-async fn create<K>(client: &Client, object: K) -> Result<()>
+/// Says whether it was not there yet.
+async fn create<K>(client: &Client, object: &K) -> Result<bool>
 where
     K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
         + Clone
@@ -72,9 +85,9 @@ where
 {
     let api: Api<K> = Api::namespaced(client.clone(), SYSTEM_NAMESPACE);
     loop {
-        match api.create(&PostParams::default(), &object).await {
-            Ok(_) => return Ok(()),
-            Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => return Ok(()),
+        match api.create(&PostParams::default(), object).await {
+            Ok(_) => return Ok(true),
+            Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => return Ok(false),
             // The namespace comes from the API server itself, a moment after it is ready.
             Err(kube::Error::Api(status)) if status.code == 404 => {
                 tokio::time::sleep(LOOK_AGAIN).await;
@@ -107,20 +120,6 @@ fn dns_service(topology: &Topology) -> Result<Service> {
                 {"name": "dns-tcp", "port": 53, "protocol": "TCP"},
             ],
         },
-    }))?)
-}
-
-fn proxy_config(topology: &Topology) -> Result<ConfigMap> {
-    let config = format!(
-        "apiVersion: kubeproxy.config.k8s.io/v1alpha1\n\
-         kind: KubeProxyConfiguration\n\
-         clusterCIDR: {}\n\
-         mode: nftables\n",
-        topology.pod_cidr
-    );
-    Ok(serde_json::from_value(json!({
-        "metadata": {"name": "kube-proxy", "labels": {"app": "kube-proxy"}},
-        "data": {"config.conf": config},
     }))?)
 }
 

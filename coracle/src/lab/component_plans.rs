@@ -29,8 +29,8 @@ pub struct Wiring {
     pub components: Vec<ComponentPlan>,
     /// The admin's kubeconfig inside the data directory.
     pub admin_kubeconfig: PathBuf,
-    /// Directory with the kubeconfig of the node proxies.
-    pub proxy_config: PathBuf,
+    /// The kubeconfig of the node proxies.
+    pub proxy_kubeconfig: PathBuf,
     /// Directory with the kubeconfig of the cluster's DNS.
     pub dns_config: PathBuf,
 }
@@ -59,9 +59,9 @@ pub fn wire(data: &DataDir, config: &LabConfig, isolated: bool) -> Result<Wiring
         Identity::client("controllers", user, &[]),
     )?;
 
-    let proxy_config = config_directory(data, "kube-proxy")?;
+    let proxy_kubeconfig = config_directory(data, "kube-proxy")?.join("kubeconfig");
     let proxy = Identity::client("kube-proxy", "system:kube-proxy", &[]);
-    kubeconfig(&proxy_config.join("kubeconfig"), &server, proxy)?;
+    kubeconfig(&proxy_kubeconfig, &server, proxy)?;
     let dns_config = config_directory(data, "cluster-dns")?;
     let dns = Identity::client(
         "cluster-dns",
@@ -92,7 +92,7 @@ pub fn wire(data: &DataDir, config: &LabConfig, isolated: bool) -> Result<Wiring
     Ok(Wiring {
         components,
         admin_kubeconfig,
-        proxy_config,
+        proxy_kubeconfig,
         dns_config,
     })
 }

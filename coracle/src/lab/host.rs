@@ -195,7 +195,7 @@ impl Host {
             }
         });
         if self.isolated {
-            self.bring_up_nodes(broker, reports, &client, started)
+            self.bring_up_nodes(broker, reports, &client, wiring, started)
                 .await?;
             let nodes: Vec<Ipv4Addr> = self
                 .config
@@ -258,10 +258,11 @@ impl Host {
         broker: &Broker,
         reports: &mut mpsc::Receiver<Report>,
         client: &kube::Client,
+        wiring: &Wiring,
         started: Timestamp,
     ) -> Result<()> {
         let topology = self.config.topology.clone();
-        bootstrap::objects(client, &topology).await?;
+        bootstrap::objects(client, &topology, &wiring.proxy_kubeconfig).await?;
         let names = self.node_names();
         let removed = former_nodes::remove(client, &names).await?;
         if !removed.is_empty() {

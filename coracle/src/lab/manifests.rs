@@ -1,15 +1,15 @@
-//! Static pods of the lab: the node proxy on each node, the cluster's DNS on the control
-//! plane. Never talks to the API; the node agents read the files.
+//! Static pods of the lab: the cluster's DNS on the control plane. Never talks to the API; the
+//! node agents read the files.
 
-use std::fs;
 use std::path::Path;
+use std::{fs, io};
 
 use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::component_plans::{CLUSTER_DOMAIN, Wiring};
 use super::state::DataDir;
-use super::topology::{NodePlace, Topology};
+use super::topology::Topology;
 
 /// Directory inside the pods where their kubeconfig is.
 const CONFIG_MOUNT: &str = "/etc/coracle";
@@ -20,16 +20,18 @@ pub const UPSTREAM_SOCKET: &str = "dns.sock";
 /// Label that the DNS Service selects.
 pub const DNS_LABEL: &str = "kube-dns";
 
+/// The node proxy's, in a directory of a lab that had it as static pods.
+const FORMER_PROXY: &str = "kube-proxy.json";
+
 /// Writes the manifests of every node.
 pub fn write(data: &DataDir, topology: &Topology, wiring: &Wiring) -> Result<()> {
     for place in topology.nodes() {
         let directory = data.path("nodes").join(&place.name).join("manifests");
         fs::create_dir_all(&directory)?;
-        put(
-            &directory,
-            "kube-proxy.json",
-            &proxy(topology, &place, &wiring.proxy_config),
-        )?;
+        match fs::remove_file(directory.join(FORMER_PROXY)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
         if place.control_plane {
             put(
                 &directory,
@@ -51,37 +53,6 @@ fn put(directory: &Path, name: &str, pod: &Value) -> Result<()> {
     let staged = directory.join(format!(".{name}"));
     fs::write(&staged, text)?;
     Ok(fs::rename(staged, path)?)
-}
-
-fn proxy(topology: &Topology, place: &NodePlace, config: &Path) -> Value {
-    json!({
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {
-            "name": "kube-proxy",
-            "namespace": "kube-system",
-            "labels": {"k8s-app": "kube-proxy"},
-        },
-        "spec": {
-            "hostNetwork": true,
-            "priorityClassName": "system-node-critical",
-            "tolerations": [{"operator": "Exists"}],
-            "containers": [{
-                "name": "kube-proxy",
-                "image": "coracle.local/proxy-agent",
-                "args": [
-                    format!("--kubeconfig={CONFIG_MOUNT}/kubeconfig"),
-                    format!("--hostname-override={}", place.name),
-                    format!("--cluster-cidr={}", topology.pod_cidr),
-                ],
-                "securityContext": {"privileged": true},
-                "volumeMounts": [{"name": "config", "mountPath": CONFIG_MOUNT, "readOnly": true}],
-            }],
-            "volumes": [
-                {"name": "config", "hostPath": {"path": config, "type": "Directory"}},
-            ],
-        },
-    })
 }
 
 fn dns(config: &Path, host: &Path) -> Value {

@@ -17,6 +17,7 @@ pub mod node_ports;
 pub mod pki;
 pub mod process_table;
 pub mod progress;
+pub mod proxy;
 pub mod refusal;
 pub mod state;
 pub mod supervisor;
