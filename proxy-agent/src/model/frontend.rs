@@ -142,8 +142,11 @@ pub enum Unserved {
 pub enum Masquerade {
     /// Never; the endpoint sees the client.
     Never,
-    /// Unless the source is a pod of the cluster, where that can be told.
+    /// Unless the source is a pod of the cluster, where that can be told. This is what
+    /// "masquerade all" turns into `Always`.
     UnlessFromPod,
+    /// Only what this node itself sends: its source may be the destination's address.
+    FromNode,
     /// Always: the answer must come back through this node.
     Always,
 }
@@ -271,7 +274,7 @@ fn internal(service: &ServiceInfo, chosen: &Chosen) -> Routes {
 fn external(service: &ServiceInfo, chosen: &Chosen, origin: Origin) -> Routes {
     let (masquerade, outside) = if service.external_local {
         let outside = route(service, chosen, Policy::Local, Masquerade::Never);
-        (Masquerade::UnlessFromPod, Some(outside))
+        (Masquerade::FromNode, Some(outside))
     } else {
         (Masquerade::Always, None)
     };

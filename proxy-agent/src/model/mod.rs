@@ -69,7 +69,7 @@ pub struct Dirty {
     pub destinations: BTreeSet<Destination>,
     /// Cluster IPs that came or went.
     pub cluster_ips: BTreeSet<IpAddr>,
-    /// Endpoint addresses on this node that came or went.
+    /// Endpoint addresses whose pods may meet themselves through this node that came or went.
     pub own_endpoints: BTreeSet<IpAddr>,
 }
 
@@ -242,7 +242,9 @@ impl Model {
                     new.own_endpoints.extend(
                         endpoints
                             .iter()
-                            .filter(|e| e.may_be_own)
+                            // With policy `Local` a pod elsewhere that comes by this node's
+                            // address is not masqueraded either.
+                            .filter(|e| e.may_be_own || info.external_local)
                             .map(|e| e.target.address),
                     );
                     frontend::routes_of(info, port, family, &endpoints, place, |to, route| {
@@ -378,12 +380,13 @@ impl Model {
         self.cluster_ips.keys()
     }
 
-    /// Whether an endpoint with this address may run on this node.
+    /// Whether a pod with this address may meet itself through this node: it runs here,
+    /// or nobody says where, or its packets are not masqueraded wherever it runs.
     pub fn is_own_endpoint(&self, address: &IpAddr) -> bool {
         self.own_endpoints.contains_key(address)
     }
 
-    /// Every address of an endpoint that may run on this node.
+    /// Every address of which `is_own_endpoint` is true.
     pub fn own_endpoints(&self) -> impl Iterator<Item = &IpAddr> {
         self.own_endpoints.keys()
     }

@@ -71,10 +71,10 @@ fn a_local_policy_has_slots_of_its_own_for_packets_from_outside() {
          ep web 10.244.1.5:8080 node-1
          ep web 10.244.2.5:8080 node-2",
         "services: 10.96.0.41 . tcp . 80 : 0x00000002
-         node-ports: tcp . 30010 : 0x00000002
+         node-ports: tcp . 30010 : 0x54604002
          outside-node-ports: tcp . 30010 : 0x00000001
          pick-service: 0x00000002 : goto pick-service-2
-         pick-node-port: 0x00000002 : goto pick-node-port-2
+         pick-node-port: 0x54604002 : goto pick-node-port-2-masquerade-node
          pick-outside-node-port: 0x00000001 : goto pick-outside-node-port-1
          unserved: 0x00000000 : goto reject
          unserved: 0x00004000 : drop
@@ -85,8 +85,9 @@ fn a_local_policy_has_slots_of_its_own_for_packets_from_outside() {
          node-port-endpoints: tcp . 30010 . 0x8000 : 10.244.1.5 . 8080
          cluster-ips: 10.96.0.41
          hairpin: 10.244.1.5 . 10.244.1.5
-         chain pick-node-port-2 {
-           ip saddr != 10.244.0.0/16 meta mark set meta mark | 0x00004000
+         hairpin: 10.244.2.5 . 10.244.2.5
+         chain pick-node-port-2-masquerade-node {
+           fib saddr type local meta mark set meta mark | 0x00004000
            meta priority set numgen random mod 2 goto node-port-endpoint
          }
          chain pick-outside-node-port-1 {

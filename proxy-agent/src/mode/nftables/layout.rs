@@ -13,7 +13,7 @@ use crate::model::{Family, Protocol};
 /// The table's name; families have tables of their own.
 pub const TABLE: &str = "coracle-proxy";
 /// Written into the table; another number means that it is built anew.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
 /// The bit of the packet's mark that asks for masquerade, upstream's default.
 /// The other bits are left as they are.
 pub const MASQUERADE_MARK: u32 = 0x4000;

@@ -44,7 +44,7 @@ pub enum SetName {
     NodePortAffinity,
     /// Every cluster IP.
     ClusterIps,
-    /// Source and endpoint, where both are one pod of this node.
+    /// Source and endpoint, where both are one pod that comes through this node.
     Hairpin,
 }
 

@@ -4,21 +4,28 @@
 //! A modulus and a timeout are constants in the kernel, so each distinct value
 //! has a chain of its own, shared by all destinations with that value:
 //!
-//! | bits  | meaning                                                        |
-//! |-------|----------------------------------------------------------------|
-//! | 0–13  | number of endpoints; 0: nobody serves                          |
-//! | 14–30 | affinity timeout in seconds, 0: none (with 0 endpoints: 1 = drop) |
-//! | 31    | masquerade always, or else only what is not from a pod         |
+//! | bits  | meaning                                                           |
+//! |-------|-------------------------------------------------------------------|
+//! | 0–13  | number of endpoints; 0: nobody serves                             |
+//! | 14–31 | affinity timeout in seconds, 0: none (with 0 endpoints: 1 = drop) |
+//! |       | plus 86,401 times whom to masquerade: 0, 1, 2 as in `WHOM`        |
 
 use super::layout::{MASQUERADE_MARK, not_from_pod};
-use super::rule::{Chain, Field, Rule, Statement};
+use super::rule::{Chain, End, Field, Rule, Statement};
 use super::set::{SetName, Verdict};
 use crate::mode::Settings;
 use crate::model::{Affinity, MAX_ENDPOINTS, Masquerade, Route, Unserved};
 
 const COUNT_BITS: u32 = 14;
-const TIMEOUT_BITS: u32 = 17;
-const ALWAYS_BIT: u32 = 1 << 31;
+/// The API's longest affinity timeout, and one more for none.
+const TIMEOUTS: u32 = 86_401;
+/// Whom to masquerade, by number; `Never` needs none, since only routes for packets
+/// from outside have it.
+const WHOM: [Masquerade; 3] = [
+    Masquerade::UnlessFromPod,
+    Masquerade::FromNode,
+    Masquerade::Always,
+];
 
 /// Nobody serves: refuse.
 pub const REJECT: u32 = 0;
@@ -32,6 +39,7 @@ pub const OUTSIDE_SLOT: u32 = 0x8000;
 pub const OUTSIDE_IDENTITY: u32 = 1 << 31;
 
 const _: () = assert!(MAX_ENDPOINTS < 1 << COUNT_BITS && MAX_ENDPOINTS < OUTSIDE_SLOT as usize);
+const _: () = assert!(TIMEOUTS as usize * WHOM.len() <= 1 << (32 - COUNT_BITS));
 
 /// The four maps from destination to value, with all that goes with each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -176,13 +184,9 @@ pub fn value_of(route: &Route) -> u32 {
     }
     let timeout = route
         .affinity
-        .map_or(0, |a| a.timeout_seconds.min((1 << TIMEOUT_BITS) - 1));
-    let always = if route.masquerade == Masquerade::Always {
-        ALWAYS_BIT
-    } else {
-        0
-    };
-    count | timeout << COUNT_BITS | always
+        .map_or(0, |a| a.timeout_seconds.min(TIMEOUTS - 1));
+    let whom = WHOM.iter().position(|whom| *whom == route.masquerade);
+    count | (timeout + TIMEOUTS * whom.unwrap_or(0) as u32) << COUNT_BITS
 }
 
 /// The number of endpoints in a value.
@@ -192,8 +196,15 @@ pub fn count_of(value: u32) -> u32 {
 
 /// The affinity in a value.
 pub fn affinity_of(value: u32) -> Option<Affinity> {
-    let timeout_seconds = value >> COUNT_BITS & ((1 << TIMEOUT_BITS) - 1);
+    let timeout_seconds = (value >> COUNT_BITS) % TIMEOUTS;
     (count_of(value) > 0 && timeout_seconds > 0).then_some(Affinity { timeout_seconds })
+}
+
+fn masquerade_of(value: u32) -> Masquerade {
+    let whom = (value >> COUNT_BITS) / TIMEOUTS;
+    WHOM.get(whom as usize)
+        .copied()
+        .unwrap_or(Masquerade::Always)
 }
 
 /// What the map of `face` says for a value: the chain that chooses, or that no
@@ -211,8 +222,10 @@ fn chain_name(face: Face, value: u32) -> String {
     if let Some(affinity) = affinity_of(value) {
         name += &format!("-sticky-{}", affinity.timeout_seconds);
     }
-    if value & ALWAYS_BIT != 0 {
-        name += "-masquerade";
+    match masquerade_of(value) {
+        Masquerade::Always => name += "-masquerade",
+        Masquerade::FromNode => name += "-masquerade-node",
+        Masquerade::Never | Masquerade::UnlessFromPod => {}
     }
     name
 }
@@ -289,16 +302,14 @@ pub fn endpoint_chain(face: Face) -> Chain {
 }
 
 fn masquerade_condition(settings: &Settings, face: Face, value: u32) -> Option<Vec<Statement>> {
-    if value & ALWAYS_BIT != 0 {
-        return Some(Vec::new());
+    match masquerade_of(value) {
+        Masquerade::Always => Some(Vec::new()),
+        Masquerade::FromNode => Some(vec![Statement::IsLocal(End::Source, true)]),
+        // From outside only policy `Local` has this: the endpoint sees the client.
+        _ if face.outside => None,
+        _ if settings.masquerade_all => Some(Vec::new()),
+        _ => Some(vec![not_from_pod(&settings.local_traffic)?]),
     }
-    if face.outside {
-        return None;
-    }
-    if settings.masquerade_all {
-        return Some(Vec::new());
-    }
-    Some(vec![not_from_pod(&settings.local_traffic)?])
 }
 
 /// `recall` tries the endpoint remembered for the client, which fails when it is
