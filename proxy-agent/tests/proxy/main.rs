@@ -12,6 +12,7 @@ mod objects;
 mod packet;
 mod packets;
 mod ruleset_text;
+mod sockets;
 mod stale;
 mod table;
 mod tracer;

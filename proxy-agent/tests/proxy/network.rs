@@ -1,25 +1,31 @@
-//! A node, its pods, another node and a client outside, in network namespaces of
-//! the test's own. Never opens a socket in the namespace the test came from.
+//! A node, its pods, another node, a client outside and what is beyond, in network
+//! namespaces of the test's own, with both IP families. Never opens a socket in the
+//! namespace the test came from.
 //!
 //! The namespaces end with the process that made them, however it ends.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::mpsc;
 use std::time::Duration;
 
 use nix::sched::{CloneFlags, unshare};
+use proxy_agent::mode::ModeName;
 use proxy_agent::model::{Protocol, Target};
 
-use super::packet::Outcome;
-use super::packet::Row;
+use super::packet::{Outcome, Packet, Row};
+use super::sockets;
 
 /// Set in the process that is inside.
 pub const INSIDE: &str = "CORACLE_TEST_INSIDE";
-/// Nobody answers within this: dropped. Everything else answers at once.
+/// Nobody answers within this where nobody should: dropped.
 const SILENCE: Duration = Duration::from_millis(300);
+/// Nobody answers within this where somebody should, on a busy machine too.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Connections until each of three endpoints has answered: all but 1 in 10^8 times.
 const TRIES: usize = 48;
 
@@ -52,6 +58,9 @@ fn requirements() -> Result<(), String> {
         .arg("-V")
         .output()
         .map_err(|_| "`ip` is missing: install iproute2".to_owned())?;
+    if !std::path::Path::new("/proc/sys/net/ipv6").exists() {
+        return Err("this kernel has no IPv6".to_owned());
+    }
     let status =
         new_namespaces(Command::new("ip").args(["link", "add", "probe0", "type", "veth"])).output();
     match status {
@@ -86,6 +95,47 @@ pub fn new_namespaces(command: &mut Command) -> &mut Command {
     // SAFETY: between fork and exec only system calls are made; the texts were
     // formatted before.
     unsafe { command.pre_exec(enter) }
+}
+
+/// Everything but the node: the node's link to it and its addresses. `fd44::/16` is
+/// what `10.244.0.0/16` is for IPv4: the pods.
+const PLACES: [(&str, &[&str]); 4] = [
+    ("pod-a", &["10.244.1.11", "fd44:1::11"]),
+    ("pod-b", &["10.244.1.12", "fd44:1::12"]),
+    (
+        "node-2",
+        &[
+            "10.244.2.11",
+            "10.244.2.12",
+            "192.168.77.12",
+            "fd44:2::11",
+            "fd44:2::12",
+            "fd77::12",
+        ],
+    ),
+    ("outside", &["192.168.78.2", "fd78::2"]),
+];
+/// The node's own addresses beside loopback, the one that its packets have first.
+const NODE: [&str; 4] = ["192.168.77.11", "192.168.79.11", "fd77::11", "fd79::11"];
+/// Where everything goes that the node has no other way for.
+const BEYOND: &str = "beyond";
+
+/// This node's addresses.
+pub fn node_addresses() -> Vec<IpAddr> {
+    let all = NODE.into_iter().chain(["127.0.0.1", "127.0.0.5", "::1"]);
+    all.map(address).collect()
+}
+
+/// The interface through which packets of this source come to the node; the node's own
+/// come through none.
+pub fn interface_of(source: &IpAddr) -> &'static str {
+    let has = |addresses: &[&str]| addresses.iter().any(|a| address(a) == *source);
+    let place = PLACES.iter().find(|(_, addresses)| has(addresses));
+    place.map_or("", |(link, _)| link)
+}
+
+fn address(text: &str) -> IpAddr {
+    text.parse().expect("an address")
 }
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -124,8 +174,10 @@ impl Space {
     }
 }
 
+/// Runs `ip`, with `-6` where the arguments have an IPv6 address.
 fn ip(arguments: &str) {
     let output = Command::new("ip")
+        .args(arguments.contains("::").then_some("-6"))
         .args(arguments.split_whitespace())
         .output()
         .expect("ip");
@@ -136,59 +188,73 @@ fn ip(arguments: &str) {
     );
 }
 
+fn sysctl(name: &str, value: &str) {
+    std::fs::write(format!("/proc/sys/net/{name}"), value)
+        .unwrap_or_else(|error| panic!("{name}: {error}"));
+}
+
+/// Before there are interfaces: addresses are usable at once.
+fn prepare_namespace() {
+    sysctl("ipv6/conf/all/accept_dad", "0");
+    sysctl("ipv6/conf/default/accept_dad", "0");
+    ip("link set lo up");
+}
+
+fn add_address(address: &str, link: &str) {
+    let (length, rest) = if address.contains(':') {
+        (128, " nodad")
+    } else {
+        (32, "")
+    };
+    ip(&format!("addr add {address}/{length} dev {link}{rest}"));
+}
+
 /// The node is the calling thread's namespace.
 pub struct Network {
-    spaces: Vec<(IpAddr, Space)>,
+    spaces: Vec<(Vec<IpAddr>, Space)>,
+    beyond: Space,
+    /// What has been made to answer so that "untouched" can be seen.
+    answering: RefCell<BTreeSet<(Protocol, SocketAddr)>>,
 }
 
 impl Network {
-    /// Makes it all and starts what answers: at each endpoint of the packet table.
+    /// Makes it all and starts what answers: at each address but those beyond.
     pub fn new() -> Network {
-        std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").expect("ip_forward");
+        prepare_namespace();
+        sysctl("ipv4/ip_forward", "1");
+        sysctl("ipv6/conf/all/forwarding", "1");
         // The kernel sends one peer only so many ICMP errors a second.
-        std::fs::write("/proc/sys/net/ipv4/icmp_ratelimit", "0").expect("icmp_ratelimit");
-        ip("link set lo up");
-        ip("addr add 192.168.77.11/32 dev lo");
-        let mut spaces = Vec::new();
-        for (index, addresses) in [
-            ["10.244.1.11"].as_slice(),
-            &["10.244.1.12"],
-            &["10.244.2.11", "192.168.77.12"],
-            &["192.168.78.2"],
-        ]
-        .into_iter()
-        .enumerate()
-        {
-            let space = Space::new();
-            let link = format!("veth{index}");
-            ip(&format!(
-                "link add {link} type veth peer name eth0 netns {}",
-                space.thread
-            ));
-            ip(&format!("addr add 169.254.1.1/32 dev {link}"));
-            ip(&format!("link set {link} up"));
-            space.run(move || {
-                ip("link set lo up");
-                ip("link set eth0 up");
-                for address in addresses {
-                    ip(&format!("addr add {address}/32 dev eth0"));
-                }
-                ip("route add 169.254.1.1 dev eth0");
-                ip("route add default via 169.254.1.1");
-            });
-            for address in addresses {
-                ip(&format!("route add {address} dev {link} src 192.168.77.11"));
+        sysctl("ipv4/icmp_ratelimit", "0");
+        sysctl("ipv4/icmp_msgs_per_sec", "100000");
+        sysctl("ipv4/icmp_msgs_burst", "10000");
+        sysctl("ipv6/icmp/ratelimit", "0");
+        NODE.iter().for_each(|address| add_address(address, "lo"));
+        let spaces: Vec<(Vec<IpAddr>, Space)> = PLACES
+            .iter()
+            .map(|(link, addresses)| {
+                let space = connect(link, addresses);
+                (addresses.iter().map(|a| address(a)).collect(), space)
+            })
+            .collect();
+        let beyond = connect(BEYOND, &[]);
+        ip("route add default via 169.254.2.2 dev beyond onlink src 192.168.77.11");
+        ip("route add default via fe80::2 dev beyond src fd77::11");
+        for (addresses, space) in &spaces {
+            for address in addresses.clone() {
+                space.run(move || sockets::listen(address));
             }
-            spaces.push((addresses[0].parse().expect("address"), space));
         }
-        // Somewhere for packets to a cluster IP to be routed to.
-        ip("route add default dev veth3 src 192.168.77.11");
-        for (address, space) in &spaces {
-            let address = *address;
-            space.run(move || listen(address));
+        NODE.iter().for_each(|a| sockets::listen(address(a)));
+        Network {
+            spaces,
+            beyond,
+            answering: RefCell::default(),
         }
-        listen("192.168.77.11".parse().expect("address"));
-        Network { spaces }
+    }
+
+    fn space_of(&self, source: IpAddr) -> Option<&Space> {
+        let space = self.spaces.iter().find(|(all, _)| all.contains(&source));
+        space.map(|(_, space)| space)
     }
 
     /// Runs `job` in the namespace that has this source address.
@@ -197,8 +263,8 @@ impl Network {
         source: IpAddr,
         job: impl FnOnce() -> T + Send + 'static,
     ) -> T {
-        match self.spaces.iter().find(|(address, _)| *address == source) {
-            Some((_, space)) => space.run(job),
+        match self.space_of(source) {
+            Some(space) => space.run(job),
             None => job(),
         }
     }
@@ -211,33 +277,30 @@ impl Network {
         job: impl FnOnce() -> T + Send + 'static,
     ) -> mpsc::Receiver<T> {
         let (done, result) = mpsc::channel();
-        let (_, space) = self
-            .spaces
-            .iter()
-            .find(|(address, _)| *address == source)
-            .expect("a source");
         let job = move || {
             let _ = done.send(job());
         };
+        let space = self.space_of(source).expect("a source");
         space.jobs.send(Box::new(job)).expect("a running namespace");
         result
     }
 
-    /// Whether real packets meet what the row says, each outcome and no other.
-    pub fn check(&self, row: &Row) -> Result<(), String> {
-        let mut missing = row.outcomes.clone();
-        let tries = if row.outcomes.len() == 1 { 2 } else { TRIES };
+    /// Whether real packets meet what the row says of this mode, each outcome and no other.
+    pub fn check(&self, row: &Row, mode: ModeName) -> Result<(), String> {
+        let packet = &row.packet;
+        let expected = row.outcomes(mode);
+        let mut patience = PATIENCE;
+        if expected.contains(&Outcome::Drop) {
+            patience = SILENCE;
+        }
+        if expected.contains(&Outcome::Untouched) {
+            self.have_answered(packet);
+        }
+        let mut missing = expected.clone();
+        let tries = if expected.len() == 1 { 1 } else { TRIES };
         for _ in 0..tries {
-            let packet = row.packet.clone();
-            let to = SocketAddr::new(packet.destination, packet.port);
-            let outcome = self.from(packet.source, move || {
-                let answer = match packet.protocol {
-                    Protocol::Udp => ask_udp(to),
-                    _ => ask_tcp(to),
-                };
-                outcome_of(answer, packet.source, to)
-            })?;
-            if !row.outcomes.contains(&outcome) {
+            let outcome = self.send(packet, patience)?;
+            if !expected.contains(&outcome) {
                 return Err(format!("{outcome:?}"));
             }
             missing.remove(&outcome);
@@ -247,29 +310,83 @@ impl Network {
         }
         Err(format!("never {missing:?}"))
     }
-}
 
-/// Answers with the own address and the client's, over TCP and UDP, until the end.
-fn listen(address: IpAddr) {
-    let tcp = TcpListener::bind((address, 8080)).expect("a free port");
-    let udp = UdpSocket::bind((address, 5353)).expect("a free port");
-    std::thread::spawn(move || {
-        for stream in tcp.incoming().flatten() {
-            if let (Ok(own), Ok(client)) = (stream.local_addr(), stream.peer_addr()) {
-                // A client that has gone is none of the server's business.
-                let _ = (&stream).write_all(format!("{own} {client}").as_bytes());
+    /// What becomes of one connection, datagram or INIT.
+    pub fn send(&self, packet: &Packet, patience: Duration) -> Result<Outcome, String> {
+        let Packet {
+            source,
+            destination,
+            protocol,
+            port,
+        } = *packet;
+        let to = SocketAddr::new(destination, port);
+        self.from(source, move || {
+            outcome_of(sockets::ask(protocol, source, to, patience), source, to)
+        })
+    }
+
+    /// Makes the packet's own destination answer, on the node or beyond it.
+    fn have_answered(&self, packet: &Packet) {
+        let (protocol, to) = (
+            packet.protocol,
+            SocketAddr::new(packet.destination, packet.port),
+        );
+        let is_new = self.answering.borrow_mut().insert((protocol, to));
+        if !is_new || self.space_of(to.ip()).is_some() {
+            return;
+        }
+        // Whoever has the port already answers there.
+        if node_addresses().contains(&to.ip()) {
+            // With SCTP each of the node's addresses answers at every port already.
+            if protocol != Protocol::Sctp {
+                let _ = sockets::listen_on(protocol, to);
             }
+            return;
         }
-    });
-    std::thread::spawn(move || {
-        let mut buffer = [0; 16];
-        while let Ok((_, client)) = udp.recv_from(&mut buffer) {
-            let own = udp.local_addr().expect("own address");
-            let _ = udp.send_to(format!("{own} {client}").as_bytes(), client);
-        }
-    });
+        self.beyond.run(move || {
+            if !sockets::has_address(to.ip()) {
+                add_address(&to.ip().to_string(), "eth0");
+            }
+            let _ = sockets::listen_on(protocol, to);
+        });
+    }
 }
 
+/// A namespace at the end of a link from the node.
+fn connect(link: &str, addresses: &'static [&str]) -> Space {
+    let space = Space::new();
+    space.run(prepare_namespace);
+    ip(&format!(
+        "link add {link} type veth peer name eth0 netns {}",
+        space.thread
+    ));
+    ip(&format!("addr add 169.254.1.1/32 dev {link}"));
+    ip(&format!("addr add fe80::1/64 dev {link} nodad"));
+    // What masquerade takes: so no client is ever mistaken for masqueraded.
+    add_address("fd69::1", link);
+    ip(&format!("link set {link} up"));
+    space.run(move || {
+        ip("link set eth0 up");
+        addresses.iter().for_each(|a| add_address(a, "eth0"));
+        // The next hop to what is beyond; after the others, so that it is no pod's source.
+        add_address("169.254.2.2", "eth0");
+        ip("addr add fe80::2/64 dev eth0 nodad");
+        ip("route add 169.254.1.1 dev eth0");
+        ip("route add default via 169.254.1.1");
+        ip("route add default via fe80::1 dev eth0");
+    });
+    for address in addresses {
+        let own = if address.contains(':') {
+            NODE[2]
+        } else {
+            NODE[0]
+        };
+        ip(&format!("route add {address} dev {link} src {own}"));
+    }
+    space
+}
+
+/// One TCP connection from wherever the kernel likes.
 pub fn ask_tcp(to: SocketAddr) -> io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&to, SILENCE)?;
     let mut answer = String::new();
@@ -277,51 +394,23 @@ pub fn ask_tcp(to: SocketAddr) -> io::Result<String> {
     Ok(answer)
 }
 
-fn ask_udp(to: SocketAddr) -> io::Result<String> {
-    let socket = UdpSocket::bind("0.0.0.0:0")?;
-    socket.set_read_timeout(Some(SILENCE))?;
-    socket.connect(to)?;
-    socket.send(b"who")?;
-    let mut answer = [0; 64];
-    let length = socket.recv(&mut answer)?;
-    Ok(String::from_utf8_lossy(&answer[..length]).into_owned())
-}
-
 fn outcome_of(
-    answer: io::Result<String>,
+    answer: io::Result<(SocketAddr, SocketAddr)>,
     source: IpAddr,
     to: SocketAddr,
 ) -> Result<Outcome, String> {
+    use io::ErrorKind::{ConnectionRefused, TimedOut, WouldBlock};
     match answer {
-        Ok(answer) => {
-            let (own, client) = answer.split_once(' ').ok_or("an answer of two words")?;
-            let own: SocketAddr = own.parse().map_err(|_| answer.clone())?;
-            let client: SocketAddr = client.parse().map_err(|_| answer.clone())?;
-            if own == to {
-                return Ok(Outcome::Untouched);
-            }
-            let target = Target {
+        Ok((own, _)) if own == to => Ok(Outcome::Untouched),
+        Ok((own, client)) => Ok(Outcome::Endpoint {
+            target: Target {
                 address: own.ip(),
                 port: own.port(),
-            };
-            // The node's own packets have its address anyway.
-            let from_node = source == IpAddr::from([192, 168, 77, 11]);
-            Ok(Outcome::Endpoint {
-                target,
-                masquerade: from_node || client.ip() != source,
-            })
-        }
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(Outcome::Reject),
-        // What `send` itself says of a datagram that is refused on its way out.
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(Outcome::Reject),
-        Err(error)
-            if matches!(
-                error.kind(),
-                io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock
-            ) =>
-        {
-            Ok(Outcome::Drop)
-        }
+            },
+            masquerade: client.ip() != source,
+        }),
+        Err(error) if error.kind() == ConnectionRefused => Ok(Outcome::Reject),
+        Err(error) if matches!(error.kind(), TimedOut | WouldBlock) => Ok(Outcome::Drop),
         Err(error) => Err(error.to_string()),
     }
 }

@@ -1,11 +1,16 @@
-//! A packet, what may become of it, and rows that say so. Never knows a mode.
+//! A packet, what may become of it, and rows that say so. Never knows what a mode does,
+//! only which rows a mode cannot do.
 //!
-//! `SOURCE -> PROTOCOL ADDRESS:PORT => ADDRESS:PORT [masq] | … | reject | drop | untouched`
+//! `SOURCE -> PROTOCOL ADDRESS:PORT => OUTCOMES [; MODE: OUTCOMES] [# why that mode differs]`
+//!
+//! OUTCOMES is `ADDRESS:PORT [masq] | … | reject | drop | untouched`; PROTOCOL may be
+//! several, `tcp,udp`, and the row is then one for each.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use proxy_agent::model::{Protocol, Target};
+use proxy_agent::mode::ModeName;
+use proxy_agent::model::{Family, Protocol, Target};
 
 /// A first packet.
 #[derive(Clone, Debug)]
@@ -14,6 +19,12 @@ pub struct Packet {
     pub destination: IpAddr,
     pub protocol: Protocol,
     pub port: u16,
+}
+
+impl Packet {
+    pub fn family(&self) -> Family {
+        Family::of(&self.destination)
+    }
 }
 
 /// What became of it.
@@ -29,38 +40,79 @@ pub enum Outcome {
 pub struct Row {
     pub text: String,
     pub packet: Packet,
-    pub outcomes: BTreeSet<Outcome>,
+    outcomes: BTreeSet<Outcome>,
+    /// What a mode does instead that cannot do it.
+    instead: Vec<(ModeName, BTreeSet<Outcome>)>,
+}
+
+impl Row {
+    /// What may become of the packet in this mode.
+    pub fn outcomes(&self, mode: ModeName) -> BTreeSet<Outcome> {
+        if let Some((_, outcomes)) = self.instead.iter().find(|(of, _)| *of == mode) {
+            return outcomes.clone();
+        }
+        if mode != ModeName::Userspace {
+            return self.outcomes.clone();
+        }
+        // The endpoint sees the proxy's own connection, whoever the client was.
+        let own = |outcome: &Outcome| match outcome {
+            Outcome::Endpoint { target, .. } => Outcome::Endpoint {
+                target: *target,
+                masquerade: true,
+            },
+            other => other.clone(),
+        };
+        self.outcomes.iter().map(own).collect()
+    }
 }
 
 pub fn rows(table: &str) -> Vec<Row> {
-    table
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-        .map(row)
+    let lines = table.lines().map(str::trim);
+    lines
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .flat_map(rows_of)
         .collect()
 }
 
-fn row(line: &str) -> Row {
-    let (packet, outcomes) = line.split_once("=>").expect("=>");
+fn rows_of(line: &str) -> Vec<Row> {
+    let told = line.split('#').next().unwrap_or_default();
+    let (packet, outcomes) = told.split_once("=>").expect("=>");
     let words: Vec<&str> = packet.split_whitespace().collect();
-    let [source, "->", protocol, to] = words[..] else {
+    let [source, "->", protocols, to] = words[..] else {
         panic!("no packet: {packet}")
     };
-    let to: std::net::SocketAddr = to.parse().expect("ADDRESS:PORT");
-    Row {
-        text: line.to_owned(),
+    let to: SocketAddr = to.parse().unwrap_or_else(|_| panic!("no address: {to}"));
+    let mut outcomes = outcomes.split(';');
+    let usual = parse_outcomes(outcomes.next().unwrap_or_default());
+    let instead: Vec<_> = outcomes.map(parse_instead).collect();
+    assert!(
+        instead.is_empty() || line.contains('#'),
+        "no reason is given: {line}"
+    );
+    let row = |protocol: &str| Row {
+        text: format!("{line} ({protocol})"),
         packet: Packet {
             source: source.parse().expect("source"),
             destination: to.ip(),
             protocol: Protocol::parse(protocol).expect("protocol"),
             port: to.port(),
         },
-        outcomes: outcomes
-            .split('|')
-            .map(|outcome| parse_outcome(outcome.trim()))
-            .collect(),
-    }
+        outcomes: usual.clone(),
+        instead: instead.clone(),
+    };
+    protocols.split(',').map(row).collect()
+}
+
+fn parse_instead(text: &str) -> (ModeName, BTreeSet<Outcome>) {
+    let (mode, outcomes) = text.split_once(':').expect("MODE: OUTCOMES");
+    let mode = ModeName::parse(mode.trim()).expect("a mode");
+    (mode, parse_outcomes(outcomes))
+}
+
+fn parse_outcomes(text: &str) -> BTreeSet<Outcome> {
+    text.split('|')
+        .map(|outcome| parse_outcome(outcome.trim()))
+        .collect()
 }
 
 fn parse_outcome(text: &str) -> Outcome {
@@ -70,10 +122,10 @@ fn parse_outcome(text: &str) -> Outcome {
         "untouched" => Outcome::Untouched,
         endpoint => {
             let masquerade = endpoint.ends_with(" masq");
-            let to: std::net::SocketAddr = endpoint
+            let to: SocketAddr = endpoint
                 .trim_end_matches(" masq")
                 .parse()
-                .expect("an endpoint");
+                .unwrap_or_else(|_| panic!("no endpoint: {endpoint}"));
             Outcome::Endpoint {
                 target: Target {
                     address: to.ip(),

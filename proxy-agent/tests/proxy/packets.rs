@@ -4,24 +4,28 @@ use proxy_agent::mode::nftables::Table;
 use proxy_agent::mode::{Mode, ModeName};
 
 use super::memory_kernel::MemoryKernel;
+use super::network::node_addresses;
 use super::objects;
 use super::packet::{Outcome, rows};
-use super::table::{NODE, OBJECTS, check_in_kernel, check_traced, model_of, settings};
+use super::table::{check_in_kernel, check_traced, model_of, settings};
 use super::tracer::Tracer;
 
 #[test]
 fn the_tracer_sees_what_the_table_says() {
-    let mut model = model_of(objects::changes(OBJECTS));
-    let dirty = model.take_dirty();
-    let mut table = Table::new(settings(), MemoryKernel::default());
-    table.sync(&model, &dirty).expect("synced");
-    check_traced(|packet| {
-        let mut tracer = Tracer {
-            kernel: table.kernel(),
-            node_addresses: &NODE,
-            remembered: Default::default(),
-        };
-        tracer.outcomes(packet)
+    let node_addresses = node_addresses();
+    check_traced(ModeName::Nftables, |settings, model, dirty| {
+        let mut table = Table::new(settings, MemoryKernel::default());
+        table.sync(model, dirty).expect("synced");
+        let kernel = table.kernel().clone();
+        let node_addresses = &node_addresses;
+        move |packet| {
+            let mut tracer = Tracer {
+                kernel: &kernel,
+                node_addresses,
+                remembered: Default::default(),
+            };
+            tracer.outcomes(packet)
+        }
     });
 }
 
@@ -33,9 +37,16 @@ fn the_kernel_does_what_the_table_says() {
     );
 }
 
+const STICKY: &str = "
+    svc sticky 10.96.0.23 80/tcp affinity=10800 node-port=30023
+    ep sticky 10.244.1.11:8080 node-1
+    ep sticky 10.244.1.12:8080 node-1
+    ep sticky 10.244.2.11:8080 node-2
+";
+
 #[test]
 fn a_client_with_affinity_stays_until_its_endpoint_is_gone() {
-    let mut model = model_of(objects::changes(OBJECTS));
+    let mut model = model_of(objects::changes(STICKY));
     let dirty = model.take_dirty();
     let mut table = Table::new(settings(), MemoryKernel::default());
     table.sync(&model, &dirty).expect("synced");
@@ -45,7 +56,7 @@ fn a_client_with_affinity_stays_until_its_endpoint_is_gone() {
     let kernel = table.kernel().clone();
     let mut tracer = Tracer {
         kernel: &kernel,
-        node_addresses: &NODE,
+        node_addresses: &[],
         remembered: Default::default(),
     };
     let (first, _) = tracer.trace(&packet, 1);
@@ -56,7 +67,7 @@ fn a_client_with_affinity_stays_until_its_endpoint_is_gone() {
         panic!("{first:?}")
     };
     let remembered = tracer.remembered;
-    let rest: String = OBJECTS
+    let rest: String = STICKY
         .lines()
         .filter(|line| !line.contains(&format!("ep sticky {}:", target.address)))
         .flat_map(|line| [line, "\n"])
@@ -71,7 +82,7 @@ fn a_client_with_affinity_stays_until_its_endpoint_is_gone() {
     }
     let mut tracer = Tracer {
         kernel: table.kernel(),
-        node_addresses: &NODE,
+        node_addresses: &[],
         remembered,
     };
     let (second, _) = tracer.trace(&packet, 0);

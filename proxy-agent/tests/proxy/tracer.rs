@@ -9,6 +9,7 @@ use proxy_agent::mode::nftables::set::{Data, Key, SetName, Verdict};
 use proxy_agent::model::{Destination, Family, Target};
 
 use super::memory_kernel::MemoryKernel;
+use super::network::interface_of;
 use super::packet::{Outcome, Packet};
 
 /// One node's rules with what packets left in them.
@@ -80,28 +81,25 @@ impl Tracer<'_> {
         } else {
             HookPoint::Prerouting
         };
-        let mut points = vec![first];
-        points.push(HookPoint::Postrouting);
         if let Some(refused) = self.hook(first, &mut state) {
             return (refused, state.modulus);
         }
-        if !from_node {
-            let second = if is_local(&state.packet.destination) {
-                HookPoint::Input
-            } else {
-                HookPoint::Forward
-            };
-            if let Some(refused) = self.hook(second, &mut state) {
+        let to_node = is_local(&state.packet.destination);
+        let rest: &[HookPoint] = match (from_node, to_node) {
+            (true, _) => &[HookPoint::Postrouting],
+            (false, true) => &[HookPoint::Input],
+            (false, false) => &[HookPoint::Forward, HookPoint::Postrouting],
+        };
+        for point in rest {
+            if let Some(refused) = self.hook(*point, &mut state) {
                 return (refused, state.modulus);
             }
-        }
-        if let Some(refused) = self.hook(HookPoint::Postrouting, &mut state) {
-            return (refused, state.modulus);
         }
         let outcome = match state.dnat {
             None => Outcome::Untouched,
             Some(target) => {
-                assert_eq!(state.mark, 0, "a mark is left behind");
+                let leaves = rest.contains(&HookPoint::Postrouting);
+                assert!(!leaves || state.mark == 0, "a mark is left behind");
                 Outcome::Endpoint {
                     target,
                     masquerade: state.masquerade,
@@ -172,8 +170,14 @@ impl Tracer<'_> {
             Statement::CtNew => Flow::Next,
             Statement::CtDnat => when(state.dnat.is_some()),
             Statement::InNetwork(of, network, is) => when(network.contains(&end(of)) == *is),
-            // The tests tell pods by their network.
-            Statement::NotFromInterface { .. } => Flow::Next,
+            Statement::NotFromInterface { name, is_prefix } => {
+                let interface = interface_of(&packet.source);
+                let is_it = match is_prefix {
+                    true => interface.starts_with(name),
+                    false => interface == name,
+                };
+                when(!is_it)
+            }
             Statement::IsLocal(of, is) => when(self.node_addresses.contains(&end(of)) == *is),
             Statement::IsProtocol(protocol) => when(packet.protocol == *protocol),
             Statement::HasMark(bits) => when(state.mark & bits != 0),
