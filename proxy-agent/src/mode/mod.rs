@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 
 pub use settings::{IpvsSettings, LocalTraffic, Settings};
 
-use crate::model::{Dirty, Family, Model, Routes};
+use crate::model::{Destination, Dirty, Family, Model, Routes};
 
 /// A mode by upstream's name for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -76,9 +76,9 @@ pub trait Mode: Send {
     /// Look at the kernel again at the next `sync`, and repair what differs.
     fn distrust(&mut self);
 
-    /// What of these routes this mode cannot do, and what it does instead, in words
+    /// What of a destination's routes this mode cannot do, and what it does instead, in words
     /// for an Event; `None`: it does all of it.
-    fn cannot(&self, _: &Routes) -> Option<&'static str> {
+    fn cannot(&self, _: &Destination, _: &Routes) -> Option<&'static str> {
         None
     }
 }

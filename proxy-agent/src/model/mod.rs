@@ -318,6 +318,33 @@ impl Model {
         self.routes.get(destination)?.iter().next()
     }
 
+    /// Gives a destination these routes, or none: for a model that is made from another
+    /// one and not from objects. [`Model::take_dirty`] knows nothing of it.
+    pub fn set_routes(
+        &mut self,
+        destination: &Destination,
+        claim: Option<(ServicePortName, Routes)>,
+    ) {
+        match claim {
+            Some((name, routes)) => {
+                let claimants = BTreeMap::from([(name, routes)]);
+                self.routes.insert(destination.clone(), claimants);
+            }
+            None => {
+                self.routes.remove(destination);
+            }
+        }
+    }
+
+    /// As [`Model::set_routes`], for whether an address is a cluster IP.
+    pub fn set_cluster_ip(&mut self, address: &IpAddr, present: bool) {
+        if present {
+            self.cluster_ips.insert(*address, 1);
+        } else {
+            self.cluster_ips.remove(address);
+        }
+    }
+
     /// A Service as this proxy sees it; `None` for one that it leaves alone.
     pub fn service(&self, name: &ServiceName) -> Option<&ServiceInfo> {
         self.services.get(name)

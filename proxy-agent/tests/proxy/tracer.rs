@@ -168,7 +168,7 @@ impl Tracer<'_> {
         };
         match statement {
             Statement::CtNew => Flow::Next,
-            Statement::CtDnat => when(state.dnat.is_some()),
+            Statement::CtDnat(is) => when(state.dnat.is_some() == *is),
             Statement::InNetwork(of, network, is) => when(network.contains(&end(of)) == *is),
             Statement::NotFromInterface { name, is_prefix } => {
                 let interface = interface_of(&packet.source);

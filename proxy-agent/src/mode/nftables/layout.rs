@@ -106,10 +106,12 @@ fn base_chains() -> [Chain; 7] {
     let (before, after) = (DSTNAT - 10, DSTNAT + 10);
     let refuse = |chain| rule([Statement::CtNew, jump(chain)]);
     let unserved = || refuse("unserved");
+    // What already has an endpoint on this node is not looked at again.
+    let unserved_here = rule([Statement::CtNew, Statement::CtDnat(false), jump("unserved")]);
     let cluster_ips = || refuse("cluster-ips");
     let services = || vec![rule([jump("services")])];
     [
-        base("filter-input", Filter, Input, before, vec![unserved()]),
+        base("filter-input", Filter, Input, before, vec![unserved_here]),
         base(
             "filter-forward",
             Filter,
@@ -152,7 +154,7 @@ fn postrouting() -> Vec<Rule> {
         // The scratch word is the queueing priority: leave none behind on a packet
         // of this node. Forwarded ones had theirs set again by routing.
         rule([
-            Statement::CtDnat,
+            Statement::CtDnat(true),
             Statement::IsLocal(End::Source, true),
             Statement::SetScratch(0),
         ]),
@@ -162,7 +164,7 @@ fn postrouting() -> Vec<Rule> {
         ]),
         // A pod that reaches itself must see the answer come from elsewhere.
         rule([
-            Statement::CtDnat,
+            Statement::CtDnat(true),
             Statement::InSet(&[Field::Source, Field::Destination], SetName::Hairpin),
             Statement::Masquerade,
         ]),

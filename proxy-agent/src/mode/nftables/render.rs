@@ -67,7 +67,7 @@ fn render_statement(statement: &Statement, family: Family) -> String {
     let key = |fields: &[Field]| render_fields(fields, ip);
     match statement {
         Statement::CtNew => "ct state new".to_owned(),
-        Statement::CtDnat => "ct status dnat".to_owned(),
+        Statement::CtDnat(is) => format!("ct status {}dnat", not(is)),
         Statement::InNetwork(of, network, is) => format!("{ip} {} {}{network}", end(of), not(is)),
         Statement::NotFromInterface { name, is_prefix } => {
             format!("iifname != \"{name}{}\"", if *is_prefix { "*" } else { "" })

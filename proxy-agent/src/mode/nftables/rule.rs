@@ -88,8 +88,8 @@ pub enum End {
 pub enum Statement {
     /// The connection's first packet.
     CtNew,
-    /// The connection's destination was replaced.
-    CtDnat,
+    /// The connection's destination was (not) replaced.
+    CtDnat(bool),
     /// The address is (not) in the network.
     InNetwork(End, IpNet, bool),
     /// The packet did not come in from this interface, or one whose name begins so.

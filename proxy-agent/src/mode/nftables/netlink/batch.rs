@@ -3,7 +3,7 @@
 
 use super::element::{fields_bytes, fields_type, write_element};
 use super::expression::write_rule;
-use crate::mode::nftables::layout::{LAYOUT_VERSION, TABLE};
+use crate::mode::nftables::layout::LAYOUT_VERSION;
 use crate::mode::nftables::render::fingerprint;
 use crate::mode::nftables::rule::{Chain, ChainType, Hook, HookPoint, Rule};
 use crate::mode::nftables::ruleset::{Op, Step};
@@ -91,16 +91,16 @@ fn user_data(kind: u8, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// The steps as transactions.
-pub fn encode(family: Family, steps: &[Step]) -> Vec<Batch> {
+/// The steps as transactions on the family's table of this name.
+pub fn encode(family: Family, table: &str, steps: &[Step]) -> Vec<Batch> {
     let mut batches = Vec::new();
-    let mut writer = Writer::new(family);
+    let mut writer = Writer::new(family, table);
     for step in steps {
         for op in step {
             writer.op(op);
         }
         if writer.messages.len() > BATCH_BYTES {
-            batches.push(std::mem::replace(&mut writer, Writer::new(family)).finish());
+            batches.push(std::mem::replace(&mut writer, Writer::new(family, table)).finish());
         }
     }
     if writer.messages.count() > 1 {
@@ -117,20 +117,22 @@ struct OpenList {
     start: usize,
 }
 
-struct Writer {
+struct Writer<'a> {
     messages: Messages,
     family: Family,
+    table: &'a str,
     open: Option<OpenList>,
     sets: u32,
 }
 
-impl Writer {
-    fn new(family: Family) -> Writer {
+impl Writer<'_> {
+    fn new(family: Family, table: &str) -> Writer<'_> {
         let mut messages = Messages::new();
         messages.begin_raw(kind::BATCH_BEGIN, 0, 0, u16::from(NFTABLES));
         Writer {
             messages,
             family,
+            table,
             open: None,
             sets: 0,
         }
@@ -140,7 +142,7 @@ impl Writer {
         self.close_list();
         // Acknowledged like any other message once all is done.
         self.begin(message_type::NEW_TABLE, flag::CREATE | flag::ACK);
-        self.messages.string(1, TABLE);
+        self.messages.string(1, self.table);
         self.messages
             .begin_raw(kind::BATCH_END, 0, 0, u16::from(NFTABLES));
         Batch {
@@ -165,12 +167,12 @@ impl Writer {
         match op {
             Op::AddTable => {
                 self.begin(message_type::NEW_TABLE, flag::CREATE);
-                self.messages.string(1, TABLE);
+                self.messages.string(1, self.table);
                 self.messages.attribute(6, &table_user_data());
             }
             Op::DeleteTable => {
                 self.begin(message_type::DEL_TABLE, 0);
-                self.messages.string(1, TABLE);
+                self.messages.string(1, self.table);
             }
             Op::AddSet(set) => self.add_set(*set),
             Op::AddChain(chain) => {
@@ -184,7 +186,7 @@ impl Writer {
             Op::DeleteChain(name) => {
                 self.delete_rules(name);
                 self.begin(message_type::DEL_CHAIN, 0);
-                self.messages.string(1, TABLE);
+                self.messages.string(1, self.table);
                 self.messages.string(3, name);
             }
             Op::Add(set, key, data) => self.element(message_type::NEW_ELEMENT, *set, key, data),
@@ -205,7 +207,7 @@ impl Writer {
         if set.is_dynamic() {
             flags |= SET_TIMEOUT | SET_EVAL;
         }
-        self.messages.string(1, TABLE);
+        self.messages.string(1, self.table);
         self.messages.string(2, set.as_str());
         self.messages.number(3, flags);
         self.messages.number(4, fields_type(set.key(), family));
@@ -235,7 +237,7 @@ impl Writer {
     /// `NFTA_CHAIN_*`, `NFTA_HOOK_*`
     fn add_chain(&mut self, chain: &Chain) {
         self.begin(message_type::NEW_CHAIN, flag::CREATE);
-        self.messages.string(1, TABLE);
+        self.messages.string(1, self.table);
         self.messages.string(3, &chain.name);
         if let Some(hook) = chain.hook {
             let nest = self.messages.nest(4);
@@ -256,7 +258,7 @@ impl Writer {
     /// `NFTA_RULE_*`
     fn add_rule(&mut self, chain: &str, rule: &Rule) {
         self.begin(message_type::NEW_RULE, flag::CREATE | flag::APPEND);
-        self.messages.string(1, TABLE);
+        self.messages.string(1, self.table);
         self.messages.string(2, chain);
         let nest = self.messages.nest(4);
         write_rule(&mut self.messages, rule, self.family);
@@ -267,7 +269,7 @@ impl Writer {
 
     fn delete_rules(&mut self, chain: &str) {
         self.begin(message_type::DEL_RULE, 0);
-        self.messages.string(1, TABLE);
+        self.messages.string(1, self.table);
         self.messages.string(2, chain);
     }
 
@@ -285,7 +287,7 @@ impl Writer {
                 0
             };
             self.begin(message, flags);
-            self.messages.string(1, TABLE);
+            self.messages.string(1, self.table);
             self.messages.string(2, set.as_str());
             let start = self.messages.len();
             let nest = self.messages.nest(3);

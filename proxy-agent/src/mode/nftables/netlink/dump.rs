@@ -4,7 +4,6 @@ use super::batch::{RULE_FINGERPRINT, family_number, message_type, read_hook, tab
 use super::element::{fields_bytes, read_element};
 use crate::mode::Settings;
 use crate::mode::nftables::kernel::KernelError;
-use crate::mode::nftables::layout::TABLE;
 use crate::mode::nftables::ruleset::{ChainPrint, Ruleset};
 use crate::mode::nftables::set::{DataType, SetName};
 use crate::model::Family;
@@ -12,10 +11,14 @@ use crate::netlink::Socket;
 use crate::netlink::{Attributes, Messages, NFTABLES, Received, flag};
 
 /// Reads the whole table.
-pub fn ruleset(socket: &mut Socket, settings: &Settings) -> Result<Ruleset, KernelError> {
+pub fn ruleset(
+    socket: &mut Socket,
+    name: &str,
+    settings: &Settings,
+) -> Result<Ruleset, KernelError> {
     let family = settings.family;
     let mut ruleset = Ruleset::default();
-    let Some(user_data) = table(socket, family)? else {
+    let Some(user_data) = table(socket, name, family)? else {
         return Ok(ruleset);
     };
     ruleset.table = true;
@@ -23,16 +26,16 @@ pub fn ruleset(socket: &mut Socket, settings: &Settings) -> Result<Ruleset, Kern
         // Another layout: a table without sets, which the caller replaces.
         return Ok(ruleset);
     }
-    ruleset.sets = sets(socket, family)?;
-    chains(socket, family, &mut ruleset)?;
-    rules(socket, family, &mut ruleset)?;
+    ruleset.sets = sets(socket, name, family)?;
+    chains(socket, name, family, &mut ruleset)?;
+    rules(socket, name, family, &mut ruleset)?;
     for set in ruleset
         .sets
         .clone()
         .into_iter()
         .filter(|set| !set.is_dynamic())
     {
-        elements(socket, family, set, &mut ruleset)?;
+        elements(socket, name, family, set, &mut ruleset)?;
     }
     Ok(ruleset)
 }
@@ -54,11 +57,11 @@ fn request(messages: &mut Messages, message: u8, family: Family) {
 }
 
 /// The table's user data; `None` when there is no such table.
-fn table(socket: &mut Socket, family: Family) -> Result<Option<Vec<u8>>, KernelError> {
+fn table(socket: &mut Socket, name: &str, family: Family) -> Result<Option<Vec<u8>>, KernelError> {
     socket.dump(
         |messages| request(messages, message_type::GET_TABLE, family),
         |found: &mut Option<Vec<u8>>, message| {
-            if is_ours(message, family) {
+            if is_ours(message, name, family) {
                 *found = Some(message.attributes().find(6).unwrap_or_default().to_vec());
             }
             Ok(())
@@ -67,24 +70,25 @@ fn table(socket: &mut Socket, family: Family) -> Result<Option<Vec<u8>>, KernelE
 }
 
 /// Whether the message's first attribute, everywhere the table's name, is ours.
-fn is_ours(message: &Received<'_>, family: Family) -> bool {
-    message.family() == family_number(family) && message.attributes().text(1) == Some(TABLE)
+fn is_ours(message: &Received<'_>, name: &str, family: Family) -> bool {
+    message.family() == family_number(family) && message.attributes().text(1) == Some(name)
 }
 
 /// The sets that are ours and of the type they should have (`NFTA_SET_*`).
 fn sets(
     socket: &mut Socket,
+    name: &str,
     family: Family,
 ) -> Result<std::collections::BTreeSet<SetName>, KernelError> {
     socket.dump(
         |messages| {
             request(messages, message_type::GET_SET, family);
-            messages.string(1, TABLE);
+            messages.string(1, name);
         },
         |sets: &mut std::collections::BTreeSet<SetName>, message| {
             let attributes = message.attributes();
             if let Some(set) = attributes.text(2).and_then(SetName::parse)
-                && is_ours(message, family)
+                && is_ours(message, name, family)
                 && attributes.number(5) == Some(fields_bytes(set.key(), family) as u32)
                 && data_fits(set, attributes, family)
             {
@@ -106,17 +110,25 @@ fn data_fits(set: SetName, attributes: Attributes<'_>, family: Family) -> bool {
 }
 
 /// `NFTA_CHAIN_*`, `NFTA_HOOK_*`
-fn chains(socket: &mut Socket, family: Family, ruleset: &mut Ruleset) -> Result<(), KernelError> {
+fn chains(
+    socket: &mut Socket,
+    name: &str,
+    family: Family,
+    ruleset: &mut Ruleset,
+) -> Result<(), KernelError> {
     ruleset.chains = socket.dump(
         |messages| request(messages, message_type::GET_CHAIN, family),
         |chains: &mut std::collections::BTreeMap<String, ChainPrint>, message| {
             let attributes = message.attributes();
-            if let Some(name) = attributes.text(3).filter(|_| is_ours(message, family)) {
+            if let Some(chain) = attributes
+                .text(3)
+                .filter(|_| is_ours(message, name, family))
+            {
                 let hook = attributes.inside(4).and_then(|hook| {
                     read_hook(hook.number(1)?, hook.number(2)? as i32, attributes.text(7)?)
                 });
                 chains.insert(
-                    name.to_owned(),
+                    chain.to_owned(),
                     ChainPrint {
                         hook,
                         rules: Vec::new(),
@@ -130,15 +142,23 @@ fn chains(socket: &mut Socket, family: Family, ruleset: &mut Ruleset) -> Result<
 }
 
 /// `NFTA_RULE_*`; a rule that is not ours has a fingerprint that no rule has.
-fn rules(socket: &mut Socket, family: Family, ruleset: &mut Ruleset) -> Result<(), KernelError> {
+fn rules(
+    socket: &mut Socket,
+    name: &str,
+    family: Family,
+    ruleset: &mut Ruleset,
+) -> Result<(), KernelError> {
     let rules: Vec<(String, u64)> = socket.dump(
         |messages| {
             request(messages, message_type::GET_RULE, family);
-            messages.string(1, TABLE);
+            messages.string(1, name);
         },
         |rules: &mut Vec<(String, u64)>, message| {
             let attributes = message.attributes();
-            if let Some(chain) = attributes.text(2).filter(|_| is_ours(message, family)) {
+            if let Some(chain) = attributes
+                .text(2)
+                .filter(|_| is_ours(message, name, family))
+            {
                 let print = attributes.find(7).and_then(read_fingerprint).unwrap_or(0);
                 rules.push((chain.to_owned(), print));
             }
@@ -163,6 +183,7 @@ fn read_fingerprint(user_data: &[u8]) -> Option<u64> {
 /// `NFTA_SET_ELEM_LIST_*`
 fn elements(
     socket: &mut Socket,
+    name: &str,
     family: Family,
     set: SetName,
     ruleset: &mut Ruleset,
@@ -170,7 +191,7 @@ fn elements(
     let elements: Vec<_> = socket.dump(
         |messages| {
             request(messages, message_type::GET_ELEMENT, family);
-            messages.string(1, TABLE);
+            messages.string(1, name);
             messages.string(2, set.as_str());
         },
         |elements: &mut Vec<_>, message| {

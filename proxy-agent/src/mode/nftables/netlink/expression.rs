@@ -180,9 +180,10 @@ impl Writer<'_> {
         }
     }
 
-    fn bit(&mut self, bits: u32) {
+    /// Any of the bits is set, or none.
+    fn bit(&mut self, bits: u32, any: bool) {
         self.bitwise(FIRST, &bits.to_ne_bytes(), &[0; 4]);
-        self.compare(FIRST, NOT_EQUAL, &[0; 4]);
+        self.compare(FIRST, operator(!any), &[0; 4]);
     }
 
     fn change_mark(&mut self, mask: u32, xor: u32) {
@@ -195,11 +196,11 @@ impl Writer<'_> {
         match statement {
             Statement::CtNew => {
                 self.numbers("ct", &[(1, FIRST), (2, CT_STATE)]);
-                self.bit(STATE_NEW);
+                self.bit(STATE_NEW, true);
             }
-            Statement::CtDnat => {
+            Statement::CtDnat(is) => {
                 self.numbers("ct", &[(1, FIRST), (2, CT_STATUS)]);
-                self.bit(STATUS_DNAT);
+                self.bit(STATUS_DNAT, *is);
             }
             Statement::InNetwork(end, network, is) => self.network(*end, network, *is),
             Statement::NotFromInterface { name, is_prefix } => {
@@ -223,7 +224,7 @@ impl Writer<'_> {
             }
             Statement::HasMark(bits) => {
                 self.meta(FIRST, META_MARK);
-                self.bit(*bits);
+                self.bit(*bits, true);
             }
             Statement::SetMark(bits) => self.change_mark(!bits, *bits),
             Statement::ClearMark(bits) => self.change_mark(!bits, 0),

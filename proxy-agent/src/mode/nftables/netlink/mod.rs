@@ -12,6 +12,7 @@ use crate::netlink::Socket;
 pub use batch::BATCH_BYTES;
 
 use super::kernel::{Kernel, KernelError, Traffic};
+use super::layout::TABLE;
 use super::ruleset::{Ruleset, Step};
 use crate::mode::Settings;
 use crate::model::Family;
@@ -20,14 +21,21 @@ use crate::model::Family;
 pub struct Netlink {
     socket: Socket,
     family: Family,
+    table: &'static str,
 }
 
 impl Netlink {
     /// Opens a socket in the calling thread's network namespace.
     pub fn open(family: Family) -> io::Result<Netlink> {
+        Netlink::open_table(family, TABLE)
+    }
+
+    /// The same for a table of another name.
+    pub fn open_table(family: Family, table: &'static str) -> io::Result<Netlink> {
         Ok(Netlink {
             socket: Socket::open()?,
             family,
+            table,
         })
     }
 
@@ -39,12 +47,12 @@ impl Netlink {
 
 impl Kernel for Netlink {
     fn dump(&mut self, settings: &Settings) -> Result<Ruleset, KernelError> {
-        dump::ruleset(&mut self.socket, settings)
+        dump::ruleset(&mut self.socket, self.table, settings)
     }
 
     fn commit(&mut self, steps: &[Step]) -> Result<Traffic, KernelError> {
         let mut traffic = Traffic::default();
-        for batch in batch::encode(self.family, steps) {
+        for batch in batch::encode(self.family, self.table, steps) {
             self.socket.commit(&batch.bytes)?;
             traffic.transactions += 1;
             traffic.messages += batch.messages;
