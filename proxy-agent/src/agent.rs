@@ -186,10 +186,9 @@ impl Agent {
                 let all = routes
                     .flat_map(|r| [Some(&r.inside), r.outside.as_ref()])
                     .flatten();
-                let endpoints = all
-                    .flat_map(|route| route.endpoints.iter().copied())
-                    .collect();
-                (to.clone(), endpoints)
+                let endpoints = || all.flat_map(|route| route.endpoints.iter().copied());
+                let tracked = self.modes.iter().find_map(|mode| mode.tracked_as(to));
+                (to.clone(), tracked.unwrap_or_else(|| endpoints().collect()))
             })
             .collect();
         if wanted.is_empty() {

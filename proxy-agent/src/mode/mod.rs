@@ -3,12 +3,15 @@
 
 pub mod nftables;
 mod settings;
+pub mod userspace;
+
+use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, bail};
 
 pub use settings::{IpvsSettings, LocalTraffic, Settings};
 
-use crate::model::{Destination, Dirty, Family, Model, Routes};
+use crate::model::{Destination, Dirty, Family, Model, Routes, Target};
 
 /// A mode by upstream's name for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -81,6 +84,12 @@ pub trait Mode: Send {
     fn cannot(&self, _: &Destination, _: &Routes) -> Option<&'static str> {
         None
     }
+
+    /// Who answers a destination's packets as far as the kernel's connection tracking
+    /// sees it; `None`: the endpoints, or the destination is of the other family.
+    fn tracked_as(&self, _: &Destination) -> Option<BTreeSet<Target>> {
+        None
+    }
 }
 
 /// A mode for one family, ready for its first `sync`.
@@ -97,7 +106,8 @@ pub fn open(mode: ModeName, settings: Settings) -> Result<Box<dyn Mode>> {
             )?;
             Ok(Box::new(nftables::Table::new(settings, netlink)))
         }
-        ModeName::Iptables | ModeName::Ipvs | ModeName::Userspace => {
+        ModeName::Userspace => Ok(Box::new(userspace::open(settings, Default::default())?)),
+        ModeName::Iptables | ModeName::Ipvs => {
             bail!("mode {mode} is not there yet: use nftables")
         }
     }
@@ -123,6 +133,7 @@ pub fn render(mode: ModeName, settings: &Settings, model: &Model) -> Result<Stri
 pub fn cleanup(mode: ModeName, family: Family) -> Result<()> {
     match mode {
         ModeName::Nftables => nftables::cleanup(family),
-        ModeName::Iptables | ModeName::Ipvs | ModeName::Userspace => Ok(()),
+        ModeName::Userspace => userspace::cleanup(family),
+        ModeName::Iptables | ModeName::Ipvs => Ok(()),
     }
 }

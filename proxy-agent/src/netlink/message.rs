@@ -118,6 +118,14 @@ impl Messages {
         self.close();
     }
 
+    /// Asks for an acknowledgement of the last message.
+    pub fn acknowledge(&mut self) {
+        let flags = self.start + 6;
+        let bytes = [self.bytes[flags], self.bytes[flags + 1]];
+        let asked = u16::from_ne_bytes(bytes) | flag::ACK;
+        self.bytes[flags..flags + 2].copy_from_slice(&asked.to_ne_bytes());
+    }
+
     /// How many messages.
     pub fn count(&self) -> usize {
         self.count

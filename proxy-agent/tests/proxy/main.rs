@@ -16,4 +16,5 @@ mod sockets;
 mod stale;
 mod table;
 mod tracer;
+mod userspace;
 mod vm;

@@ -21,7 +21,15 @@ pub struct Packet {
     pub port: u16,
 }
 
+/// The node's addresses that its own connections to pods come from.
+pub const PROXY: [&str; 2] = ["192.168.77.11", "fd77::11"];
+
 impl Packet {
+    /// Whether the source is one of these.
+    pub fn is_from(&self, addresses: &[&str]) -> bool {
+        addresses.contains(&self.source.to_string().as_str())
+    }
+
     pub fn family(&self) -> Family {
         Family::of(&self.destination)
     }
@@ -54,11 +62,12 @@ impl Row {
         if mode != ModeName::Userspace {
             return self.outcomes.clone();
         }
-        // The endpoint sees the proxy's own connection, whoever the client was.
         let own = |outcome: &Outcome| match outcome {
+            Outcome::Endpoint { .. } if self.packet.protocol == Protocol::Sctp => Outcome::Reject,
+            // The endpoint sees the proxy's own connection, whoever the client was.
             Outcome::Endpoint { target, .. } => Outcome::Endpoint {
                 target: *target,
-                masquerade: true,
+                masquerade: !self.packet.is_from(&PROXY),
             },
             other => other.clone(),
         };

@@ -158,7 +158,12 @@ impl<K: Kernel> Table<K> {
 /// # Errors
 /// The kernel refuses, which a kernel without nf_tables is not counted as.
 pub fn cleanup(family: Family) -> anyhow::Result<()> {
-    let Ok(mut netlink) = netlink::Netlink::open(family) else {
+    remove_table(family, layout::TABLE)
+}
+
+/// The same for a table of another name.
+pub(super) fn remove_table(family: Family, table: &'static str) -> anyhow::Result<()> {
+    let Ok(mut netlink) = netlink::Netlink::open_table(family, table) else {
         return Ok(());
     };
     if netlink.generation().is_err() {

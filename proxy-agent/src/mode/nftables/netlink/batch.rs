@@ -140,9 +140,8 @@ impl Writer<'_> {
 
     fn finish(mut self) -> Batch {
         self.close_list();
-        // Acknowledged like any other message once all is done.
-        self.begin(message_type::NEW_TABLE, flag::CREATE | flag::ACK);
-        self.messages.string(1, self.table);
+        // The answer comes once all is done.
+        self.messages.acknowledge();
         self.messages
             .begin_raw(kind::BATCH_END, 0, 0, u16::from(NFTABLES));
         Batch {

@@ -1,0 +1,198 @@
+//! Random histories: step by step, at once and after a restart the listeners and the
+//! ways to them are the same.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use proptest::prelude::*;
+use proxy_agent::mode::Mode;
+use proxy_agent::mode::userspace::Userspace;
+use proxy_agent::mode::userspace::plan::ListenerTable;
+use proxy_agent::model::{Change, Destination, Dirty, Family, Model, ServiceName};
+
+use super::memory_sockets::MemorySockets;
+use super::packets::{outcomes, synced};
+use super::{NODE, OUTSIDE, POD};
+use crate::memory_kernel::MemoryKernel;
+use crate::packet::{Outcome, Packet};
+use crate::table::settings;
+use crate::{objects, table};
+
+type Mem = Userspace<MemoryKernel, MemorySockets>;
+
+/// One event of a history.
+#[derive(Clone, Debug)]
+enum Event {
+    Service(u8, Vec<&'static str>),
+    NoService(u8),
+    /// Bit `i` of the first: endpoint `i` is there; of the second: it is on this node.
+    Slice(u8, u8, u8),
+    Sync,
+    /// The kernel is not to be trusted, or the node has another address.
+    Distrust,
+    Move(u8),
+    /// No listener can be opened, and later one can.
+    Full(bool),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let options = proptest::sample::subsequence(
+        vec![
+            "node-port=3000",
+            "affinity=60",
+            "internal=Local",
+            "external=Local",
+            "external-ip=198.51.100.7",
+        ],
+        0..=5,
+    );
+    prop_oneof![
+        3 => (0u8..3, options).prop_map(|(index, options)| Event::Service(index, options)),
+        1 => (0u8..3).prop_map(Event::NoService),
+        5 => (0u8..3, 0u8..8, any::<u8>()).prop_map(|(i, there, local)| Event::Slice(i, there, local)),
+        4 => Just(Event::Sync),
+        1 => Just(Event::Distrust),
+        1 => (1u8..4).prop_map(Event::Move),
+        1 => any::<bool>().prop_map(Event::Full),
+    ]
+}
+
+fn name(name: String) -> ServiceName {
+    let namespace = "default".to_owned();
+    ServiceName { namespace, name }
+}
+
+fn change_of(event: &Event) -> Option<Change> {
+    match event {
+        Event::Service(index, options) => {
+            let mut text = format!("svc s{index} 10.96.0.{} 80/tcp", index + 1);
+            for option in options {
+                text += &match *option {
+                    "node-port=3000" => format!(" node-port=3000{index}"),
+                    other => format!(" {other}"),
+                };
+            }
+            Some(objects::changes(&text).remove(0))
+        }
+        Event::NoService(index) => Some(Change::ServiceGone(name(format!("s{index}")))),
+        Event::Slice(index, 0, _) => Some(Change::SliceGone(name(format!("s{index}-a-8080")))),
+        Event::Slice(index, there, local) => {
+            let lines = (0..3u8).filter(|bit| there & 1 << bit != 0).map(|bit| {
+                let node = 2 - (local >> bit & 1);
+                format!("ep s{index} 10.244.{index}.{}:8080 node-{node}\n", bit + 1)
+            });
+            Some(objects::changes(&lines.collect::<String>()).remove(0))
+        }
+        _ => None,
+    }
+}
+
+/// What becomes of a packet to each destination, from inside and from outside.
+fn all_outcomes(mode: &mut Mem, model: &Model) -> Vec<(Destination, IpAddr, BTreeSet<Outcome>)> {
+    let mut destinations: Vec<Destination> = model.destinations().cloned().collect();
+    destinations.sort();
+    let mut all = Vec::new();
+    for to in destinations {
+        let (protocol, port) = to.transport();
+        let destination = match to {
+            Destination::Address { address, .. } => address,
+            Destination::NodePort { .. } => NODE,
+        };
+        for source in [POD, OUTSIDE] {
+            let packet = Packet {
+                source,
+                destination,
+                protocol,
+                port,
+            };
+            all.push((to.clone(), source, outcomes(mode, &packet)));
+        }
+    }
+    all
+}
+
+fn settle(mode: &mut Mem, model: &Model, dirty: &Dirty) {
+    mode.sync(model, dirty).expect("synced");
+    while mode.needs_sweep() {
+        mode.sweep(model).expect("swept");
+    }
+}
+
+/// What is open is what the table says, no more and no less.
+fn check_sockets(mode: &mut Mem) -> Result<(), TestCaseError> {
+    let wanted: Vec<_> = mode
+        .table()
+        .listeners()
+        .map(|(name, listener)| (name.clone(), listener.backends.clone()))
+        .collect();
+    let ports: Vec<_> = mode
+        .ports()
+        .map(|(name, port)| (name.clone(), port))
+        .collect();
+    let open = &mode.sockets().open;
+    let opened: Vec<_> = open
+        .iter()
+        .map(|(name, (_, backends))| (name.clone(), backends.clone()))
+        .collect();
+    prop_assert_eq!(opened, wanted);
+    let opened: Vec<_> = open
+        .iter()
+        .map(|(name, (port, _))| (name.clone(), *port))
+        .collect();
+    prop_assert_eq!(opened, ports);
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn step_by_step_at_once_and_after_a_restart_are_the_same(events in proptest::collection::vec(event(), 1..40)) {
+        let mut model = table::model_of(Vec::new());
+        let sockets = MemorySockets::at(NODE);
+        let mut mode = Userspace::new(settings(), MemoryKernel::default(), sockets);
+        let mut dirty = Dirty::default();
+        for event in &events {
+            if let Some(change) = change_of(event) {
+                model.apply(change);
+            }
+            match event {
+                Event::Sync => {
+                    dirty.extend(model.take_dirty());
+                    if mode.sync(&model, &dirty).is_ok() {
+                        dirty = Dirty::default();
+                    } else {
+                        prop_assert!(mode.sockets().full, "failed without a reason");
+                    }
+                }
+                Event::Distrust => mode.distrust(),
+                Event::Move(to) => {
+                    mode.sockets().address = IpAddr::from([192, 168, 77, 10 + to]);
+                    mode.distrust();
+                }
+                Event::Full(full) => mode.sockets().full = *full,
+                _ => {}
+            }
+        }
+        mode.sockets().full = false;
+        mode.sockets().address = NODE;
+        mode.distrust();
+        dirty.extend(model.take_dirty());
+        settle(&mut mode, &model, &dirty);
+        prop_assert_eq!(mode.table(), &ListenerTable::of(&model, Family::V4));
+        check_sockets(&mut mode)?;
+        let found = all_outcomes(&mut mode, &model);
+
+        let mut fresh_model = table::model_of(events.iter().filter_map(change_of).collect());
+        let all = fresh_model.take_dirty();
+        let mut fresh = synced(settings(), &fresh_model, &all);
+        prop_assert_eq!(&found, &all_outcomes(&mut fresh, &fresh_model));
+
+        // As after a kill that left the rules: other listeners, the same ways.
+        let kernel = mode.kernel().clone();
+        let mut restarted = Userspace::new(settings(), kernel, MemorySockets::at(NODE));
+        settle(&mut restarted, &model, &Dirty::default());
+        check_sockets(&mut restarted)?;
+        prop_assert_eq!(&found, &all_outcomes(&mut restarted, &model));
+    }
+}
