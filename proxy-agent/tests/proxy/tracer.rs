@@ -30,6 +30,16 @@ struct State {
 }
 
 impl State {
+    fn mark_as(&mut self, mark: u32) -> Flow {
+        self.mark = mark;
+        Flow::Next
+    }
+
+    fn note(&mut self, scratch: u32) -> Flow {
+        self.scratch = scratch;
+        Flow::Next
+    }
+
     /// The packet goes to an endpoint from here on.
     fn send_to(&mut self, target: Target) -> Flow {
         self.dnat = Some(target);
@@ -171,39 +181,21 @@ impl Tracer<'_> {
             Statement::CtDnat(is) => when(state.dnat.is_some() == *is),
             Statement::InNetwork(of, network, is) => when(network.contains(&end(of)) == *is),
             Statement::NotFromInterface { name, is_prefix } => {
-                let interface = interface_of(&packet.source);
-                let is_it = match is_prefix {
-                    true => interface.starts_with(name),
-                    false => interface == name,
-                };
-                when(!is_it)
+                when(!comes_from(&packet.source, name, *is_prefix))
             }
             Statement::IsLocal(of, is) => when(self.node_addresses.contains(&end(of)) == *is),
             Statement::IsProtocol(protocol) => when(packet.protocol == *protocol),
             Statement::HasMark(bits) => when(state.mark & bits != 0),
-            Statement::SetMark(bits) => {
-                state.mark |= bits;
-                Flow::Next
-            }
-            Statement::ClearMark(bits) => {
-                state.mark &= !bits;
-                Flow::Next
-            }
-            Statement::SetScratch(value) => {
-                state.scratch = *value;
-                Flow::Next
-            }
+            Statement::SetMark(bits) => state.mark_as(state.mark | bits),
+            Statement::ClearMark(bits) => state.mark_as(state.mark & !bits),
+            Statement::SetScratch(value) => state.note(*value),
             Statement::DrawScratch { modulus, offset } => {
                 state.modulus = *modulus;
-                state.scratch = offset + state.random % modulus;
-                Flow::Next
+                state.note(offset + state.random % modulus)
             }
             Statement::InSet(fields, set) => when(self.look_up(fields, *set, state).is_some()),
             Statement::LoadScratch(fields, map) => match self.look_up(fields, *map, state) {
-                Some(Data::Value(value)) => {
-                    state.scratch = value;
-                    Flow::Next
-                }
+                Some(Data::Value(value)) => state.note(value),
                 _ => Flow::Break,
             },
             Statement::ScratchVerdict(map) => {
@@ -282,6 +274,14 @@ impl Tracer<'_> {
             other => panic!("no key: {other:?}"),
         };
         self.kernel.ruleset.get(set, &key).cloned()
+    }
+}
+
+fn comes_from(source: &IpAddr, name: &str, is_prefix: bool) -> bool {
+    let interface = interface_of(source);
+    match is_prefix {
+        true => interface.starts_with(name),
+        false => interface == name,
     }
 }
 
