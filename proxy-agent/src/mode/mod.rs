@@ -121,7 +121,8 @@ pub fn open(mode: ModeName, settings: Settings) -> Result<Box<dyn Mode>> {
 pub fn render(mode: ModeName, settings: &Settings, model: &Model) -> Result<String> {
     match mode {
         ModeName::Nftables => Ok(nftables::preview::render(settings, model)),
-        ModeName::Iptables | ModeName::Ipvs | ModeName::Userspace => {
+        ModeName::Userspace => Ok(userspace::render(settings, model)),
+        ModeName::Iptables | ModeName::Ipvs => {
             bail!("mode {mode} cannot show its plan yet: use nftables")
         }
     }
