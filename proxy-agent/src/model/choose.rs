@@ -1,6 +1,8 @@
 //! Which of a Service port's endpoints are used. A pure function of the
 //! endpoints; never looks at the Service.
 
+use std::net::IpAddr;
+
 use super::frontend::Target;
 use super::slice::Endpoint;
 
@@ -24,13 +26,15 @@ impl Chosen {
     }
 }
 
-/// Where this node is, for hints.
+/// Where this node is: for hints, and for what it may use itself.
 #[derive(Clone, Copy, Debug)]
 pub struct Place<'a> {
     /// The node's name.
     pub node_name: &'a str,
     /// Its label `topology.kubernetes.io/zone`; empty where it has none.
     pub zone: &'a str,
+    /// `status.addresses`
+    pub addresses: &'a [IpAddr],
 }
 
 /// Ready endpoints; where there is none, those that terminate but still serve.

@@ -202,7 +202,7 @@ pub struct Routes {
     pub origin: Origin,
     /// `spec.loadBalancerSourceRanges` of the destination's family, sorted: a packet
     /// from elsewhere is dropped, from inside the cluster too, and also where nobody
-    /// serves. `None`: no restriction. `Some` of nothing: nobody may.
+    /// serves. With this node's address in them, the load balancer's are too. `None`: no restriction. `Some` of nothing: nobody may.
     pub allowed_sources: Option<Vec<IpNet>>,
     /// From the cluster itself: pods and this node.
     pub inside: Route,
@@ -232,13 +232,10 @@ pub(super) fn routes_of(
     for &address in service.external_ips.iter().filter(of_family) {
         emit(at(address), external(service, &chosen, Origin::ExternalIp));
     }
+    let allowed_sources = allowed_sources(service, family, place.addresses);
     for &address in service.load_balancer_ips.iter().filter(of_family) {
-        let allowed_sources = service.source_ranges.as_ref().map(|ranges| {
-            let of_family = ranges.iter().filter(|r| Family::of(&r.addr()) == family);
-            of_family.copied().collect()
-        });
         let routes = Routes {
-            allowed_sources,
+            allowed_sources: allowed_sources.clone(),
             ..external(service, &chosen, Origin::LoadBalancer)
         };
         emit(at(address), routes);
@@ -251,6 +248,26 @@ pub(super) fn routes_of(
         };
         emit(destination, external(service, &chosen, Origin::NodePort));
     }
+}
+
+/// The Service's source ranges of one family. Where this node is in them, so are the load
+/// balancer's own addresses: the node may have got them too, and then its packets to one
+/// come from there.
+fn allowed_sources(
+    service: &ServiceInfo,
+    family: Family,
+    node_addresses: &[IpAddr],
+) -> Option<Vec<IpNet>> {
+    let of_family = |range: &&IpNet| Family::of(&range.addr()) == family;
+    let ranges = service.source_ranges.as_ref()?.iter().filter(of_family);
+    let mut ranges: Vec<IpNet> = ranges.copied().collect();
+    let has_node = |range: &IpNet| node_addresses.iter().any(|a| range.contains(a));
+    if ranges.iter().any(has_node) {
+        let own = service.load_balancer_ips.iter().copied().map(IpNet::from);
+        ranges.extend(own.filter(|own| of_family(&own)));
+        ranges.sort_unstable();
+    }
+    Some(ranges)
 }
 
 /// Routes of a cluster IP.

@@ -110,6 +110,8 @@ pub struct Model {
     node_name: String,
     /// The own node's zone; empty where unknown.
     zone: String,
+    /// The own node's addresses; empty where unknown.
+    addresses: Vec<IpAddr>,
     services: HashMap<ServiceName, ServiceInfo>,
     slices: HashMap<ServiceName, BTreeMap<String, SliceInfo>>,
     slice_owner: HashMap<ServiceName, ServiceName>,
@@ -128,6 +130,7 @@ impl Model {
         Model {
             node_name: node_name.into(),
             zone: String::new(),
+            addresses: Vec::new(),
             services: HashMap::new(),
             slices: HashMap::new(),
             slice_owner: HashMap::new(),
@@ -169,8 +172,19 @@ impl Model {
         }
     }
 
-    /// Another zone makes other hints count, for any Service.
+    /// Another zone makes other hints count, for any Service; another address may use
+    /// load balancers that it could not.
     fn apply_node(&mut self, node: &Node) {
+        let status = node.status.as_ref();
+        let addresses = status.and_then(|status| status.addresses.as_ref());
+        let addresses = addresses.into_iter().flatten();
+        let addresses: Vec<IpAddr> = addresses.filter_map(|a| a.address.parse().ok()).collect();
+        if addresses != self.addresses {
+            self.addresses = addresses;
+            let guarded = self.services.iter();
+            let guarded = guarded.filter(|(_, info)| info.source_ranges.is_some());
+            self.changed.extend(guarded.map(|(name, _)| name.clone()));
+        }
         let labels = node.metadata.labels.as_ref();
         let zone = labels.and_then(|labels| labels.get(ZONE));
         let zone = zone.cloned().unwrap_or_default();
@@ -362,6 +376,7 @@ impl Model {
         Place {
             node_name: &self.node_name,
             zone: &self.zone,
+            addresses: &self.addresses,
         }
     }
 

@@ -48,8 +48,11 @@ fn event() -> impl Strategy<Value = Event> {
             "internal=Local",
             "external=Local",
             "external-ip=198.51.100.7",
+            "lb=203.0.113.7",
+            "sources=10.0.0.0/8",
+            "sources=10.0.0.0/8,203.0.113.0/24",
         ],
-        0..=5,
+        0..=8,
     );
     prop_oneof![
         2 => (0..SERVICES, options).prop_map(|(index, options)| Event::Service { index, options }),

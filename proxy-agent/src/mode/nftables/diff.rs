@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 use super::layout;
 use super::plan::Scope;
 use super::ruleset::{ChainPrint, Op, Ruleset, Step};
-use super::set::{Data, Key, SETS, SetName};
+use super::set::{Data, Key, SETS, SetName, Verdict};
 use super::value::{FACES, Face, PICK, chains_of, is_on_demand, verdict_of};
 use crate::mode::Settings;
 
@@ -125,6 +125,7 @@ pub fn sweep_picks(settings: &Settings, installed: &Ruleset) -> Vec<Step> {
         .used_values()
         .flat_map(|(face, value)| chains_of(settings, face, value))
         .map(|chain| chain.name)
+        .chain(guards(installed))
         .collect();
     let unused = installed
         .chains
@@ -138,6 +139,15 @@ pub fn sweep_picks(settings: &Settings, installed: &Ruleset) -> Vec<Step> {
     } else {
         vec![step]
     }
+}
+
+/// The chains that lists of allowed sources lead to.
+fn guards(installed: &Ruleset) -> impl Iterator<Item = String> {
+    let elements = installed.elements(SetName::PickGuard);
+    elements.filter_map(|(_, data)| match data {
+        Data::Verdict(Verdict::Goto(chain)) => Some(chain.clone()),
+        _ => None,
+    })
 }
 
 fn removals<'a>(installed: &'a Ruleset, scope: &'a Scope) -> impl Iterator<Item = Step> + 'a {
@@ -162,6 +172,15 @@ fn picks(settings: &Settings, installed: &Ruleset, scopes: &[Scope]) -> Vec<Step
     }
     let mut made = BTreeSet::new();
     let mut steps = Vec::new();
+    for chain in scopes.iter().flat_map(|scope| &scope.chains) {
+        let mut step = Vec::new();
+        if made.insert(chain.name.clone()) {
+            push_chain(installed, chain.clone(), &mut step);
+        }
+        if !step.is_empty() {
+            steps.push(step);
+        }
+    }
     for (face, value) in wanted {
         let mut step = Vec::new();
         for chain in chains_of(settings, face, value) {
@@ -190,7 +209,8 @@ const LAST_STAGE: u8 = 3;
 fn stage_of(set: SetName) -> u8 {
     match set {
         SetName::StickyEndpoints | SetName::StickyNodePortEndpoints => 0,
-        SetName::Services
+        SetName::Guards
+        | SetName::Services
         | SetName::OutsideServices
         | SetName::NodePorts
         | SetName::OutsideNodePorts => 2,

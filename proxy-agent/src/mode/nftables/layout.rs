@@ -79,6 +79,21 @@ pub fn chains(settings: &Settings) -> Vec<Chain> {
                 Statement::Verdict(Verdict::Goto("reject".to_owned())),
             ])],
         ),
+        plain(
+            "guarded",
+            vec![
+                rule([Statement::ScratchVerdict(SetName::PickGuard)]),
+                // A value that leads nowhere lets nobody in.
+                rule([Statement::Verdict(Verdict::Drop)]),
+            ],
+        ),
+        plain(
+            "guard",
+            vec![rule([
+                Statement::LoadScratch(FACES[0].key().to_vec(), SetName::Guards),
+                Statement::Verdict(Verdict::Goto("guarded".to_owned())),
+            ])],
+        ),
         endpoint_chain(FACES[0]),
         endpoint_chain(FACES[2]),
         plain("services-outside", per_kind(settings, true, choose)),
@@ -98,19 +113,28 @@ pub fn chains(settings: &Settings) -> Vec<Chain> {
     chains
 }
 
-/// The chains that the kernel calls: refusals around the choice of an endpoint, the choice
-/// itself, and the new source after it.
-fn base_chains() -> [Chain; 7] {
+/// The chains that the kernel calls: refusals around the choice of an endpoint (who may
+/// not use an address learns nothing about it, so that comes first), the choice itself,
+/// and the new source after it.
+fn base_chains() -> [Chain; 8] {
     use ChainType::{Filter, Nat};
     use HookPoint::{Forward, Input, Output, Postrouting, Prerouting};
     let (before, after) = (DSTNAT - 10, DSTNAT + 10);
     let refuse = |chain| rule([Statement::CtNew, jump(chain)]);
+    let guard = || refuse("guard");
     let unserved = || refuse("unserved");
     // What already has an endpoint on this node is not looked at again.
     let unserved_here = rule([Statement::CtNew, Statement::CtDnat(false), jump("unserved")]);
     let cluster_ips = || refuse("cluster-ips");
     let services = || vec![rule([jump("services")])];
     [
+        base(
+            "filter-prerouting",
+            Filter,
+            Prerouting,
+            before,
+            vec![guard()],
+        ),
         base("filter-input", Filter, Input, before, vec![unserved_here]),
         base(
             "filter-forward",
@@ -119,7 +143,13 @@ fn base_chains() -> [Chain; 7] {
             before,
             vec![unserved(), cluster_ips()],
         ),
-        base("filter-output", Filter, Output, before, vec![unserved()]),
+        base(
+            "filter-output",
+            Filter,
+            Output,
+            before,
+            vec![guard(), unserved()],
+        ),
         base(
             "filter-output-post-dnat",
             Filter,

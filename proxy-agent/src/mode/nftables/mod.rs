@@ -7,6 +7,7 @@
 //! slot, and one chain for all looks destination and slot up: the endpoint.
 
 pub mod diff;
+pub mod guard;
 pub mod kernel;
 pub mod layout;
 pub mod netlink;
@@ -24,7 +25,7 @@ use anyhow::Context;
 use self::kernel::{Kernel, Traffic};
 use self::ruleset::{Op, Ruleset, Step};
 use super::{Mode, Settings};
-use crate::model::{Dirty, Family, Model};
+use crate::model::{Destination, Dirty, Family, Model, Routes};
 
 /// One family's table.
 pub struct Table<K> {
@@ -178,6 +179,13 @@ pub(super) fn remove_table(family: Family, table: &'static str) -> anyhow::Resul
 impl<K: Kernel> Mode for Table<K> {
     fn name(&self) -> &'static str {
         "nftables"
+    }
+
+    fn cannot(&self, _: &Destination, routes: &Routes) -> Option<&'static str> {
+        let ranges = routes.allowed_sources.as_ref()?;
+        guard::is_too_long(ranges).then_some(
+            "mode nftables lets in the first 256 of spec.loadBalancerSourceRanges and nobody else",
+        )
     }
 
     fn sync(&mut self, model: &Model, dirty: &Dirty) -> anyhow::Result<()> {

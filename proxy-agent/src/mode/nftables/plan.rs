@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
+use super::guard::Guards;
+use super::rule::Chain;
 use super::ruleset::Ruleset;
 use super::set::{Data, Key, SetName};
 use super::slots::assign;
@@ -19,15 +21,35 @@ pub struct Scope {
     pub range: RangeInclusive<Key>,
     /// The wanted elements.
     pub elements: BTreeMap<Key, Data>,
+    /// Chains that the elements lead to.
+    pub chains: Vec<Chain>,
+}
+
+impl Scope {
+    /// Elements that lead to no chain, or to such as are there.
+    pub fn new(set: SetName, range: RangeInclusive<Key>, elements: BTreeMap<Key, Data>) -> Scope {
+        Scope {
+            set,
+            range,
+            elements,
+            chains: Vec::new(),
+        }
+    }
 }
 
 /// Plans the given keys anew. What is installed matters only for who keeps which
 /// slot; the same model gives the same plan up to the order of slots.
 pub fn plan(model: &Model, family: Family, keys: &Dirty, installed: &Ruleset) -> Vec<Scope> {
     let mut scopes = Vec::new();
+    let mut guards = Guards::new(installed);
     for destination in keys.destinations.iter().filter(|d| d.family() == family) {
         plan_destination(model, destination, installed, &mut scopes);
+        // Beside its values, with which it is one step.
+        if matches!(destination, Destination::Address { .. }) {
+            scopes.push(guards.plan(destination, model.routes(destination)));
+        }
     }
+    scopes.extend(guards.finish());
     for address in keys.cluster_ips.iter().filter(|a| Family::of(a) == family) {
         let key = Key::Address(*address);
         scopes.push(presence(
@@ -82,11 +104,7 @@ fn presence(set: SetName, key: Key, present: bool) -> Scope {
         .then(|| (key.clone(), Data::None))
         .into_iter()
         .collect();
-    Scope {
-        set,
-        range: key.clone()..=key,
-        elements,
-    }
+    Scope::new(set, key.clone()..=key, elements)
 }
 
 fn plan_destination(
@@ -152,26 +170,14 @@ fn plan_face(
         }
     }
     let slots = slot_range(face, destination);
-    scopes.push(Scope {
-        set: face.sticky_endpoints(),
-        range: identity_range(face, destination),
-        elements: sticky_endpoints,
-    });
-    scopes.push(Scope {
-        set: face.sticky_slots(),
-        range: slots.clone(),
-        elements: sticky_slots,
-    });
-    scopes.push(Scope {
-        set: face.endpoints(),
-        range: slots,
-        elements: endpoints,
-    });
-    scopes.push(Scope {
-        set: face.values(),
-        range: key.clone()..=key,
-        elements: values,
-    });
+    let identities = identity_range(face, destination);
+    let one = key.clone()..=key;
+    scopes.extend([
+        Scope::new(face.sticky_endpoints(), identities, sticky_endpoints),
+        Scope::new(face.sticky_slots(), slots.clone(), sticky_slots),
+        Scope::new(face.endpoints(), slots, endpoints),
+        Scope::new(face.values(), one, values),
+    ]);
 }
 
 fn former_slots(

@@ -65,6 +65,10 @@ pub struct Ruleset {
     elements: BTreeMap<SetName, BTreeMap<Key, Data>>,
     /// How many destinations have a value.
     uses: BTreeMap<(Face, u32), usize>,
+    /// How many destinations have the value of a list.
+    guard_uses: BTreeMap<u32, usize>,
+    /// Values that lead to a list's chain and that no destination has.
+    idle_guards: BTreeSet<u32>,
 }
 
 impl Ruleset {
@@ -93,7 +97,21 @@ impl Ruleset {
         if let (Some(face), Data::Value(value)) = (face_of(set), &data) {
             *self.uses.entry((face, *value)).or_default() += 1;
         }
+        let guard = guard_of(set, &key, Some(&data));
+        if let (SetName::Guards, Some(value)) = (set, guard) {
+            *self.guard_uses.entry(value).or_default() += 1;
+        }
         self.elements.entry(set).or_default().insert(key, data);
+        guard.into_iter().for_each(|value| self.note_guard(value));
+    }
+
+    fn note_guard(&mut self, value: u32) {
+        let leads = self.get(SetName::PickGuard, &Key::Value(value)).is_some();
+        if leads && self.guard_uses(value) == 0 {
+            self.idle_guards.insert(value);
+        } else {
+            self.idle_guards.remove(&value);
+        }
     }
 
     fn remove(&mut self, set: SetName, key: &Key) {
@@ -103,6 +121,15 @@ impl Ruleset {
         let removed = elements.remove(key);
         if elements.is_empty() {
             self.elements.remove(&set);
+        }
+        if let Some(value) = guard_of(set, key, removed.as_ref()) {
+            if set == SetName::Guards {
+                match self.guard_uses(value) {
+                    0 | 1 => self.guard_uses.remove(&value),
+                    uses => self.guard_uses.insert(value, uses - 1),
+                };
+            }
+            self.note_guard(value);
         }
         if let (Some(face), Some(Data::Value(value))) = (face_of(set), removed)
             && let Some(uses) = self.uses.get_mut(&(face, value))
@@ -146,9 +173,28 @@ impl Ruleset {
         self.uses.contains_key(&(face, value))
     }
 
+    /// How many destinations have the value of a list of allowed sources.
+    pub fn guard_uses(&self, value: u32) -> usize {
+        self.guard_uses.get(&value).copied().unwrap_or(0)
+    }
+
+    /// Values that lead to a list of allowed sources, and that no destination has.
+    pub fn idle_guards(&self) -> impl Iterator<Item = u32> {
+        self.idle_guards.iter().copied()
+    }
+
     /// How many elements there are.
     pub fn element_count(&self) -> usize {
         self.elements.values().map(BTreeMap::len).sum()
+    }
+}
+
+/// The value of a list that an element has or leads on from.
+fn guard_of(set: SetName, key: &Key, data: Option<&Data>) -> Option<u32> {
+    match (set, key, data) {
+        (SetName::Guards, _, Some(Data::Value(value))) => Some(*value),
+        (SetName::PickGuard, Key::Value(value), Some(_)) => Some(*value),
+        _ => None,
     }
 }
 

@@ -42,6 +42,10 @@ pub enum SetName {
     Affinity,
     /// Client and node port → identity; the kernel fills it.
     NodePortAffinity,
+    /// Destination → value of the list of those who may use it.
+    Guards,
+    /// Value of a list → chain that drops all others.
+    PickGuard,
     /// Every cluster IP.
     ClusterIps,
     /// Source and endpoint, where both are one pod that comes through this node.
@@ -49,7 +53,7 @@ pub enum SetName {
 }
 
 /// All sets in order of creation.
-pub const SETS: [SetName; 19] = [
+pub const SETS: [SetName; 21] = [
     SetName::Services,
     SetName::OutsideServices,
     SetName::NodePorts,
@@ -67,6 +71,8 @@ pub const SETS: [SetName; 19] = [
     SetName::StickyNodePortEndpoints,
     SetName::Affinity,
     SetName::NodePortAffinity,
+    SetName::Guards,
+    SetName::PickGuard,
     SetName::ClusterIps,
     SetName::Hairpin,
 ];
@@ -116,6 +122,8 @@ impl SetName {
             SetName::StickyNodePortEndpoints => "sticky-node-port-endpoints",
             SetName::Affinity => "affinity",
             SetName::NodePortAffinity => "node-port-affinity",
+            SetName::Guards => "guards",
+            SetName::PickGuard => "pick-guard",
             SetName::ClusterIps => "cluster-ips",
             SetName::Hairpin => "hairpin",
         }
@@ -130,12 +138,15 @@ impl SetName {
     pub fn key(self) -> &'static [FieldType] {
         use FieldType::{Address, Number, Port, Protocol};
         match self {
-            SetName::Services | SetName::OutsideServices => &[Address, Protocol, Port],
+            SetName::Services | SetName::OutsideServices | SetName::Guards => {
+                &[Address, Protocol, Port]
+            }
             SetName::NodePorts | SetName::OutsideNodePorts => &[Protocol, Port],
             SetName::PickService
             | SetName::PickOutsideService
             | SetName::PickNodePort
             | SetName::PickOutsideNodePort
+            | SetName::PickGuard
             | SetName::Unserved => &[Number],
             SetName::Endpoints | SetName::StickySlots | SetName::StickyEndpoints => {
                 &[Address, Protocol, Port, Number]
@@ -159,6 +170,7 @@ impl SetName {
             | SetName::OutsideNodePorts
             | SetName::StickySlots
             | SetName::StickyNodePortSlots
+            | SetName::Guards
             | SetName::Affinity
             | SetName::NodePortAffinity => DataType::Fields(&[FieldType::Number]),
             SetName::Endpoints
@@ -171,6 +183,7 @@ impl SetName {
             | SetName::PickOutsideService
             | SetName::PickNodePort
             | SetName::PickOutsideNodePort
+            | SetName::PickGuard
             | SetName::Unserved => DataType::Verdict,
             SetName::ClusterIps | SetName::Hairpin => DataType::None,
         }

@@ -10,6 +10,7 @@
 //! | 14–31 | affinity timeout in seconds, 0: none (with 0 endpoints: 1 = drop) |
 //! |       | plus 86,401 times whom to masquerade: 0, 1, 2 as in `WHOM`        |
 
+use super::guard::ALLOW;
 use super::layout::{MASQUERADE_MARK, not_from_pod};
 use super::rule::{Chain, End, Field, Rule, Statement};
 use super::set::{SetName, Verdict};
@@ -237,7 +238,7 @@ const CHOOSE: &str = "choose-";
 
 /// Whether a chain of this name exists only as long as some destination needs it.
 pub fn is_on_demand(chain: &str) -> bool {
-    [PICK, RECALL, CHOOSE]
+    [PICK, RECALL, CHOOSE, ALLOW]
         .iter()
         .any(|start| chain.starts_with(start))
 }

@@ -6,6 +6,7 @@ use super::Group;
 pub const GROUPS: &[Group] = &[
     Group::new("node ports", NODE_PORTS, NODE_PORTS_ROWS),
     Group::new("external addresses", ADDRESSES, ADDRESSES_ROWS),
+    Group::new("source ranges", RANGES, RANGES_ROWS),
     Group::new(
         "node ports on some addresses",
         NODE_PORTS,
@@ -145,4 +146,78 @@ const ADDRESSES_ROWS: &str = "
     # only a cluster IP refuses the ports that it does not have
     192.168.78.2 -> tcp 198.51.100.66:82 => untouched
     10.244.1.11 -> udp 198.51.100.66:80 => untouched
+";
+
+const RANGES: &str = "
+    node
+    svc gated 10.96.10.10,fd96::a:10 80/tcp,81/tcp node-port=31010,31011 external-ip=198.51.100.90 lb=203.0.113.90,2001:db8:1::90 sources=192.168.78.0/24,10.244.1.11/32,fd78::/16,fd44:1::11/128
+    ep gated 10.244.1.12 node-1 ports=tcp-80:8080,tcp-81:9090
+    ep gated [fd44:1::12] node-1 ports=tcp-80:8080,tcp-81:9090
+    # the same list in another order, and said twice
+    svc same 10.96.10.11 80/tcp lb=203.0.113.91 sources=10.244.1.11/32,192.168.78.0/25,192.168.78.128/25,192.168.78.2/32
+    ep same 10.244.1.12:8080 node-1
+    svc nobody 10.96.10.12,fd96::a:12 80/tcp lb=203.0.113.92,2001:db8:1::92 sources=192.168.78.0/24,fd78::/16
+    svc local 10.96.10.13 80/tcp lb=203.0.113.93 sources=192.168.78.0/24 external=Local
+    ep local 10.244.2.11:8080 node-2
+    svc wide 10.96.10.14,fd96::a:14 80/tcp lb=203.0.113.94,2001:db8:1::94 sources=0.0.0.0/0,::/0
+    ep wide 10.244.1.12:8080 node-1
+    ep wide [fd44:1::12]:8080 node-1
+    # a load balancer whose address the node has got, and may use
+    svc own 10.96.10.15,fd96::a:15 80/tcp lb=192.168.79.11,fd79::11 sources=192.168.77.0/24,fd77::/16
+    ep own 10.244.1.12:8080 node-1
+    ep own [fd44:1::12]:8080 node-1
+    svc not-own 10.96.10.16 82/tcp lb=192.168.79.11 sources=192.168.78.0/24
+    ep not-own 10.244.1.12:8080 node-1
+    # ranges of the other family alone let nobody in
+    svc other-family 10.96.10.17,fd96::a:17 80/tcp lb=203.0.113.97,2001:db8:1::97 sources=192.168.78.0/24
+    ep other-family 10.244.1.12:8080 node-1
+    ep other-family [fd44:1::12]:8080 node-1
+    svc udp 10.96.10.18 53/udp lb=203.0.113.98 sources=192.168.78.0/24
+    ep udp 10.244.1.12:5353 node-1
+    svc proxied 10.96.10.19 80/tcp lb-proxy=203.0.113.99 sources=192.168.77.0/24
+    ep proxied 10.244.1.12:8080 node-1
+";
+
+const RANGES_ROWS: &str = "
+    192.168.78.2 -> tcp 203.0.113.90:80 => 10.244.1.12:8080 masq
+    192.168.78.2 -> tcp 203.0.113.90:81 => 10.244.1.12:9090 masq
+    10.244.1.11 -> tcp 203.0.113.90:80 => 10.244.1.12:8080 masq
+    10.244.1.12 -> tcp 203.0.113.90:80 => drop
+    10.244.1.12 -> tcp 203.0.113.90:81 => drop
+    10.244.2.11 -> tcp 203.0.113.90:80 => drop
+    192.168.77.11 -> tcp 203.0.113.90:80 => drop
+    192.168.77.12 -> tcp 203.0.113.90:80 => drop
+    fd78::2 -> tcp [2001:db8:1::90]:80 => [fd44:1::12]:8080 masq
+    fd44:1::11 -> tcp [2001:db8:1::90]:80 => [fd44:1::12]:8080 masq
+    fd44:1::12 -> tcp [2001:db8:1::90]:80 => drop
+    fd77::11 -> tcp [2001:db8:1::90]:80 => drop
+    # nothing else of the Service is guarded
+    10.244.1.12 -> tcp 10.96.10.10:80 => 10.244.1.12:8080 masq
+    192.168.77.12 -> tcp 192.168.77.11:31010 => 10.244.1.12:8080 masq
+    192.168.77.12 -> tcp 198.51.100.90:80 => 10.244.1.12:8080 masq
+    fd77::12 -> tcp [fd77::11]:31010 => [fd44:1::12]:8080 masq
+    192.168.78.2 -> tcp 203.0.113.91:80 => 10.244.1.12:8080 masq
+    10.244.1.12 -> tcp 203.0.113.91:80 => drop
+    # dropped before refused
+    192.168.78.2 -> tcp 203.0.113.92:80 => reject
+    10.244.1.11 -> tcp 203.0.113.92:80 => drop
+    192.168.77.11 -> tcp 203.0.113.92:80 => drop
+    fd78::2 -> tcp [2001:db8:1::92]:80 => reject
+    fd44:1::11 -> tcp [2001:db8:1::92]:80 => drop
+    # allowed, but nobody here; inside the cluster, but not allowed
+    192.168.78.2 -> tcp 203.0.113.93:80 => drop
+    10.244.1.11 -> tcp 203.0.113.93:80 => drop
+    10.244.1.11 -> tcp 203.0.113.94:80 => 10.244.1.12:8080 masq
+    fd77::11 -> tcp [2001:db8:1::94]:80 => [fd44:1::12]:8080 masq
+    192.168.77.11 -> tcp 192.168.79.11:80 => 10.244.1.12:8080 masq
+    192.168.79.11 -> tcp 192.168.79.11:80 => 10.244.1.12:8080 masq
+    192.168.78.2 -> tcp 192.168.79.11:80 => drop
+    fd79::11 -> tcp [fd79::11]:80 => [fd44:1::12]:8080 masq
+    192.168.79.11 -> tcp 192.168.79.11:82 => drop
+    192.168.78.2 -> tcp 203.0.113.97:80 => 10.244.1.12:8080 masq
+    fd78::2 -> tcp [2001:db8:1::97]:80 => drop
+    192.168.78.2 -> udp 203.0.113.98:53 => 10.244.1.12:5353 masq
+    10.244.1.11 -> udp 203.0.113.98:53 => drop
+    192.168.77.11 -> udp 203.0.113.98:53 => drop
+    192.168.78.2 -> tcp 203.0.113.99:80 => untouched
 ";
