@@ -1,6 +1,7 @@
 //! The ways to bring a model into the kernel. A mode is one folder here and a line in
 //! each function of this file; it never watches the API and never decides policy.
 
+pub mod loopback;
 pub mod nftables;
 mod settings;
 pub mod userspace;
@@ -104,6 +105,7 @@ pub fn open(mode: ModeName, settings: Settings) -> Result<Box<dyn Mode>> {
             netlink.generation().context(
                 "cannot read nf_tables: the kernel needs CONFIG_NF_TABLES and the agent CAP_NET_ADMIN",
             )?;
+            loopback::allow(&settings)?;
             Ok(Box::new(nftables::Table::new(settings, netlink)))
         }
         ModeName::Userspace => Ok(Box::new(userspace::open(settings, Default::default())?)),

@@ -3,6 +3,7 @@
 //! namespace that the tests were started in.
 
 mod change_size;
+mod guards;
 mod histories;
 mod ipvs_kernel;
 mod kill;
@@ -12,6 +13,7 @@ mod objects;
 mod packet;
 mod packets;
 mod ruleset_text;
+mod script;
 mod sockets;
 mod stale;
 mod table;

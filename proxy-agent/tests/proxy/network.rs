@@ -239,6 +239,14 @@ impl Network {
         let beyond = connect(BEYOND, &[]);
         ip("route add default via 169.254.2.2 dev beyond onlink src 192.168.77.11");
         ip("route add default via fe80::2 dev beyond src fd77::11");
+        // A client that tries the node's loopback addresses.
+        let (_, outside) = spaces.last().expect("the place outside");
+        outside.run(|| {
+            sysctl("ipv4/conf/all/route_localnet", "1");
+            ip("route del table local local 127.0.0.0/8 dev lo");
+            ip("route add 127.0.0.5 via 169.254.1.1 dev eth0");
+        });
+        sockets::listen(address("127.0.0.5"));
         for (addresses, space) in &spaces {
             for address in addresses.clone() {
                 space.run(move || sockets::listen(address));

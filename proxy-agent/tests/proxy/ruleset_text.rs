@@ -51,7 +51,7 @@ fn a_service_is_a_value_and_its_slots() {
          ep web 10.244.2.5:8080 node-2",
         "services: 10.96.0.41 . tcp . 80 : 0x00000002
          pick-service: 0x00000002 : goto pick-service-2
-         unserved: 0x00000000 : goto reject
+         unserved: 0x00000000 : goto refuse
          unserved: 0x00004000 : drop
          endpoints: 10.96.0.41 . tcp . 80 . 0x0 : 10.244.1.5 . 8080
          endpoints: 10.96.0.41 . tcp . 80 . 0x1 : 10.244.2.5 . 8080
@@ -76,7 +76,7 @@ fn a_local_policy_has_slots_of_its_own_for_packets_from_outside() {
          pick-service: 0x00000002 : goto pick-service-2
          pick-node-port: 0x54604002 : goto pick-node-port-2-masquerade-node
          pick-outside-node-port: 0x00000001 : goto pick-outside-node-port-1
-         unserved: 0x00000000 : goto reject
+         unserved: 0x00000000 : goto refuse
          unserved: 0x00004000 : drop
          endpoints: 10.96.0.41 . tcp . 80 . 0x0 : 10.244.1.5 . 8080
          endpoints: 10.96.0.41 . tcp . 80 . 0x1 : 10.244.2.5 . 8080

@@ -69,7 +69,7 @@ impl Group {
 
 /// The whole table.
 pub fn groups() -> impl Iterator<Item = &'static Group> {
-    [cluster_ip::GROUPS, external::GROUPS, policy::GROUPS]
+    [cluster_ip::GROUPS, policy::GROUPS, external::GROUPS]
         .into_iter()
         .flatten()
 }

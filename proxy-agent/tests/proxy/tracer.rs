@@ -177,7 +177,7 @@ impl Tracer<'_> {
             End::Destination => packet.destination,
         };
         match statement {
-            Statement::CtNew => Flow::Next,
+            Statement::CtNew | Statement::CtUnknown => Flow::Next,
             Statement::CtDnat(is) => when(state.dnat.is_some() == *is),
             Statement::InNetwork(of, network, is) => when(network.contains(&end(of)) == *is),
             Statement::NotFromInterface { name, is_prefix } => {

@@ -110,16 +110,23 @@ impl<'a> Guards<'a> {
     /// What one destination with an address should have.
     pub fn plan(&mut self, destination: &Destination, routes: Option<&Routes>) -> Scope {
         let key = Key::Destination(destination.clone());
-        if let Some(Data::Value(old)) = self.installed.get(SetName::Guards, &key) {
-            *self.moves.entry(*old).or_default() -= 1;
+        let former = match self.installed.get(SetName::Guards, &key) {
+            Some(Data::Value(value)) => Some(*value),
+            _ => None,
+        };
+        if let Some(value) = former {
+            *self.moves.entry(value).or_default() -= 1;
         }
         let mut elements = BTreeMap::new();
         if let Some(ranges) = routes.and_then(|routes| routes.allowed_sources.as_ref()) {
             let chain = chain_of(ranges);
-            let value = value_of(&chain.name, |value| match self.needed.get(&value) {
+            let chain_at = |value| match self.needed.get(&value) {
                 Some(chain) => Some(&*chain.name),
                 None => installed_at(self.installed, value),
-            });
+            };
+            // Who has a value keeps it, although a lower one may have become free.
+            let kept = former.filter(|value| chain_at(*value) == Some(&*chain.name));
+            let value = kept.unwrap_or_else(|| value_of(&chain.name, chain_at));
             *self.moves.entry(value).or_default() += 1;
             self.needed.insert(value, chain);
             elements.insert(key.clone(), Data::Value(value));

@@ -2,21 +2,27 @@
 //! between those and the maps. Never mentions a Service. Hooks and priorities are
 //! those of upstream's nftables mode.
 
+use std::net::Ipv6Addr;
+
 use ipnet::IpNet;
 
 use super::rule::{Chain, ChainType, End, Field, Hook, HookPoint, Rule, Statement};
 use super::set::{Data, Key, SetName, Verdict};
 use super::value::{DROP, FACES, Face, REJECT, endpoint_chain};
-use crate::mode::{LocalTraffic, Settings};
+use crate::mode::{LocalTraffic, Settings, loopback};
 use crate::model::{Family, Protocol};
 
 /// The table's name; families have tables of their own.
 pub const TABLE: &str = "coracle-proxy";
 /// Written into the table; another number means that it is built anew.
-pub const LAYOUT_VERSION: u32 = 2;
+pub const LAYOUT_VERSION: u32 = 3;
 /// The bit of the packet's mark that asks for masquerade, upstream's default.
 /// The other bits are left as they are.
 pub const MASQUERADE_MARK: u32 = 0x4000;
+
+/// What nft knows as words of its language cannot be names.
+const REFUSE: &str = "refuse";
+const NEW_SOURCE: &str = "new-source";
 
 const DSTNAT: i32 = -100;
 const SRCNAT: i32 = 100;
@@ -61,7 +67,7 @@ fn plain(name: &str, rules: Vec<Rule>) -> Chain {
 pub fn chains(settings: &Settings) -> Vec<Chain> {
     let mut chains = vec![
         plain(
-            "reject",
+            REFUSE,
             vec![
                 rule([Statement::IsProtocol(Protocol::Tcp), Statement::RejectTcp]),
                 rule([Statement::RejectIcmp]),
@@ -76,7 +82,7 @@ pub fn chains(settings: &Settings) -> Vec<Chain> {
             "cluster-ips",
             vec![rule([
                 Statement::InSet(&[Field::Destination], SetName::ClusterIps),
-                Statement::Verdict(Verdict::Goto("reject".to_owned())),
+                Statement::Verdict(Verdict::Goto(REFUSE.to_owned())),
             ])],
         ),
         plain(
@@ -102,21 +108,21 @@ pub fn chains(settings: &Settings) -> Vec<Chain> {
             with_outside(settings, "services-outside", choose),
         ),
         plain(
-            "masquerade",
+            NEW_SOURCE,
             vec![rule([
                 Statement::ClearMark(MASQUERADE_MARK),
                 Statement::Masquerade,
             ])],
         ),
     ];
-    chains.extend(base_chains());
+    chains.extend(base_chains(settings));
     chains
 }
 
 /// The chains that the kernel calls: refusals around the choice of an endpoint (who may
 /// not use an address learns nothing about it, so that comes first), the choice itself,
 /// and the new source after it.
-fn base_chains() -> [Chain; 8] {
+fn base_chains(settings: &Settings) -> [Chain; 8] {
     use ChainType::{Filter, Nat};
     use HookPoint::{Forward, Input, Output, Postrouting, Prerouting};
     let (before, after) = (DSTNAT - 10, DSTNAT + 10);
@@ -127,14 +133,12 @@ fn base_chains() -> [Chain; 8] {
     let unserved_here = rule([Statement::CtNew, Statement::CtDnat(false), jump("unserved")]);
     let cluster_ips = || refuse("cluster-ips");
     let services = || vec![rule([jump("services")])];
+    let mut prerouting = vec![guard()];
+    if loopback::is_asked_for(settings) {
+        prerouting.insert(0, no_martians());
+    }
     [
-        base(
-            "filter-prerouting",
-            Filter,
-            Prerouting,
-            before,
-            vec![guard()],
-        ),
+        base("filter-prerouting", Filter, Prerouting, before, prerouting),
         base("filter-input", Filter, Input, before, vec![unserved_here]),
         base(
             "filter-forward",
@@ -163,13 +167,25 @@ fn base_chains() -> [Chain; 8] {
     ]
 }
 
+/// Once loopback addresses are routed, others could send to what listens there alone, node
+/// ports among it.
+fn no_martians() -> Rule {
+    let loopback = IpNet::V4(loopback::LOOPBACK);
+    rule([
+        Statement::InNetwork(End::Destination, loopback, true),
+        Statement::IsLocal(End::Source, false),
+        Statement::CtUnknown,
+        Statement::Verdict(Verdict::Drop),
+    ])
+}
+
 /// What is always in a set: the verdicts for destinations that nobody serves.
 pub fn constant_elements() -> [(SetName, Key, Data); 2] {
     [
         (
             SetName::Unserved,
             Key::Value(REJECT),
-            Data::Verdict(Verdict::Goto("reject".to_owned())),
+            Data::Verdict(Verdict::Goto(REFUSE.to_owned())),
         ),
         (
             SetName::Unserved,
@@ -190,7 +206,7 @@ fn postrouting() -> Vec<Rule> {
         ]),
         rule([
             Statement::HasMark(MASQUERADE_MARK),
-            Statement::Verdict(Verdict::Goto("masquerade".to_owned())),
+            Statement::Verdict(Verdict::Goto(NEW_SOURCE.to_owned())),
         ]),
         // A pod that reaches itself must see the answer come from elsewhere.
         rule([
@@ -252,26 +268,27 @@ fn per_kind(settings: &Settings, outside: bool, act: fn(Face) -> Vec<Statement>)
     let mut rules = vec![Rule {
         statements: act(address),
     }];
-    let loopback = match settings.family {
-        Family::V4 => IpNet::V4(ipnet::Ipv4Net::new_assert(
-            std::net::Ipv4Addr::new(127, 0, 0, 0),
-            8,
-        )),
-        Family::V6 => IpNet::V6(ipnet::Ipv6Net::new_assert(
-            std::net::Ipv6Addr::LOCALHOST,
-            128,
-        )),
-    };
-    let mut on = |condition: Statement| {
-        let mut statements = vec![Statement::IsLocal(End::Destination, true), condition];
+    let mut on = |conditions: Vec<Statement>| {
+        let mut statements = vec![Statement::IsLocal(End::Destination, true)];
+        statements.extend(conditions);
         statements.extend(act(node_port));
         rules.push(Rule { statements });
     };
+    let is_in = |network, is| Statement::InNetwork(End::Destination, network, is);
+    let loopback = match settings.family {
+        Family::V4 => IpNet::V4(loopback::LOOPBACK),
+        Family::V6 => IpNet::V6(Ipv6Addr::LOCALHOST.into()),
+    };
     if settings.node_port_addresses.is_empty() {
-        on(Statement::InNetwork(End::Destination, loopback, false));
+        on(vec![is_in(loopback, false)]);
     }
     for &network in &settings.node_port_addresses {
-        on(Statement::InNetwork(End::Destination, network, true));
+        match settings.family {
+            Family::V4 => on(vec![is_in(network, true)]),
+            // The kernel would not route it.
+            Family::V6 if network == loopback => {}
+            Family::V6 => on(vec![is_in(network, true), is_in(loopback, false)]),
+        }
     }
     rules
 }

@@ -67,7 +67,9 @@ fn render_statement(statement: &Statement, family: Family) -> String {
     let key = |fields: &[Field]| render_fields(fields, ip);
     match statement {
         Statement::CtNew => "ct state new".to_owned(),
-        Statement::CtDnat(is) => format!("ct status {}dnat", not(is)),
+        Statement::CtUnknown => "ct state & (established | related) == 0".to_owned(),
+        Statement::CtDnat(true) => "ct status dnat".to_owned(),
+        Statement::CtDnat(false) => "ct status & dnat == 0".to_owned(),
         Statement::InNetwork(of, network, is) => format!("{ip} {} {}{network}", end(of), not(is)),
         Statement::NotFromInterface { name, is_prefix } => {
             format!("iifname != \"{name}{}\"", if *is_prefix { "*" } else { "" })
@@ -98,7 +100,14 @@ fn render_statement(statement: &Statement, family: Family) -> String {
             set.as_str(),
             key(fields)
         ),
-        Statement::Forget(fields, set) => format!("delete @{} {{ {} }}", set.as_str(), key(fields)),
+        Statement::Forget(fields, set) => {
+            // nft wants data for a map.
+            format!(
+                "delete @{} {{ {} : meta priority }}",
+                set.as_str(),
+                key(fields)
+            )
+        }
         Statement::Dnat(fields, map) => {
             format!("dnat {ip} to {} map @{}", key(fields), map.as_str())
         }

@@ -88,6 +88,8 @@ pub enum End {
 pub enum Statement {
     /// The connection's first packet.
     CtNew,
+    /// Neither of a connection that is known nor related to one.
+    CtUnknown,
     /// The connection's destination was (not) replaced.
     CtDnat(bool),
     /// The address is (not) in the network.

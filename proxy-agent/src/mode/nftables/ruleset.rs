@@ -114,7 +114,8 @@ impl Ruleset {
         }
     }
 
-    fn remove(&mut self, set: SetName, key: &Key) {
+    /// Removes an element, if it is there.
+    pub fn remove(&mut self, set: SetName, key: &Key) {
         let Some(elements) = self.elements.get_mut(&set) else {
             return;
         };

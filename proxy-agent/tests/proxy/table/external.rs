@@ -16,7 +16,30 @@ pub const GROUPS: &[Group] = &[
         let networks = ["192.168.79.0/24", "fd79::/16"];
         settings.node_port_addresses = super::networks(settings.family, &networks);
     }),
+    // Last: what it has the kernel route stays so.
+    Group::new("node ports on loopback", NODE_PORTS, LOOPBACK_ROWS).with(|settings| {
+        let networks = ["127.0.0.0/8", "192.168.77.0/24", "::1/128", "fd77::/16"];
+        settings.node_port_addresses = super::networks(settings.family, &networks);
+    }),
 ];
+
+/// Of what `NODE_PORTS` says.
+const LOOPBACK_ROWS: &str = "
+    127.0.0.1 -> tcp 127.0.0.1:30410 => 10.244.2.11:8080 masq
+    127.0.0.1 -> tcp 127.0.0.5:30410 => 10.244.2.11:8080 masq
+    127.0.0.1 -> udp 127.0.0.1:30412 => 10.244.1.12:5353 masq
+    127.0.0.1 -> tcp 127.0.0.1:30411 => reject
+    127.0.0.1 -> tcp 127.0.0.1:30415 => 10.244.1.12:8080 masq | 10.244.2.11:8080 masq
+    192.168.78.2 -> tcp 192.168.77.11:30410 => 10.244.2.11:8080 masq
+    192.168.78.2 -> tcp 192.168.79.11:30410 => untouched
+    127.0.0.1 -> tcp 127.0.0.1:8080 => untouched
+    # what listens on loopback alone is nobody else's
+    192.168.78.2 -> tcp 127.0.0.5:8080 => drop
+    192.168.78.2 -> tcp 127.0.0.5:30410 => drop
+    # the kernel does not route ::1
+    ::1 -> tcp [::1]:30410 => untouched
+    fd78::2 -> tcp [fd77::11]:30410 => [fd44:2::11]:8080 masq
+";
 
 const NODE_PORTS: &str = "
     svc port 10.96.4.10,fd96::4:10 80/tcp node-port=30410
@@ -31,6 +54,9 @@ const NODE_PORTS: &str = "
     ep self [fd44:1::11]:8080 node-1
     svc only-4 10.96.4.14 80/tcp node-port=30414
     ep only-4 10.244.1.12:8080 node-1
+    svc edge 10.96.4.15 80/tcp node-port=30415 external=Local
+    ep edge 10.244.1.12:8080 node-1
+    ep edge 10.244.2.11:8080 node-2
 ";
 
 const NODE_PORTS_ROWS: &str = "

@@ -18,7 +18,7 @@ pub const BATCH_BYTES: usize = 128 << 10;
 const LIST_BYTES: usize = 56 << 10;
 /// Clients remembered for all Services with session affinity; the next ones are
 /// served and not remembered until others time out.
-const MAX_REMEMBERED: u32 = 1 << 18;
+pub const MAX_REMEMBERED: u32 = 1 << 18;
 
 /// `NFT_MSG_*`
 pub(super) mod message_type {

@@ -32,6 +32,8 @@ const META_L4PROTO: u32 = 16;
 /// `NFT_CT_STATE`, `NFT_CT_STATUS` and the bits looked for.
 const CT_STATE: u32 = 0;
 const CT_STATUS: u32 = 2;
+const STATE_ESTABLISHED: u32 = 2;
+const STATE_RELATED: u32 = 4;
 const STATE_NEW: u32 = 8;
 const STATUS_DNAT: u32 = 0x20;
 /// `NFT_FIB_RESULT_ADDRTYPE`, `NFTA_FIB_F_SADDR`, `NFTA_FIB_F_DADDR`, `RTN_LOCAL`
@@ -197,6 +199,10 @@ impl Writer<'_> {
             Statement::CtNew => {
                 self.numbers("ct", &[(1, FIRST), (2, CT_STATE)]);
                 self.bit(STATE_NEW, true);
+            }
+            Statement::CtUnknown => {
+                self.numbers("ct", &[(1, FIRST), (2, CT_STATE)]);
+                self.bit(STATE_ESTABLISHED | STATE_RELATED, false);
             }
             Statement::CtDnat(is) => {
                 self.numbers("ct", &[(1, FIRST), (2, CT_STATUS)]);

@@ -9,7 +9,7 @@ mod expression;
 use std::io;
 
 use crate::netlink::Socket;
-pub use batch::BATCH_BYTES;
+pub use batch::{BATCH_BYTES, MAX_REMEMBERED};
 
 use super::kernel::{Kernel, KernelError, Traffic};
 use super::layout::TABLE;
