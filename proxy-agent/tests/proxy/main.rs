@@ -16,6 +16,7 @@ mod ruleset_text;
 mod script;
 mod sockets;
 mod stale;
+mod sticky;
 mod table;
 mod tracer;
 mod userspace;

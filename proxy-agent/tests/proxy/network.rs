@@ -319,6 +319,14 @@ impl Network {
         Err(format!("never {missing:?}"))
     }
 
+    /// Whether a ping is answered; long is waited only for what is to be seen.
+    pub fn is_pinged(&self, source: &str, to: &str, is_expected: bool) -> bool {
+        let (source, to) = (address(source), address(to));
+        let patience = if is_expected { PATIENCE } else { SILENCE };
+        let ping = move || sockets::is_pinged(source, to, patience);
+        self.from(source, ping).expect("a raw socket")
+    }
+
     /// What becomes of one connection, datagram or INIT.
     pub fn send(&self, packet: &Packet, patience: Duration) -> Result<Outcome, String> {
         let Packet {

@@ -7,7 +7,7 @@ use super::memory_kernel::MemoryKernel;
 use super::network::node_addresses;
 use super::objects;
 use super::packet::{Outcome, rows};
-use super::table::{check_in_kernel, check_traced, model_of, settings};
+use super::table::{check_in_kernel, check_ping_in_kernel, check_traced, model_of, settings};
 use super::tracer::Tracer;
 
 #[test]
@@ -35,6 +35,11 @@ fn the_kernel_does_what_the_table_says() {
         "packets::the_kernel_does_what_the_table_says",
         ModeName::Nftables,
     );
+}
+
+#[test]
+fn a_cluster_ip_cannot_be_pinged() {
+    check_ping_in_kernel("packets::a_cluster_ip_cannot_be_pinged", ModeName::Nftables);
 }
 
 const STICKY: &str = "

@@ -14,8 +14,8 @@ use proxy_agent::model::Family;
 use super::memory_kernel::MemoryKernel;
 use super::{network, objects, table};
 
-/// Debian keeps it where an ordinary user's path does not go.
-fn nft(arguments: &[&str], script: &str) -> std::io::Result<Output> {
+/// Runs `nft`. Debian keeps it where an ordinary user's path does not go.
+pub fn nft(arguments: &[&str], script: &str) -> std::io::Result<Output> {
     let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
     let mut child = Command::new("nft")
         .env("PATH", path)

@@ -83,6 +83,38 @@ fn send(socket: &UdpSocket, bytes: &[u8]) -> io::Result<()> {
     }
 }
 
+/// Whether `to` answers an ICMP echo request.
+pub fn is_pinged(source: IpAddr, to: IpAddr, patience: Duration) -> io::Result<bool> {
+    let (protocol, request, reply) = match to {
+        IpAddr::V4(_) => (ipproto::ICMP, 8, 0),
+        IpAddr::V6(_) => (ipproto::ICMPV6, 128, 129),
+    };
+    let socket = raw(source, protocol)?;
+    socket.set_read_timeout(Some(patience))?;
+    socket.connect(SocketAddr::new(to, 0))?;
+    // Type, code, sum, identifier and number; of IPv6 the kernel puts the sum in.
+    let mut packet = [request, 0, 0, 0, 0, 0, 0, 1];
+    if to.is_ipv4() {
+        let sum = !(u16::from(request) << 8).wrapping_add(1);
+        packet[2..4].copy_from_slice(&sum.to_be_bytes());
+    }
+    send(&socket, &packet)?;
+    let mut buffer = [0; 256];
+    loop {
+        match socket.recv(&mut buffer) {
+            Ok(length) => {
+                let header = header_bytes(&buffer[..length], family_of(&to));
+                if buffer.get(header) == Some(&reply) {
+                    return Ok(true);
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // Nobody, or somebody who says that nobody is there.
+            Err(_) => return Ok(false),
+        }
+    }
+}
+
 /// Answers at `address` until the process ends.
 pub fn listen(address: IpAddr) {
     let tcp = TCP_PORTS.map(|port| (Protocol::Tcp, port));
@@ -136,11 +168,11 @@ fn answer_udp(udp: &UdpSocket) {
 
 /// A raw socket has no bind and connect of ports, and otherwise is used like one for UDP.
 fn raw_sctp(address: IpAddr) -> io::Result<UdpSocket> {
-    let fd: OwnedFd = socket(
-        family_of(&address),
-        SocketType::RAW,
-        Some(rustix::net::Protocol::from_raw(ipproto::SCTP.as_raw())),
-    )?;
+    raw(address, ipproto::SCTP)
+}
+
+fn raw(address: IpAddr, protocol: rustix::net::Protocol) -> io::Result<UdpSocket> {
+    let fd: OwnedFd = socket(family_of(&address), SocketType::RAW, Some(protocol))?;
     bind(&fd, &SocketAddr::new(address, 0))?;
     Ok(UdpSocket::from(fd))
 }
@@ -178,13 +210,17 @@ fn sctp_packet(ports: (u16, u16), tag: u32, chunk: u8, own_tag: u32, text: &str)
     packet
 }
 
-/// Ports, kind of chunk and text of a packet; of IPv4 a raw socket sees the IP header too.
-fn read_sctp(packet: &[u8], family: AddressFamily) -> Option<(u16, u16, u8, String)> {
-    let header = match family {
-        AddressFamily::INET => usize::from(packet.first()? & 0x0f) * 4,
+/// Of IPv4 a raw socket sees the IP header too.
+fn header_bytes(packet: &[u8], family: AddressFamily) -> usize {
+    match (family, packet.first()) {
+        (AddressFamily::INET, Some(first)) => usize::from(first & 0x0f) * 4,
         _ => 0,
-    };
-    let packet = packet.get(header..)?;
+    }
+}
+
+/// Ports, kind of chunk and text of a packet.
+fn read_sctp(packet: &[u8], family: AddressFamily) -> Option<(u16, u16, u8, String)> {
+    let packet = packet.get(header_bytes(packet, family)..)?;
     let number = |at: usize| Some(u16::from_be_bytes(packet.get(at..at + 2)?.try_into().ok()?));
     let text = String::from_utf8_lossy(packet.get(36..)?).trim().to_owned();
     Some((number(0)?, number(2)?, *packet.get(12)?, text))

@@ -143,6 +143,38 @@ where
     assert!(wrong.is_empty(), "\n{wrong}");
 }
 
+/// A cluster IP answers on its Services' ports and to nothing else. `test` is the calling
+/// test's whole name.
+pub fn check_ping_in_kernel(test: &str, mode: ModeName) {
+    network::in_namespaces(test, || {
+        let network = Network::new();
+        let objects = "
+            svc web 10.96.0.10,fd96::10 80/tcp node-port=30010
+            ep web 10.244.1.12:8080 node-1
+            ep web [fd44:1::12]:8080 node-1";
+        let mut model = model_of(objects::changes(objects));
+        let dirty = model.take_dirty();
+        let open = |family| mode::open(mode, settings_of(family)).expect("a mode that works here");
+        let mut modes = [Family::V4, Family::V6].map(open);
+        for mode in &mut modes {
+            mode.sync(&model, &dirty).expect("synced");
+        }
+        for (source, to, answers) in [
+            ("10.244.1.11", "10.244.1.12", true),
+            ("10.244.1.11", "10.96.0.10", false),
+            ("192.168.77.11", "10.96.0.10", false),
+            ("192.168.78.2", "10.96.0.10", false),
+            ("192.168.78.2", "192.168.77.11", true),
+            ("fd44:1::11", "fd44:1::12", true),
+            ("fd44:1::11", "fd96::10", false),
+            ("fd77::11", "fd96::10", false),
+        ] {
+            let is_answered = network.is_pinged(source, to, answers);
+            assert_eq!(is_answered, answers, "{source} pings {to}");
+        }
+    });
+}
+
 /// Every row, with packets through what the mode has programmed for both families. Each
 /// group finds what the former one has left, as an agent does that starts anew. `test` is
 /// the calling test's whole name.

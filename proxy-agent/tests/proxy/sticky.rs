@@ -1,0 +1,99 @@
+//! Session affinity ends with its timeout, in the kernel and in the answers. Never asserts
+//! how long it takes.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use proxy_agent::mode::{self, ModeName};
+use proxy_agent::model::{Family, Protocol};
+
+use super::network::{self, Network};
+use super::script::nft;
+use super::{objects, sockets, table};
+
+const OBJECTS: &str = "
+    svc sticky 10.96.0.23,fd96::23 80/tcp affinity=1 node-port=30023
+    ep sticky 10.244.1.12:8080 node-1
+    ep sticky 10.244.2.11:8080 node-2
+    ep sticky 10.244.2.12:8080 node-2
+    ep sticky [fd44:1::12]:8080 node-1
+    ep sticky [fd44:2::11]:8080 node-2
+    ep sticky [fd44:2::12]:8080 node-2
+";
+/// How often a client comes back at most: it meets one of three endpoints each time.
+const RETURNS: usize = 40;
+/// Far longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn wait_until(what: &str, condition: impl Fn() -> bool) {
+    let begin = Instant::now();
+    while !condition() {
+        assert!(begin.elapsed() < PATIENCE, "{what} never came");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Whether the kernel remembers any client.
+fn remembers(family: &str, map: &str) -> bool {
+    let output = nft(&["list", "map", family, "coracle-proxy", map], "").expect("nft");
+    assert!(output.status.success(), "no map {map}");
+    String::from_utf8_lossy(&output.stdout).contains("expires")
+}
+
+#[test]
+fn a_choice_is_forgotten_after_its_timeout() {
+    network::in_namespaces("sticky::a_choice_is_forgotten_after_its_timeout", || {
+        if nft(&["-v"], "").is_err() {
+            assert!(std::env::var_os("CI").is_none(), "`nft` is missing");
+            let _ = writeln!(
+                std::io::stderr(),
+                "SKIPPED: `nft` is missing: install nftables"
+            );
+            return;
+        }
+        let network = Network::new();
+        let mut model = table::model_of(objects::changes(OBJECTS));
+        let dirty = model.take_dirty();
+        for family in [Family::V4, Family::V6] {
+            let mut mode = mode::open(ModeName::Nftables, table::settings_of(family))
+                .expect("a mode that works here");
+            mode.sync(&model, &dirty).expect("synced");
+        }
+        for (family, map, source, to) in [
+            ("ip", "affinity", "10.244.1.11", "10.96.0.23:80"),
+            (
+                "ip",
+                "node-port-affinity",
+                "192.168.78.2",
+                "192.168.77.11:30023",
+            ),
+            ("ip6", "affinity", "fd44:1::11", "[fd96::23]:80"),
+            ("ip6", "node-port-affinity", "fd78::2", "[fd77::11]:30023"),
+        ] {
+            let source: IpAddr = source.parse().expect("an address");
+            let to: SocketAddr = to.parse().expect("an address");
+            let ask = || {
+                let answer = network.from(source, move || {
+                    sockets::ask(Protocol::Tcp, source, to, PATIENCE)
+                });
+                answer.expect("an answer").0
+            };
+            wait_until("a client that is remembered", || {
+                ask();
+                remembers(family, map)
+            });
+            // A client that stays away may meet another endpoint each time it comes back.
+            let mut met = BTreeSet::new();
+            for _ in 0..RETURNS {
+                wait_until("the end of the timeout", || !remembers(family, map));
+                met.insert(ask());
+                if met.len() > 1 {
+                    break;
+                }
+            }
+            assert!(met.len() > 1, "{source} has met nobody but {met:?}");
+        }
+    });
+}
