@@ -52,6 +52,11 @@ impl Group {
         self
     }
 
+    const fn not_in(mut self, modes: &'static [(ModeName, &'static str)]) -> Group {
+        self.cannot = modes;
+        self
+    }
+
     /// The settings of one family.
     pub fn settings_of(&self, family: Family) -> Settings {
         let mut settings = settings_of(family);

@@ -1,6 +1,8 @@
 //! Rows of what clients outside the cluster use: node ports, external IPs, load
 //! balancers' addresses, and who may use those.
 
+use proxy_agent::mode::ModeName;
+
 use super::Group;
 
 pub const GROUPS: &[Group] = &[
@@ -17,10 +19,15 @@ pub const GROUPS: &[Group] = &[
         settings.node_port_addresses = super::networks(settings.family, &networks);
     }),
     // Last: what it has the kernel route stays so.
-    Group::new("node ports on loopback", NODE_PORTS, LOOPBACK_ROWS).with(|settings| {
-        let networks = ["127.0.0.0/8", "192.168.77.0/24", "::1/128", "fd77::/16"];
-        settings.node_port_addresses = super::networks(settings.family, &networks);
-    }),
+    Group::new("node ports on loopback", NODE_PORTS, LOOPBACK_ROWS)
+        .with(|settings| {
+            let networks = ["127.0.0.0/8", "192.168.77.0/24", "::1/128", "fd77::/16"];
+            settings.node_port_addresses = super::networks(settings.family, &networks);
+        })
+        .not_in(&[(
+            ModeName::Iptables,
+            "does not have the kernel route loopback addresses yet",
+        )]),
 ];
 
 /// Of what `NODE_PORTS` says.
