@@ -68,7 +68,8 @@ pub struct Settings {
     /// Which bit of a packet's mark asks for masquerade, 0 to 31.
     pub masquerade_bit: u8,
     /// `iptables.localhostNodePorts`: node ports answer on 127.0.0.0/8 too, where
-    /// `node_port_addresses` does not leave it out. No other mode can.
+    /// `node_port_addresses` does not leave it out. Mode `nftables` answers there where
+    /// that says so, whatever is said here.
     pub localhost_node_ports: bool,
     /// Mode `ipvs` alone.
     pub ipvs: IpvsSettings,

@@ -14,7 +14,7 @@ mod policy;
 use std::collections::BTreeSet;
 
 use ipnet::IpNet;
-use proxy_agent::mode::{self, LocalTraffic, Mode, ModeName, Settings};
+use proxy_agent::mode::{self, LocalTraffic, ModeName, Settings};
 use proxy_agent::model::{Change, Dirty, Family, Model};
 
 use super::network::{self, Network};
@@ -92,6 +92,7 @@ pub fn settings_of(family: Family) -> Settings {
     };
     Settings {
         local_traffic: LocalTraffic::Network(pods.parse().expect("a network")),
+        localhost_node_ports: false,
         ..Settings::new(family)
     }
 }
@@ -185,35 +186,38 @@ pub fn check_ping_in_kernel(test: &str, mode: ModeName) {
 /// the calling test's whole name.
 pub fn check_in_kernel(test: &str, mode: ModeName) {
     network::in_namespaces(test, || {
-        let network = Network::new();
-        let mut wrong = String::new();
-        for group in groups() {
-            let rows = group.rows_for(mode);
-            if rows.is_empty() {
-                continue;
+        check_installed(mode, |settings, model, dirty| {
+            let mut mode = mode::open(mode, settings).expect("a mode that works here");
+            mode.sync(model, dirty).expect("synced");
+            while mode.needs_sweep() {
+                mode.sweep(model).expect("swept");
             }
-            let mut model = model_of(objects::changes(group.objects));
-            let dirty = model.take_dirty();
-            let modes: Vec<Box<dyn Mode>> = [Family::V4, Family::V6]
-                .into_iter()
-                .map(|family| {
-                    let settings = group.settings_of(family);
-                    let mut mode = mode::open(mode, settings).expect("a mode that works here");
-                    mode.sync(&model, &dirty).expect("synced");
-                    while mode.needs_sweep() {
-                        mode.sweep(&model).expect("swept");
-                    }
-                    mode
-                })
-                .collect();
-            for row in rows {
-                if let Err(but) = network.check(&row, mode) {
-                    wrong += &format!("{}: {}\n    but {but}\n", group.name, row.text);
-                }
-            }
-            // A mode that serves by itself ends here.
-            drop(modes);
-        }
-        assert!(wrong.is_empty(), "\n{wrong}");
+            mode
+        });
     });
+}
+
+/// Every row, with packets through what `install` puts there for each group and family;
+/// what it returns lives as long as the group's packets.
+pub fn check_installed<T>(mode: ModeName, mut install: impl FnMut(Settings, &Model, &Dirty) -> T) {
+    let network = Network::new();
+    let mut wrong = String::new();
+    for group in groups() {
+        let rows = group.rows_for(mode);
+        if rows.is_empty() {
+            continue;
+        }
+        let mut model = model_of(objects::changes(group.objects));
+        let dirty = model.take_dirty();
+        let installed = [Family::V4, Family::V6]
+            .map(|family| install(group.settings_of(family), &model, &dirty));
+        for row in rows {
+            if let Err(but) = network.check(&row, mode) {
+                wrong += &format!("{}: {}\n    but {but}\n", group.name, row.text);
+            }
+        }
+        // A mode that serves by itself ends here.
+        drop(installed);
+    }
+    assert!(wrong.is_empty(), "\n{wrong}");
 }

@@ -16,13 +16,11 @@ pub mod preview;
 pub mod render;
 pub mod rule;
 pub mod ruleset;
-mod script;
 pub mod set;
 pub mod slots;
 pub mod value;
 
 use anyhow::Context;
-pub use script::render;
 
 use self::kernel::{Kernel, Traffic};
 use self::ruleset::{Op, Ruleset, Step};

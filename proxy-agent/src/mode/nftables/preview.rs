@@ -1,59 +1,86 @@
-//! The table as it would be made in an empty kernel, as text. Never asks a kernel.
+//! The table as it would be made in an empty kernel, as a script that `nft -f` takes. Never
+//! asks a kernel, and never what this agent itself loads.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::layout::TABLE;
+use super::layout::{LAYOUT_VERSION, TABLE};
+use super::netlink::MAX_REMEMBERED;
 use super::render::{render_chain, render_element};
 use super::rule::Chain;
-use super::ruleset::{Op, Ruleset, Step};
-use super::set::SETS;
+use super::ruleset::{Op, Ruleset};
+use super::set::{DataType, FieldType, SETS, SetName};
 use super::{diff, plan};
 use crate::mode::Settings;
 use crate::model::{Family, Model};
 
-/// The table in nft's notation: sets that have elements, then chains by name.
+/// The table for a model in nft's notation: sets with their elements, then chains.
 pub fn render(settings: &Settings, model: &Model) -> String {
     let mut ruleset = Ruleset::default();
-    let mut chains: BTreeMap<String, Chain> = BTreeMap::new();
-    let mut apply = |ruleset: &mut Ruleset, steps: Vec<Step>| {
-        for op in steps.iter().flatten() {
-            ruleset.apply(op);
-            if let Op::AddChain(chain) | Op::ReplaceRules(chain) = op {
-                chains.insert(chain.name.clone(), chain.clone());
-            }
-        }
-    };
-    let frame = diff::frame(settings, &ruleset);
-    apply(&mut ruleset, frame);
+    let mut chains = Vec::new();
+    let mut steps = diff::frame(settings, &ruleset);
+    take(&steps, &mut ruleset, &mut chains);
     let keys = plan::all_keys(model, &ruleset);
     let scopes = plan::plan(model, settings.family, &keys, &ruleset);
-    let steps = diff::make(settings, &ruleset, &scopes);
-    apply(&mut ruleset, steps);
+    steps = diff::make(settings, &ruleset, &scopes);
+    take(&steps, &mut ruleset, &mut chains);
 
-    let family = match settings.family {
-        Family::V4 => "ip",
-        Family::V6 => "ip6",
+    let (ip, family) = match settings.family {
+        Family::V4 => ("ip", Family::V4),
+        Family::V6 => ("ip6", Family::V6),
     };
-    let mut text = format!("table {family} {TABLE} {{\n");
+    let mut text = format!("table {ip} {TABLE} {{\n");
+    let _ = writeln!(text, "comment \"Services, layout {LAYOUT_VERSION}\"");
     for set in SETS {
-        let elements: Vec<String> = ruleset
-            .elements(set)
-            .map(|(key, data)| render_element(key, data))
-            .collect();
-        if elements.is_empty() {
-            continue;
-        }
-        let _ = writeln!(text, "  map {} {{", set.as_str());
-        for element in elements {
-            let _ = writeln!(text, "    {element}");
-        }
-        text += "  }\n";
+        text += &render_set(set, &ruleset, family);
     }
-    for chain in chains.values() {
-        for line in render_chain(chain, settings.family).lines() {
-            let _ = writeln!(text, "  {line}");
-        }
+    for chain in &chains {
+        text += &render_chain(chain, family);
     }
     text + "}\n"
+}
+
+fn take(steps: &[super::ruleset::Step], ruleset: &mut Ruleset, chains: &mut Vec<Chain>) {
+    for op in steps.iter().flatten() {
+        ruleset.apply(op);
+        if let Op::AddChain(chain) = op {
+            chains.push(chain.clone());
+        }
+    }
+}
+
+fn render_set(set: SetName, ruleset: &Ruleset, family: Family) -> String {
+    let key = render_type(set.key(), family);
+    let (kind, types) = match set.data() {
+        DataType::None => ("set", key),
+        DataType::Verdict => ("map", format!("{key} : verdict")),
+        DataType::Fields(fields) => ("map", format!("{key} : {}", render_type(fields, family))),
+    };
+    let mut text = format!("{kind} {} {{\n  type {types};\n", set.as_str());
+    if set.is_dynamic() {
+        let _ = writeln!(text, "  flags dynamic, timeout;\n  size {MAX_REMEMBERED};");
+    }
+    let elements = ruleset.elements(set);
+    let elements: Vec<String> = elements
+        .map(|(key, data)| render_element(key, data))
+        .collect();
+    if !elements.is_empty() {
+        let _ = writeln!(
+            text,
+            "  elements = {{\n    {}\n  }}",
+            elements.join(",\n    ")
+        );
+    }
+    text + "}\n"
+}
+
+/// A number is written into the packet's queueing priority, so it is of that type to nft.
+fn render_type(fields: &[FieldType], family: Family) -> String {
+    let name = |field: &FieldType| match (field, family) {
+        (FieldType::Address, Family::V4) => "ipv4_addr",
+        (FieldType::Address, Family::V6) => "ipv6_addr",
+        (FieldType::Protocol, _) => "inet_proto",
+        (FieldType::Port, _) => "inet_service",
+        (FieldType::Number, _) => "classid",
+    };
+    fields.iter().map(name).collect::<Vec<_>>().join(" . ")
 }

@@ -21,6 +21,7 @@ pub const GROUPS: &[Group] = &[
     // Last: what it has the kernel route stays so.
     Group::new("node ports on loopback", NODE_PORTS, LOOPBACK_ROWS)
         .with(|settings| {
+            settings.localhost_node_ports = true;
             let networks = ["127.0.0.0/8", "192.168.77.0/24", "::1/128", "fd77::/16"];
             settings.node_port_addresses = super::networks(settings.family, &networks);
         })
