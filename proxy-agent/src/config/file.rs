@@ -50,7 +50,7 @@ pub fn read(fields: Map<String, Value>, source: Source) -> (Config, Report) {
     let mode = root.parsed(
         "mode",
         "nftables, iptables, ipvs, userspace or empty",
-        |text| ModeName::parse(text),
+        ModeName::parse,
     );
     let mode = mode.unwrap_or_default();
     let (iptables, localhost_node_ports) = read_iptables(root.section("iptables"));
