@@ -1,6 +1,7 @@
 //! The ways to bring a model into the kernel. A mode is one folder here and a line in
 //! each function of this file; it never watches the API and never decides policy.
 
+pub mod iptables;
 pub mod loopback;
 pub mod nftables;
 mod settings;
@@ -108,8 +109,9 @@ pub fn open(mode: ModeName, settings: Settings) -> Result<Box<dyn Mode>> {
             loopback::allow(&settings)?;
             Ok(Box::new(nftables::Table::new(settings, netlink)))
         }
+        ModeName::Iptables => Ok(Box::new(iptables::open(settings)?)),
         ModeName::Userspace => Ok(Box::new(userspace::open(settings, Default::default())?)),
-        ModeName::Iptables | ModeName::Ipvs => {
+        ModeName::Ipvs => {
             bail!("mode {mode} is not there yet: use nftables")
         }
     }
@@ -123,8 +125,9 @@ pub fn open(mode: ModeName, settings: Settings) -> Result<Box<dyn Mode>> {
 pub fn render(mode: ModeName, settings: &Settings, model: &Model) -> Result<String> {
     match mode {
         ModeName::Nftables => Ok(nftables::preview::render(settings, model)),
+        ModeName::Iptables => Ok(iptables::render(settings, model)),
         ModeName::Userspace => Ok(userspace::render(settings, model)),
-        ModeName::Iptables | ModeName::Ipvs => {
+        ModeName::Ipvs => {
             bail!("mode {mode} cannot show its plan yet: use nftables")
         }
     }
@@ -136,7 +139,8 @@ pub fn render(mode: ModeName, settings: &Settings, model: &Model) -> Result<Stri
 pub fn cleanup(mode: ModeName, family: Family) -> Result<()> {
     match mode {
         ModeName::Nftables => nftables::cleanup(family),
+        ModeName::Iptables => iptables::cleanup(family),
         ModeName::Userspace => userspace::cleanup(family),
-        ModeName::Iptables | ModeName::Ipvs => Ok(()),
+        ModeName::Ipvs => Ok(()),
     }
 }

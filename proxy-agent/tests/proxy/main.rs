@@ -5,6 +5,7 @@
 mod change_size;
 mod guards;
 mod histories;
+mod iptables;
 mod ipvs_kernel;
 mod kill;
 mod memory_kernel;

@@ -1,0 +1,9 @@
+//! Tests of mode `iptables`. Never says what becomes of a packet: the table of packets does.
+
+mod histories;
+mod kernel;
+mod large;
+mod memory;
+mod packets;
+mod rules_text;
+mod tracer;
