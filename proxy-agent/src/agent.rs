@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use crate::conntrack;
+use crate::explain::desk::Desk;
 use crate::metrics::Metrics;
 use crate::mode::Mode;
 use crate::model::{Change, Destination, Dirty, Model, Protocol};
@@ -40,15 +41,18 @@ pub struct Agent {
     /// Trigger times of slices whose rules are not programmed yet.
     triggers: Vec<SystemTime>,
     retry: Duration,
+    desk: Desk,
 }
 
 impl Agent {
-    /// An agent with an empty model; each of `modes` gets the same changes.
+    /// An agent with an empty model; each of `modes` gets the same changes. Questions
+    /// that come to `desk` are answered between two rounds.
     pub fn new(
         model: Model,
         modes: Vec<Box<dyn Mode>>,
         metrics: Arc<Metrics>,
         health: Arc<Health>,
+        desk: Desk,
     ) -> Agent {
         Agent {
             model,
@@ -59,6 +63,7 @@ impl Agent {
             dirty: Dirty::default(),
             triggers: Vec::new(),
             retry: FIRST_RETRY,
+            desk,
         }
     }
 
@@ -86,6 +91,10 @@ impl Agent {
                     if self.retry == FIRST_RETRY {
                         sync_at = Instant::now();
                     }
+                }
+                question = self.desk.next() => {
+                    let model = (self.synced == KINDS).then_some(&self.model);
+                    question.answer(model, &self.modes);
                 }
                 () = sleep_until(wake) => {}
             }

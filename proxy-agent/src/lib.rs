@@ -1,13 +1,15 @@
 //! The node proxy: Services and EndpointSlices in, kernel rules out. Never in the
-//! path of a packet: the rules stay when it stops.
+//! path of a packet, and its rules stay when it stops; but in mode `userspace`.
 //!
 //! `watch` → `model` → a `mode`'s plan → diff → kernel; `agent` drives it.
 
+mod addresses;
 mod agent;
 mod cleanup;
 pub mod config;
 pub mod conntrack;
 mod dry_run;
+pub mod explain;
 mod metrics;
 pub mod mode;
 pub mod model;
@@ -30,7 +32,7 @@ use crate::mode::{Mode, ModeName};
 use crate::model::{Family, Model};
 use crate::node::Place;
 
-/// Runs the agent until `stop`, and the rules stay; or does what is asked for instead.
+/// Runs the agent until `stop`, or does what is asked for instead.
 ///
 /// # Errors
 /// A configuration or kubeconfig that cannot be used, a kernel without what the mode
@@ -55,7 +57,7 @@ pub async fn run(
     tokio::select! {
         ended = serve(&options, &config) => ended,
         () = stop => {
-            tracing::info!("stopping; the rules stay");
+            tracing::info!("stopping");
             Ok(())
         }
     }
@@ -66,16 +68,18 @@ async fn serve(options: &Options, config: &Config) -> anyhow::Result<()> {
     let client = connect(options, config).await?;
     let health = Arc::new(serve::Health::default());
     let metrics = Arc::new(metrics::Metrics::new());
+    let (explain, desk) = explain::desk::Desk::new();
     let source = Arc::new(serve::Source {
         health: health.clone(),
         metrics: metrics.clone(),
         mode: config.mode.as_str(),
+        explain,
     });
     // Ends with this function.
     let mut servers = JoinSet::new();
     for (address, what) in [
         (config.healthz_bind_address, "health checks"),
-        (config.metrics_bind_address, "metrics"),
+        (config.metrics_bind_address, serve::METRICS),
     ] {
         if let Some(address) = address {
             servers.spawn(serve::start(address, what, source.clone()).await?);
@@ -83,7 +87,7 @@ async fn serve(options: &Options, config: &Config) -> anyhow::Result<()> {
     }
     let place = node::wait(&client, &node_name, config).await;
     let modes = open_modes(config, &place)?;
-    let mut agent = agent::Agent::new(Model::new(&*node_name), modes, metrics, health);
+    let mut agent = agent::Agent::new(Model::new(&*node_name), modes, metrics, health, desk);
     tracing::info!(node = node_name, "watching Services and EndpointSlices");
     agent.run(watch::start(&client, &node_name)).await;
     Ok(())

@@ -1,5 +1,5 @@
 //! `/healthz`, `/livez`, `/metrics` and `/proxyMode` over plain HTTP, as
-//! kube-proxy serves them. Never changes anything.
+//! kube-proxy serves them, and `/explain`. Never changes anything.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -15,8 +15,12 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
+use crate::explain::{self, desk::Asker};
 use crate::metrics::Metrics;
 
+/// What the listener for metrics is called.
+pub const METRICS: &str = "metrics";
+const EXPLAIN: &str = "/explain";
 /// Connections to one listener at a time; more wait in its backlog.
 const MAX_CONNECTIONS: usize = 64;
 /// A client that has not sent its request's head by then is hung up on.
@@ -75,6 +79,8 @@ pub struct Source {
     pub metrics: Arc<Metrics>,
     /// For `/proxyMode`.
     pub mode: &'static str,
+    /// For `/explain`.
+    pub explain: Asker,
 }
 
 /// Binds `address` and answers until the returned task is aborted.
@@ -87,10 +93,11 @@ pub async fn start(
         format!("cannot listen on {address} for {what}: choose another address")
     })?;
     tracing::info!("{what} on {}", listener.local_addr()?);
-    Ok(tokio::spawn(accept(listener, source)))
+    Ok(tokio::spawn(accept(listener, what, source)))
 }
 
-async fn accept(listener: TcpListener, source: Arc<Source>) {
+/// Answers on a bound listener, without end.
+pub async fn accept(listener: TcpListener, what: &'static str, source: Arc<Source>) {
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let Ok(permit) = permits.clone().acquire_owned().await else {
@@ -104,8 +111,13 @@ async fn accept(listener: TcpListener, source: Arc<Source>) {
         let source = source.clone();
         tokio::spawn(async move {
             let service = service_fn(|request| {
-                let answer = answer(&request, &source);
-                async { Ok::<_, Infallible>(answer) }
+                let source = source.clone();
+                async move {
+                    Ok::<_, Infallible>(match request.uri().path() {
+                        EXPLAIN => explained(&request, &source, what).await,
+                        _ => answer(&request, &source),
+                    })
+                }
             });
             // A client that goes away is no concern of the agent.
             let _ = hyper::server::conn::http1::Builder::new()
@@ -116,6 +128,18 @@ async fn accept(listener: TcpListener, source: Arc<Source>) {
             drop(permit);
         });
     }
+}
+
+/// Only where metrics are, which is this node alone: it tells of the whole cluster.
+async fn explained(
+    request: &Request<Incoming>,
+    source: &Source,
+    what: &'static str,
+) -> Response<String> {
+    if what != METRICS {
+        return answer(request, source);
+    }
+    explain::http::answer(&source.explain, request.uri(), request.headers()).await
 }
 
 fn answer(request: &Request<Incoming>, source: &Source) -> Response<String> {

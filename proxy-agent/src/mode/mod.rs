@@ -65,6 +65,9 @@ pub trait Mode: Send {
     /// The name as `/proxyMode` tells it, which is upstream's.
     fn name(&self) -> &'static str;
 
+    /// The settings that it was opened with.
+    fn settings(&self) -> &Settings;
+
     /// Makes packets find what the model says. `dirty` has what changed in the
     /// model since the last call; after an error, and at first, the mode looks at
     /// everything anyway.
@@ -85,6 +88,12 @@ pub trait Mode: Send {
     /// for an Event; `None`: it does all of it.
     fn cannot(&self, _: &Destination, _: &Routes) -> Option<&'static str> {
         None
+    }
+
+    /// What takes a destination's packets, or those of them that are led elsewhere because
+    /// they come from `outside`: rules or elements in the mode's own notation.
+    fn rules_of(&self, _: &Destination, _outside: bool) -> Vec<String> {
+        Vec::new()
     }
 
     /// Who answers a destination's packets as far as the kernel's connection tracking

@@ -17,7 +17,7 @@ pub use frontend::{
     Affinity, Destination, Family, Masquerade, Origin, Policy, Protocol, Route, Routes, Target,
     Unserved,
 };
-pub use service::{ServiceInfo, ServicePort};
+pub use service::{Ignored, ServiceInfo, ServicePort};
 pub use slice::{Endpoint, Hints, SliceInfo};
 
 /// The label that says which zone a node is in.
@@ -113,6 +113,8 @@ pub struct Model {
     /// The own node's addresses; empty where unknown.
     addresses: Vec<IpAddr>,
     services: HashMap<ServiceName, ServiceInfo>,
+    /// Services that are another proxy's.
+    ignored: BTreeMap<ServiceName, Ignored>,
     slices: HashMap<ServiceName, BTreeMap<String, SliceInfo>>,
     slice_owner: HashMap<ServiceName, ServiceName>,
     claims: HashMap<ServiceName, Claims>,
@@ -132,6 +134,7 @@ impl Model {
             zone: String::new(),
             addresses: Vec::new(),
             services: HashMap::new(),
+            ignored: BTreeMap::new(),
             slices: HashMap::new(),
             slice_owner: HashMap::new(),
             claims: HashMap::new(),
@@ -148,6 +151,10 @@ impl Model {
         match change {
             Change::Service(service) => {
                 let name = service::name_of(&service.metadata);
+                match Ignored::from_object(&service) {
+                    Some(ignored) => self.ignored.insert(name.clone(), ignored),
+                    None => self.ignored.remove(&name),
+                };
                 match ServiceInfo::from_object(&service) {
                     Some(info) => {
                         if self.services.get(&name) == Some(&info) {
@@ -162,6 +169,7 @@ impl Model {
                 self.changed.insert(name);
             }
             Change::ServiceGone(name) => {
+                self.ignored.remove(&name);
                 if self.services.remove(&name).is_some() {
                     self.changed.insert(name);
                 }
@@ -362,6 +370,16 @@ impl Model {
     /// A Service as this proxy sees it; `None` for one that it leaves alone.
     pub fn service(&self, name: &ServiceName) -> Option<&ServiceInfo> {
         self.services.get(name)
+    }
+
+    /// Every Service that this proxy carries.
+    pub fn services(&self) -> impl Iterator<Item = (&ServiceName, &ServiceInfo)> {
+        self.services.iter()
+    }
+
+    /// The Services that are another proxy's.
+    pub fn ignored(&self) -> impl Iterator<Item = (&ServiceName, &Ignored)> {
+        self.ignored.iter()
     }
 
     /// All endpoints of a Service port, usable or not, sorted by address.

@@ -86,6 +86,28 @@ impl ServiceInfo {
     }
 }
 
+/// A Service that another proxy carries; known so that this can be said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ignored {
+    /// Its label `service.kubernetes.io/service-proxy-name`.
+    pub proxy_name: String,
+    /// Its cluster IPs and external IPs.
+    pub addresses: Vec<IpAddr>,
+}
+
+impl Ignored {
+    /// `None` when it is no other proxy's.
+    pub fn from_object(service: &Service) -> Option<Ignored> {
+        let labels = service.metadata.labels.as_ref()?;
+        let spec = service.spec.as_ref()?;
+        let ips = spec.cluster_ips.iter().chain(&spec.external_ips).flatten();
+        Some(Ignored {
+            proxy_name: labels.get(SERVICE_PROXY_NAME)?.clone(),
+            addresses: addresses(ips.chain(&spec.cluster_ip)),
+        })
+    }
+}
+
 /// Namespace and name of any object.
 pub(super) fn name_of(metadata: &ObjectMeta) -> ServiceName {
     ServiceName {

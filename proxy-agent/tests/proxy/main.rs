@@ -3,6 +3,7 @@
 //! namespace that the tests were started in.
 
 mod change_size;
+mod explain;
 mod guards;
 mod histories;
 mod iptables;

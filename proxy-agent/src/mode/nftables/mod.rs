@@ -7,6 +7,7 @@
 //! slot, and one chain for all looks destination and slot up: the endpoint.
 
 pub mod diff;
+mod explain;
 pub mod guard;
 pub mod kernel;
 pub mod layout;
@@ -181,6 +182,10 @@ impl<K: Kernel> Mode for Table<K> {
         "nftables"
     }
 
+    fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     fn cannot(&self, _: &Destination, routes: &Routes) -> Option<&'static str> {
         let ranges = routes.allowed_sources.as_ref()?;
         guard::is_too_long(ranges).then_some(
@@ -202,5 +207,10 @@ impl<K: Kernel> Mode for Table<K> {
 
     fn distrust(&mut self) {
         Table::distrust(self);
+    }
+
+    fn rules_of(&self, to: &Destination, outside: bool) -> Vec<String> {
+        let installed = self.installed.as_ref();
+        installed.map_or_else(Vec::new, |it| explain::elements(it, to, outside))
     }
 }

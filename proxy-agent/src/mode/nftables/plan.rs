@@ -124,7 +124,7 @@ fn plan_destination(
     }
 }
 
-fn slot_range(face: Face, destination: &Destination) -> RangeInclusive<Key> {
+pub(super) fn slot_range(face: Face, destination: &Destination) -> RangeInclusive<Key> {
     let first = face.first_slot();
     let slot = |slot| Key::Slot(destination.clone(), slot);
     slot(first)..=slot(first + (OUTSIDE_SLOT - 1))

@@ -1,10 +1,9 @@
 //! An address of this node to lead packets to. Never one that only some can reach.
 
 use std::io;
-use std::net::{IpAddr, SocketAddrV4, SocketAddrV6};
+use std::net::IpAddr;
 
-use nix::ifaddrs::getifaddrs;
-
+use crate::addresses;
 use crate::model::Family;
 
 /// The first usable address in the kernel's order of interfaces, in the calling
@@ -13,19 +12,8 @@ use crate::model::Family;
 /// # Errors
 /// The kernel does not list its addresses.
 pub fn of_node(family: Family, is_service: &dyn Fn(&IpAddr) -> bool) -> io::Result<Option<IpAddr>> {
-    let addresses = getifaddrs()?.filter_map(|interface| {
-        let address = interface.address?;
-        let v4 = address
-            .as_sockaddr_in()
-            .map(|a| IpAddr::from(*SocketAddrV4::from(*a).ip()));
-        let v6 = || {
-            address
-                .as_sockaddr_in6()
-                .map(|a| IpAddr::from(*SocketAddrV6::from(*a).ip()))
-        };
-        v4.or_else(v6)
-    });
-    Ok(addresses
+    Ok(addresses::own()?
+        .into_iter()
         .filter(|address| Family::of(address) == family)
         .find(|address| is_reachable(address) && !is_service(address)))
 }

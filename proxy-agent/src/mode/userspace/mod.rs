@@ -17,13 +17,13 @@ mod tcp;
 mod udp;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::Context;
 
 use self::limits::{Limits, Refused};
-use self::plan::{ListenerName, ListenerTable};
+use self::plan::{Lead, ListenerName, ListenerTable};
 pub use self::render::render;
 use self::rules::Rules;
 use self::sockets::{NodeSockets, Sockets};
@@ -244,6 +244,10 @@ impl<K: Kernel, S: Sockets> Mode for Userspace<K, S> {
         "userspace"
     }
 
+    fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     fn sync(&mut self, model: &Model, dirty: &Dirty) -> anyhow::Result<()> {
         let result = self.sync_now(model, dirty);
         self.full = result.is_err();
@@ -267,11 +271,35 @@ impl<K: Kernel, S: Sockets> Mode for Userspace<K, S> {
         if to.transport().0 == Protocol::Sctp {
             return Some("mode userspace has no listeners for SCTP: connections are refused");
         }
+        if let Some(ranges) = &routes.allowed_sources
+            && nftables::guard::is_too_long(ranges)
+        {
+            return Some(
+                "the rules of mode userspace let in the first 256 of \
+                 spec.loadBalancerSourceRanges and nobody else",
+            );
+        }
         let outside = routes.outside.as_ref()?;
         (outside.policy == Policy::Local).then_some(
             "mode userspace cannot keep the client's address, as externalTrafficPolicy Local \
              asks: endpoints of this node alone are used, and they see the node's address",
         )
+    }
+
+    fn rules_of(&self, to: &Destination, outside: bool) -> Vec<String> {
+        let mut lines = self.rules.rules_of(to, outside);
+        let portal = self.table.portal(to);
+        let lead = portal.map(|portal| match (&portal.outside, outside) {
+            (Some(lead), true) => lead,
+            _ => &portal.inside,
+        });
+        if let Some(Lead::To(name)) = lead
+            && let (Some(port), Some(address)) = (self.ports.get(name), self.address)
+        {
+            let at = SocketAddr::new(address, *port);
+            lines.push(format!("listener {name} at {at}: endpoints in turn"));
+        }
+        lines
     }
 
     fn tracked_as(&self, to: &Destination) -> Option<BTreeSet<Target>> {

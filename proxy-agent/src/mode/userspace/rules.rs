@@ -109,6 +109,11 @@ impl<K: Kernel> Rules<K> {
             .collect()
     }
 
+    /// See [`Mode::rules_of`].
+    pub fn rules_of(&self, to: &Destination, outside: bool) -> Vec<String> {
+        self.table.rules_of(to, outside)
+    }
+
     /// Brings what `lead` noted for `keys` into the kernel.
     pub fn sync(&mut self, keys: &Dirty) -> anyhow::Result<()> {
         self.begun = true;
@@ -179,6 +184,8 @@ fn route_to(listener: Option<Target>, unserved: Unserved) -> Route {
         policy: Policy::Cluster,
         endpoints: listener.into_iter().collect(),
         unserved,
+        // Never, as far as the listener is concerned: what the rules masquerade comes from
+        // this node itself.
         masquerade: Masquerade::Never,
         affinity: None,
     }

@@ -84,8 +84,8 @@ impl Listener {
                 match self.socket.try_recv_from(&mut buffer) {
                     Ok((length, from)) => self.pass_on(from, &buffer[..length]).await,
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                    // An error that a former answer has met.
-                    Err(_) => {}
+                    // What a former answer has met.
+                    Err(_) => break,
                 }
             }
         }
@@ -103,9 +103,12 @@ impl Listener {
                 None => return,
             },
         };
-        if socket.send(datagram).await.is_err() {
+        match socket.try_send(datagram) {
+            Ok(_) => {}
+            // A full queue drops datagrams, as everywhere.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             // The endpoint has refused an earlier one.
-            self.give_up(&from);
+            Err(_) => self.give_up(&from),
         }
     }
 
@@ -188,5 +191,7 @@ async fn connect(target: Target) -> io::Result<UdpSocket> {
     };
     let socket = UdpSocket::bind(any).await?;
     socket.connect((target.address, target.port)).await?;
+    // So that it is known to be, for the first `try_send`.
+    socket.writable().await?;
     Ok(socket)
 }

@@ -6,7 +6,7 @@ mod datagrams;
 mod end;
 mod histories;
 mod memory_sockets;
-mod packets;
+pub mod packets;
 mod text;
 
 use std::net::{IpAddr, SocketAddr};

@@ -1,0 +1,186 @@
+//! `/explain` over HTTP: JSON, or lines for people where `Accept` asks for them. Never
+//! answers from anything but the agent's loop.
+
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
+use http::{Response, StatusCode, Uri};
+use serde_json::json;
+
+use super::desk::{Asker, NoAnswer};
+use super::query::parse;
+
+/// The answer to `GET /explain?source=A&destination=B:PORT&protocol=tcp`: 400 names the
+/// field that is wrong, 503 is for "ask again".
+pub async fn answer(asker: &Asker, uri: &Uri, headers: &HeaderMap) -> Response<String> {
+    let answer = match parse(uri.query().unwrap_or_default()) {
+        Ok(packet) => asker.ask(packet).await,
+        Err(error) => Err(error.into()),
+    };
+    let as_text = wants_text(headers);
+    match answer {
+        Ok(told) if as_text => respond(StatusCode::OK, "text/plain", told.to_string()),
+        Ok(told) => respond(StatusCode::OK, "application/json", json!(told).to_string()),
+        Err(error) => {
+            let (status, field) = match &error {
+                NoAnswer::Bad(bad) => (StatusCode::BAD_REQUEST, bad.field.as_str()),
+                NoAnswer::Busy | NoAnswer::NotNow(_) => (StatusCode::SERVICE_UNAVAILABLE, ""),
+            };
+            if as_text {
+                return respond(status, "text/plain", format!("{error}\n"));
+            }
+            let body = json!({ "field": field, "error": error.to_string() });
+            respond(status, "application/json", body.to_string())
+        }
+    }
+}
+
+/// Whether text is asked for, and JSON is not.
+fn wants_text(headers: &HeaderMap) -> bool {
+    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok());
+    let accept = accept.unwrap_or_default();
+    accept.contains("text/plain") && !accept.contains("application/json")
+}
+
+fn respond(status: StatusCode, content_type: &'static str, body: String) -> Response<String> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::{Value, json};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use crate::explain::desk::Desk;
+    use crate::metrics::Metrics;
+    use crate::mode::{Mode, Settings};
+    use crate::model::{Change, Dirty, Family, Model};
+    use crate::serve::{self, Health, METRICS, Source};
+
+    /// A mode that does nothing.
+    struct Still(Settings);
+
+    impl Mode for Still {
+        fn name(&self) -> &'static str {
+            "nftables"
+        }
+
+        fn settings(&self) -> &Settings {
+            &self.0
+        }
+
+        fn sync(&mut self, _: &Model, _: &Dirty) -> anyhow::Result<()> {
+            Ok(())
+        }
+
+        fn sweep(&mut self, _: &Model) -> anyhow::Result<()> {
+            Ok(())
+        }
+
+        fn needs_sweep(&self) -> bool {
+            false
+        }
+
+        fn distrust(&mut self) {}
+    }
+
+    fn model() -> Model {
+        let service = json!({
+            "metadata": { "namespace": "default", "name": "web" },
+            "spec": {
+                "clusterIP": "10.96.0.10", "clusterIPs": ["10.96.0.10"],
+                "ports": [{ "port": 80, "protocol": "TCP" }],
+            },
+        });
+        let service = serde_json::from_value(service).expect("a Service");
+        let mut model = Model::new("node-1");
+        model.apply(Change::Service(Box::new(service)));
+        model.take_dirty();
+        model
+    }
+
+    /// Asks over a socket, where the listener is called `what`; the agent's loop has
+    /// this model. Returns status line and body.
+    async fn ask(
+        model: Option<Model>,
+        what: &'static str,
+        path: &str,
+        accept: &str,
+    ) -> (String, String) {
+        let (explain, mut desk) = Desk::new();
+        let modes: Vec<Box<dyn Mode>> = vec![Box::new(Still(Settings::new(Family::V4)))];
+        let answers = tokio::spawn(async move {
+            loop {
+                desk.next().await.answer(model.as_ref(), &modes);
+            }
+        });
+        let source = Arc::new(Source {
+            health: Arc::new(Health::default()),
+            metrics: Arc::new(Metrics::new()),
+            mode: "nftables",
+            explain,
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let server = tokio::spawn(serve::accept(listener, what, source));
+        let mut stream = TcpStream::connect(address).await.expect("a connection");
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\nConnection: close\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await.expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("an answer");
+        server.abort();
+        answers.abort();
+        let (head, body) = answer.split_once("\r\n\r\n").expect("head and body");
+        let status = head.lines().next().unwrap_or_default();
+        (status.to_owned(), body.to_owned())
+    }
+
+    const QUESTION: &str = "/explain?source=10.244.1.11&destination=10.96.0.10:80&protocol=tcp";
+
+    #[tokio::test]
+    async fn json_unless_text_is_asked_for() {
+        let (status, body) = ask(Some(model()), METRICS, QUESTION, "*/*").await;
+        assert_eq!(status, "HTTP/1.1 200 OK");
+        let told: Value = serde_json::from_str(&body).expect("JSON");
+        assert_eq!(told["outcome"], "reject");
+        assert_eq!(told["decisions"][0]["object"], "Service default/web");
+        assert_eq!(told["decisions"][0]["field"], "spec.clusterIPs");
+
+        let (status, body) = ask(Some(model()), METRICS, QUESTION, "text/plain").await;
+        assert_eq!(status, "HTTP/1.1 200 OK");
+        let first = "tcp 10.244.1.11 -> 10.96.0.10:80 on node-1 (nftables)\n";
+        assert!(body.starts_with(first), "{body}");
+    }
+
+    #[tokio::test]
+    async fn a_bad_question_is_told_its_field() {
+        let path = "/explain?source=10.244.1.11&destination=web";
+        let (status, body) = ask(Some(model()), METRICS, path, "*/*").await;
+        assert_eq!(status, "HTTP/1.1 400 Bad Request");
+        let told: Value = serde_json::from_str(&body).expect("JSON");
+        assert_eq!(told["field"], "destination");
+        let path = "/explain?source=fd44::1&destination=[fd96::1]:80";
+        let (status, body) = ask(Some(model()), METRICS, path, "text/plain").await;
+        assert_eq!(status, "HTTP/1.1 400 Bad Request");
+        assert_eq!(
+            body,
+            "destination: is of an IP family that this node does not have\n"
+        );
+    }
+
+    #[tokio::test]
+    async fn nothing_is_told_before_all_is_known_nor_where_probes_are_answered() {
+        let (status, _) = ask(None, METRICS, QUESTION, "*/*").await;
+        assert_eq!(status, "HTTP/1.1 503 Service Unavailable");
+        let (status, _) = ask(Some(model()), "health checks", QUESTION, "*/*").await;
+        assert_eq!(status, "HTTP/1.1 404 Not Found");
+    }
+}

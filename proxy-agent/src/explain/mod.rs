@@ -1,0 +1,86 @@
+//! Explain: why a packet goes where it goes on this node. A pure function of the model,
+//! the settings and the node's addresses; never looks at the kernel and never changes
+//! anything.
+
+mod answer;
+pub mod desk;
+mod endpoints;
+pub(crate) mod http;
+mod miss;
+mod query;
+mod story;
+
+use std::net::IpAddr;
+
+pub use answer::{Decision, Explanation, Outcome, Unused, Used};
+pub use query::{BadQuery, Packet, parse};
+pub use story::explain;
+
+use crate::mode::{LocalTraffic, Mode, Settings};
+use crate::model::{Family, Model};
+
+/// What the answer is made from.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    /// What is known of Services.
+    pub model: &'a Model,
+    /// The mode that carries the packet's family.
+    pub mode: &'a dyn Mode,
+    /// This node's own addresses.
+    pub node_addresses: &'a [IpAddr],
+}
+
+impl View<'_> {
+    /// Whether this node has the address.
+    fn is_own(&self, address: &IpAddr) -> bool {
+        address.is_loopback() || self.node_addresses.contains(address)
+    }
+
+    /// Whether node ports answer on this one of the node's addresses.
+    fn answers_node_ports(&self, address: &IpAddr) -> bool {
+        let networks = &self.mode.settings().node_port_addresses;
+        match networks.is_empty() {
+            true => !address.is_loopback(),
+            // The kernel never routes `::1`.
+            false if address.is_loopback() && address.is_ipv6() => false,
+            false => networks.iter().any(|network| network.contains(address)),
+        }
+    }
+
+    /// Whether the packet comes from a pod; `None` where that cannot be told.
+    fn is_from_pod(&self, packet: &Packet) -> Option<bool> {
+        let interface = packet.interface.as_deref().unwrap_or_default();
+        match &self.mode.settings().local_traffic {
+            LocalTraffic::Unknown => None,
+            LocalTraffic::Network(network) => Some(network.contains(&packet.source)),
+            LocalTraffic::Interface(name) => Some(interface == name),
+            LocalTraffic::InterfacePrefix(name) => Some(interface.starts_with(name)),
+        }
+    }
+}
+
+/// Whether the question lacks what this node tells pods by.
+///
+/// # Errors
+/// It does; the field is named.
+pub fn check(packet: &Packet, settings: &Settings, node: &[IpAddr]) -> Result<(), BadQuery> {
+    let by_interface = matches!(
+        settings.local_traffic,
+        LocalTraffic::Interface(_) | LocalTraffic::InterfacePrefix(_)
+    );
+    if by_interface && packet.interface.is_none() && !node.contains(&packet.source) {
+        return Err(BadQuery {
+            field: "interface".to_owned(),
+            says: "is missing: this node tells pods by the interface that packets come in by"
+                .to_owned(),
+        });
+    }
+    Ok(())
+}
+
+fn family_name(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "IPv4",
+        Family::V6 => "IPv6",
+    }
+}
