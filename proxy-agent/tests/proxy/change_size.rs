@@ -13,7 +13,12 @@ fn services(count: usize) -> String {
     let mut text = String::new();
     for index in 0..count {
         let (high, low) = (index / 250, index % 250 + 1);
-        text += &format!("svc s{index} 10.96.{high}.{low} 80/tcp\n");
+        text += &format!("svc s{index} 10.96.{high}.{low} 80/tcp");
+        if index % 10 == 7 {
+            // Some share a list of those who may use it.
+            text += &format!(" lb=100.64.{high}.{low} sources=10.0.0.0/8,192.168.{low}.0/24");
+        }
+        text += "\n";
         for endpoint in 1..=5 {
             text += &format!("ep s{index} 10.{endpoint}.{high}.{low}:8080 node-2\n");
         }

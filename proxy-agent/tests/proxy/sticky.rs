@@ -1,5 +1,5 @@
-//! Session affinity ends with its timeout, in the kernel and in the answers. Never asserts
-//! how long it takes.
+//! Session affinity on real packets: it holds while the endpoint does, and ends with its
+//! timeout, in the kernel and in the answers. Never asserts how long that takes.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -20,6 +20,15 @@ const OBJECTS: &str = "
     ep sticky [fd44:1::12]:8080 node-1
     ep sticky [fd44:2::11]:8080 node-2
     ep sticky [fd44:2::12]:8080 node-2
+";
+const LASTING: &str = "
+    svc lasting 10.96.0.24,fd96::24 80/tcp,53/udp affinity=10800 node-port=30024,30024
+    ep lasting 10.244.1.12 node-1 ports=tcp-80:8080,udp-53:5353
+    ep lasting 10.244.2.11 node-2 ports=tcp-80:8080,udp-53:5353 slice=b
+    ep lasting 10.244.2.12 node-2 ports=tcp-80:8080,udp-53:5353 slice=c
+    ep lasting [fd44:1::12] node-1 ports=tcp-80:8080,udp-53:5353
+    ep lasting [fd44:2::11] node-2 ports=tcp-80:8080,udp-53:5353 slice=b
+    ep lasting [fd44:2::12] node-2 ports=tcp-80:8080,udp-53:5353 slice=c
 ";
 /// How often a client comes back at most: it meets one of three endpoints each time.
 const RETURNS: usize = 40;
@@ -89,6 +98,68 @@ fn a_choice_is_forgotten_after_its_timeout() {
                 }
             }
             assert!(met.len() > 1, "{source} has met nobody but {met:?}");
+        }
+    });
+}
+
+/// The endpoint's address that a client meets, the same each time.
+fn always_met(network: &Network, protocol: Protocol, source: &str, to: &str) -> IpAddr {
+    let source: IpAddr = source.parse().expect("an address");
+    let to: SocketAddr = to.parse().expect("an address");
+    let ask = || {
+        let ask = move || sockets::ask(protocol, source, to, PATIENCE);
+        network.from(source, ask).expect("an answer").0.ip()
+    };
+    let first = ask();
+    for _ in 0..RETURNS {
+        assert_eq!(ask(), first, "{source} met another at {to}");
+    }
+    first
+}
+
+#[test]
+fn a_client_meets_one_endpoint_until_that_is_gone() {
+    let name = "sticky::a_client_meets_one_endpoint_until_that_is_gone";
+    network::in_namespaces(name, || {
+        let network = Network::new();
+        let mut model = table::model_of(objects::changes(LASTING));
+        let mut modes = [Family::V4, Family::V6].map(|family| {
+            mode::open(ModeName::Nftables, table::settings_of(family)).expect("a mode")
+        });
+        let dirty = model.take_dirty();
+        for mode in &mut modes {
+            mode.sync(&model, &dirty).expect("synced");
+        }
+        let clients = [
+            (Protocol::Tcp, "10.244.1.11", "10.96.0.24:80"),
+            (Protocol::Udp, "10.244.1.11", "10.96.0.24:53"),
+            (Protocol::Tcp, "192.168.78.2", "192.168.77.11:30024"),
+            (Protocol::Udp, "192.168.78.2", "192.168.77.11:30024"),
+            (Protocol::Tcp, "fd44:1::11", "[fd96::24]:80"),
+            (Protocol::Udp, "fd78::2", "[fd77::11]:30024"),
+        ];
+        let met = clients.map(|(protocol, source, to)| always_met(&network, protocol, source, to));
+        // A datagram from a port that a client had before is of its old connection, which
+        // the agent makes the kernel forget: here only connections that begin count.
+        let clients = clients.into_iter().zip(met);
+        for ((protocol, source, to), gone) in clients.filter(|((p, ..), _)| *p == Protocol::Tcp) {
+            let rest: Vec<&str> = LASTING
+                .lines()
+                .filter(|line| {
+                    !line.contains(&format!("{gone} ")) && !line.contains(&format!("{gone}]"))
+                })
+                .collect();
+            let mut left = table::model_of(objects::changes(&rest.join("\n")));
+            left.take_dirty();
+            for mode in &mut modes {
+                mode.distrust();
+                mode.sync(&left, &Default::default()).expect("synced");
+                while mode.needs_sweep() {
+                    mode.sweep(&left).expect("swept");
+                }
+            }
+            let other = always_met(&network, protocol, source, to);
+            assert_ne!(other, gone, "{source} still meets who is gone");
         }
     });
 }

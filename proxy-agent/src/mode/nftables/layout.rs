@@ -134,7 +134,7 @@ fn base_chains(settings: &Settings) -> [Chain; 8] {
     let cluster_ips = || refuse("cluster-ips");
     let services = || vec![rule([jump("services")])];
     let mut prerouting = vec![guard()];
-    if loopback::is_asked_for(settings) {
+    if settings.family == Family::V4 {
         prerouting.insert(0, no_martians());
     }
     [
@@ -167,8 +167,9 @@ fn base_chains(settings: &Settings) -> [Chain; 8] {
     ]
 }
 
-/// Once loopback addresses are routed, others could send to what listens there alone, node
-/// ports among it.
+/// Where loopback addresses are routed, others could send to what listens there alone, node
+/// ports among it. Always there: the kernel may still route them for a former run, or for
+/// somebody else.
 fn no_martians() -> Rule {
     let loopback = IpNet::V4(loopback::LOOPBACK);
     rule([
