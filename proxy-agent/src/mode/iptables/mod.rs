@@ -173,6 +173,10 @@ impl<R: Rules> Mode for Iptables<R> {
         "iptables"
     }
 
+    fn settings(&self) -> &Settings {
+        &self.basis.settings
+    }
+
     fn sync(&mut self, model: &Model, dirty: &Dirty) -> Result<()> {
         // After an error nothing is known any more.
         let installed = match self.installed.take() {
