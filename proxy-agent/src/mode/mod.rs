@@ -2,6 +2,7 @@
 //! each function of this file; it never watches the API and never decides policy.
 
 pub mod iptables;
+pub mod ipvs;
 pub mod loopback;
 pub mod nftables;
 mod settings;
@@ -9,7 +10,7 @@ pub mod userspace;
 
 use std::collections::BTreeSet;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 pub use settings::{IpvsSettings, LocalTraffic, Settings};
 
@@ -119,10 +120,8 @@ pub fn open(mode: ModeName, settings: Settings) -> Result<Box<dyn Mode>> {
             Ok(Box::new(nftables::Table::new(settings, netlink)))
         }
         ModeName::Iptables => Ok(Box::new(iptables::open(settings)?)),
+        ModeName::Ipvs => Ok(Box::new(ipvs::open(settings)?)),
         ModeName::Userspace => Ok(Box::new(userspace::open(settings, Default::default())?)),
-        ModeName::Ipvs => {
-            bail!("mode {mode} is not there yet: use nftables")
-        }
     }
 }
 
@@ -135,10 +134,8 @@ pub fn render(mode: ModeName, settings: &Settings, model: &Model) -> Result<Stri
     match mode {
         ModeName::Nftables => Ok(nftables::preview::render(settings, model)),
         ModeName::Iptables => Ok(iptables::render(settings, model)),
+        ModeName::Ipvs => Ok(ipvs::render(settings, model)),
         ModeName::Userspace => Ok(userspace::render(settings, model)),
-        ModeName::Ipvs => {
-            bail!("mode {mode} cannot show its plan yet: use nftables")
-        }
     }
 }
 
@@ -149,7 +146,7 @@ pub fn cleanup(mode: ModeName, family: Family) -> Result<()> {
     match mode {
         ModeName::Nftables => nftables::cleanup(family),
         ModeName::Iptables => iptables::cleanup(family),
+        ModeName::Ipvs => ipvs::cleanup(family),
         ModeName::Userspace => userspace::cleanup(family),
-        ModeName::Ipvs => Ok(()),
     }
 }

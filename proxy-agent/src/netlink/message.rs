@@ -61,6 +61,12 @@ impl Messages {
 
     /// Begins a message by its whole type, with `res_id`.
     pub fn begin_raw(&mut self, kind: u16, flags: u16, family: u8, resource: u16) {
+        let [high, low] = resource.to_be_bytes();
+        self.begin_with(kind, flags, &[family, 0, high, low]);
+    }
+
+    /// Begins a message by its whole type, with what its protocol puts before attributes.
+    pub fn begin_with(&mut self, kind: u16, flags: u16, header: &[u8]) {
         self.start = self.bytes.len();
         let sequence = self.count as u32;
         self.count += 1;
@@ -70,8 +76,7 @@ impl Messages {
             .extend_from_slice(&(flags | flag::REQUEST).to_ne_bytes());
         self.bytes.extend_from_slice(&sequence.to_ne_bytes());
         self.bytes.extend_from_slice(&0u32.to_ne_bytes());
-        self.bytes.extend_from_slice(&[family, 0]);
-        self.bytes.extend_from_slice(&resource.to_be_bytes());
+        self.bytes.extend_from_slice(header);
         self.close();
     }
 
@@ -157,7 +162,12 @@ pub struct Received<'a> {
 impl<'a> Received<'a> {
     /// The attributes after the four bytes that netfilter puts first.
     pub fn attributes(&self) -> Attributes<'a> {
-        Attributes(self.payload.get(4..).unwrap_or_default())
+        self.attributes_after(4)
+    }
+
+    /// The attributes after what the protocol puts first.
+    pub fn attributes_after(&self, header: usize) -> Attributes<'a> {
+        Attributes(self.payload.get(header..).unwrap_or_default())
     }
 
     /// The address family among those four bytes.

@@ -1,5 +1,5 @@
-//! Netlink to netfilter: messages, attributes, the socket. Never knows what a table
-//! or a tracked connection is.
+//! Netlink: messages, attributes, the socket. Never knows what a table, a tracked
+//! connection or a virtual server is.
 
 mod message;
 mod socket;
@@ -13,15 +13,39 @@ pub enum KernelError {
     /// The socket failed.
     #[error("netlink socket: {0}")]
     Socket(#[from] std::io::Error),
-    /// The kernel refused a message of a transaction; nothing of it took effect.
-    #[error("the kernel refused message {message} of an nftables transaction: {error}")]
+    /// The kernel refused a message of a batch; of a transaction nothing took effect.
+    #[error("the kernel refused message {message} of a netlink batch: {error}")]
     Refused {
         /// Counted from the transaction's begin.
         message: u32,
         /// The kernel's reason.
         error: std::io::Error,
     },
+    /// The kernel refused an operation.
+    #[error("the kernel refused {what}: {error}")]
+    RefusedThat {
+        /// The operation.
+        what: String,
+        /// The kernel's reason.
+        error: std::io::Error,
+    },
     /// The answer is not what the protocol says.
     #[error("netlink answer makes no sense: {0}")]
     Malformed(&'static str),
+}
+
+impl KernelError {
+    /// Names the operation by the number of its message, where there is one for each.
+    pub fn of<T: std::fmt::Debug>(self, operations: &[T]) -> KernelError {
+        match self {
+            KernelError::Refused { message, error } => KernelError::RefusedThat {
+                what: match operations.get(message as usize) {
+                    Some(operation) => format!("{operation:?}"),
+                    None => format!("message {message}"),
+                },
+                error,
+            },
+            other => other,
+        }
+    }
 }

@@ -1,12 +1,11 @@
-//! A netlink socket to netfilter. Blocks only while a dump comes in; never
-//! retries a transaction.
+//! A netlink socket. Blocks only while a dump comes in; never retries a transaction.
 
 use std::io;
 use std::os::fd::OwnedFd;
 
 use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, netlink, recv, send,
-    socket_with, sockopt,
+    AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, bind, netlink, recv,
+    send, socket_with, sockopt,
 };
 
 use super::KernelError;
@@ -26,13 +25,28 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Opens one in the calling thread's network namespace.
+    /// Opens one to netfilter, in the calling thread's network namespace.
     pub fn open() -> io::Result<Socket> {
+        Socket::open_to(Some(netlink::NETFILTER))
+    }
+
+    /// Opens one to interfaces and addresses.
+    pub fn open_route() -> io::Result<Socket> {
+        Socket::open_to(None)
+    }
+
+    /// Opens one to what has no protocol of its own.
+    pub fn open_generic() -> io::Result<Socket> {
+        Socket::open_to(Some(netlink::GENERIC))
+    }
+
+    /// `NETLINK_ROUTE` is number 0, which is none.
+    fn open_to(protocol: Option<Protocol>) -> io::Result<Socket> {
         let fd = socket_with(
             AddressFamily::NETLINK,
             SocketType::RAW,
             SocketFlags::CLOEXEC,
-            Some(netlink::NETFILTER),
+            protocol,
         )?;
         bind(&fd, &netlink::SocketAddrNetlink::new(0, 0))?;
         // Best effort: batches fit the smallest default.
@@ -44,8 +58,9 @@ impl Socket {
         })
     }
 
-    /// Sends one transaction and reads the kernel's verdict, which is there when
-    /// `send` returns. The last message must ask for an acknowledgement.
+    /// Sends one batch and reads the kernel's verdict, which is there when `send`
+    /// returns. The last message must ask for an acknowledgement. Only netfilter makes
+    /// a transaction of it; elsewhere the messages around a refused one take effect.
     pub fn commit(&mut self, batch: &[u8]) -> Result<(), KernelError> {
         send(&self.fd, batch, SendFlags::empty()).map_err(io::Error::from)?;
         let mut acknowledged = false;

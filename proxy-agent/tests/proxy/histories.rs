@@ -20,7 +20,7 @@ const SERVICES: u8 = 3;
 
 /// One event of a history.
 #[derive(Clone, Debug)]
-enum Event {
+pub enum Event {
     Service {
         index: u8,
         options: Vec<&'static str>,
@@ -40,7 +40,7 @@ enum Event {
     },
 }
 
-fn event() -> impl Strategy<Value = Event> {
+pub fn event() -> impl Strategy<Value = Event> {
     let options = proptest::sample::subsequence(
         vec![
             "node-port=3000",
@@ -65,7 +65,7 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-fn change_of(event: &Event) -> Option<Change> {
+pub fn change_of(event: &Event) -> Option<Change> {
     match event {
         Event::Service { index, options } => {
             let mut text = format!("svc s{index} 10.96.0.{} 80/tcp", index + 1);
@@ -189,7 +189,7 @@ fn no_packet_is_lost(
 }
 
 /// A second model that has seen the same.
-fn replay(events: &[Event]) -> Model {
+pub fn replay(events: &[Event]) -> Model {
     table::model_of(events.iter().filter_map(change_of).collect())
 }
 

@@ -19,17 +19,32 @@ pub struct Tracer<'a> {
     pub remembered: HashMap<String, u32>,
 }
 
-struct State {
-    packet: Packet,
-    mark: u32,
+/// A packet on its way.
+#[derive(Clone)]
+pub struct State {
+    pub packet: Packet,
+    pub mark: u32,
     scratch: u32,
     random: u32,
     modulus: u32,
     dnat: Option<Target>,
-    masquerade: bool,
+    pub masquerade: bool,
 }
 
 impl State {
+    /// At its begin.
+    pub fn new(packet: &Packet, random: u32) -> State {
+        State {
+            packet: packet.clone(),
+            mark: 0,
+            scratch: 7,
+            random,
+            modulus: 1,
+            dnat: None,
+            masquerade: false,
+        }
+    }
+
     fn mark_as(&mut self, mark: u32) -> Flow {
         self.mark = mark;
         Flow::Next
@@ -41,7 +56,7 @@ impl State {
     }
 
     /// The packet goes to an endpoint from here on.
-    fn send_to(&mut self, target: Target) -> Flow {
+    pub fn send_to(&mut self, target: Target) -> Flow {
         self.dnat = Some(target);
         self.packet.destination = target.address;
         self.packet.port = target.port;
@@ -49,7 +64,8 @@ impl State {
     }
 }
 
-enum Flow {
+/// Where a packet goes on.
+pub enum Flow {
     Next,
     Break,
     Return,
@@ -77,15 +93,7 @@ impl Tracer<'_> {
     pub fn trace(&mut self, packet: &Packet, random: u32) -> (Outcome, u32) {
         let is_local = |address: &IpAddr| self.node_addresses.contains(address);
         let from_node = is_local(&packet.source);
-        let mut state = State {
-            packet: packet.clone(),
-            mark: 0,
-            scratch: 7,
-            random,
-            modulus: 1,
-            dnat: None,
-            masquerade: false,
-        };
+        let mut state = State::new(packet, random);
         let first = if from_node {
             HookPoint::Output
         } else {
@@ -119,7 +127,8 @@ impl Tracer<'_> {
         (outcome, state.modulus)
     }
 
-    fn hook(&mut self, point: HookPoint, state: &mut State) -> Option<Outcome> {
+    /// What the chains of one hook do; an outcome ends the packet's way.
+    pub fn hook(&mut self, point: HookPoint, state: &mut State) -> Option<Outcome> {
         let mut chains: Vec<_> = self
             .kernel
             .chains
@@ -186,6 +195,11 @@ impl Tracer<'_> {
             Statement::IsLocal(of, is) => when(self.node_addresses.contains(&end(of)) == *is),
             Statement::IsProtocol(protocol) => when(packet.protocol == *protocol),
             Statement::HasMark(bits) => when(state.mark & bits != 0),
+            Statement::MarkIs { mask, value } => when(state.mark & mask == *value),
+            Statement::LoadMark(fields, map) => match self.look_up(fields, *map, state) {
+                Some(Data::Value(mark)) => state.mark_as(mark),
+                _ => Flow::Break,
+            },
             Statement::SetMark(bits) => state.mark_as(state.mark | bits),
             Statement::ClearMark(bits) => state.mark_as(state.mark & !bits),
             Statement::SetScratch(value) => state.note(*value),
@@ -264,6 +278,7 @@ impl Tracer<'_> {
         };
         let key = match fields {
             [Field::Destination] => Key::Address(address),
+            [Field::Source] => Key::Address(packet.source),
             [Field::Source, Field::Destination] => {
                 (packet.source == address).then_some(Key::Pair(address))?
             }

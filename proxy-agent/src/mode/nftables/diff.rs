@@ -14,6 +14,7 @@ use std::collections::BTreeSet;
 
 use super::layout;
 use super::plan::Scope;
+use super::rule::Chain;
 use super::ruleset::{ChainPrint, Op, Ruleset, Step};
 use super::set::{Data, Key, SETS, SetName, Verdict};
 use super::value::{FACES, Face, PICK, chains_of, is_on_demand, verdict_of};
@@ -21,22 +22,33 @@ use crate::mode::Settings;
 
 /// The constant part: table, sets and base chains that are missing or differ.
 pub fn frame(settings: &Settings, installed: &Ruleset) -> Vec<Step> {
+    let chains = layout::chains(settings);
+    frame_of(&SETS, chains, layout::constant_elements(), installed)
+}
+
+/// The same for any table: its sets, its chains, each after those that it jumps to, and
+/// the elements that are always there.
+pub fn frame_of(
+    sets: &[SetName],
+    chains: Vec<Chain>,
+    elements: impl IntoIterator<Item = (SetName, Key, Data)>,
+    installed: &Ruleset,
+) -> Vec<Step> {
     let mut step = Vec::new();
     if !installed.table {
         step.push(Op::AddTable);
     }
-    for set in SETS.into_iter().filter(|set| !installed.sets.contains(set)) {
-        step.push(Op::AddSet(set));
+    for set in sets.iter().filter(|set| !installed.sets.contains(set)) {
+        step.push(Op::AddSet(*set));
     }
     // Verdicts need their chains, and rules their sets: first chains without a
     // hook, then verdicts, then the hooks.
-    let (hooked, plain): (Vec<_>, Vec<_>) = layout::chains(settings)
-        .into_iter()
-        .partition(|chain| chain.hook.is_some());
+    let (hooked, plain): (Vec<_>, Vec<_>) =
+        chains.into_iter().partition(|chain| chain.hook.is_some());
     for chain in plain {
         push_chain(installed, chain, &mut step);
     }
-    for (set, key, data) in layout::constant_elements() {
+    for (set, key, data) in elements {
         replace(installed.get(set, &key), set, key, data, &mut step);
     }
     for chain in hooked {
@@ -49,7 +61,8 @@ pub fn frame(settings: &Settings, installed: &Ruleset) -> Vec<Step> {
     }
 }
 
-fn push_chain(installed: &Ruleset, chain: super::rule::Chain, step: &mut Step) {
+/// Makes a chain, or replaces its rules where they differ.
+pub fn push_chain(installed: &Ruleset, chain: Chain, step: &mut Step) {
     match installed.chains.get(&chain.name) {
         None => step.push(Op::AddChain(chain)),
         Some(print) if *print == ChainPrint::of(&chain) => {}
@@ -61,7 +74,8 @@ fn push_chain(installed: &Ruleset, chain: super::rule::Chain, step: &mut Step) {
     }
 }
 
-fn replace(old: Option<&Data>, set: SetName, key: Key, data: Data, step: &mut Step) {
+/// Adds an element, or replaces its data where they differ.
+pub fn replace(old: Option<&Data>, set: SetName, key: Key, data: Data, step: &mut Step) {
     if old == Some(&data) {
         return;
     }
@@ -142,7 +156,7 @@ pub fn sweep_picks(settings: &Settings, installed: &Ruleset) -> Vec<Step> {
 }
 
 /// The chains that lists of allowed sources lead to.
-fn guards(installed: &Ruleset) -> impl Iterator<Item = String> {
+pub fn guards(installed: &Ruleset) -> impl Iterator<Item = String> {
     let elements = installed.elements(SetName::PickGuard);
     elements.filter_map(|(_, data)| match data {
         Data::Verdict(Verdict::Goto(chain)) => Some(chain.clone()),

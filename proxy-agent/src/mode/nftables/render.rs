@@ -80,6 +80,10 @@ fn render_statement(statement: &Statement, family: Family) -> String {
         Statement::HasMark(bits) => format!("meta mark & {bits:#010x} != 0"),
         Statement::SetMark(bits) => format!("meta mark set meta mark | {bits:#010x}"),
         Statement::ClearMark(bits) => format!("meta mark set meta mark & {:#010x}", !bits),
+        Statement::MarkIs { mask, value } => format!("meta mark & {mask:#010x} == {value:#010x}"),
+        Statement::LoadMark(fields, map) => {
+            format!("meta mark set {} map @{}", key(fields), map.as_str())
+        }
         Statement::SetScratch(value) => format!("meta priority set {value:#x}"),
         Statement::DrawScratch { modulus, offset: 0 } => {
             format!("meta priority set numgen random mod {modulus}")

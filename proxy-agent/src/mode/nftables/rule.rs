@@ -113,6 +113,15 @@ pub enum Statement {
     SetMark(u32),
     /// Clears bits of the mark.
     ClearMark(u32),
+    /// The masked mark has this value.
+    MarkIs {
+        /// Which bits.
+        mask: u32,
+        /// Their value.
+        value: u32,
+    },
+    /// Looks the fields up and makes the result the mark; no such element ends the rule.
+    LoadMark(&'static [Field], SetName),
     /// Writes the scratch word.
     SetScratch(u32),
     /// Writes a random number below `modulus`, plus `offset`, into the scratch word.

@@ -50,9 +50,13 @@ pub enum SetName {
     ClusterIps,
     /// Source and endpoint, where both are one pod that comes through this node.
     Hairpin,
+    /// Mode `ipvs`: destination → the mark of packets from outside.
+    Marks,
+    /// Mode `ipvs`: every address that its interface carries.
+    Addresses,
 }
 
-/// All sets in order of creation.
+/// All sets of mode `nftables` in order of creation.
 pub const SETS: [SetName; 21] = [
     SetName::Services,
     SetName::OutsideServices,
@@ -126,19 +130,22 @@ impl SetName {
             SetName::PickGuard => "pick-guard",
             SetName::ClusterIps => "cluster-ips",
             SetName::Hairpin => "hairpin",
+            SetName::Marks => "marks",
+            SetName::Addresses => "addresses",
         }
     }
 
     /// The set with this name in the kernel.
     pub fn parse(name: &str) -> Option<SetName> {
-        SETS.into_iter().find(|set| set.as_str() == name)
+        let all = SETS.into_iter().chain([SetName::Marks, SetName::Addresses]);
+        all.into_iter().find(|set| set.as_str() == name)
     }
 
     /// The fields of the key.
     pub fn key(self) -> &'static [FieldType] {
         use FieldType::{Address, Number, Port, Protocol};
         match self {
-            SetName::Services | SetName::OutsideServices | SetName::Guards => {
+            SetName::Services | SetName::OutsideServices | SetName::Guards | SetName::Marks => {
                 &[Address, Protocol, Port]
             }
             SetName::NodePorts | SetName::OutsideNodePorts => &[Protocol, Port],
@@ -156,7 +163,7 @@ impl SetName {
             | SetName::StickyNodePortEndpoints => &[Protocol, Port, Number],
             SetName::Affinity => &[Address, Address, Protocol, Port],
             SetName::NodePortAffinity => &[Address, Protocol, Port],
-            SetName::ClusterIps => &[Address],
+            SetName::ClusterIps | SetName::Addresses => &[Address],
             SetName::Hairpin => &[Address, Address],
         }
     }
@@ -171,6 +178,7 @@ impl SetName {
             | SetName::StickySlots
             | SetName::StickyNodePortSlots
             | SetName::Guards
+            | SetName::Marks
             | SetName::Affinity
             | SetName::NodePortAffinity => DataType::Fields(&[FieldType::Number]),
             SetName::Endpoints
@@ -185,7 +193,7 @@ impl SetName {
             | SetName::PickOutsideNodePort
             | SetName::PickGuard
             | SetName::Unserved => DataType::Verdict,
-            SetName::ClusterIps | SetName::Hairpin => DataType::None,
+            SetName::ClusterIps | SetName::Hairpin | SetName::Addresses => DataType::None,
         }
     }
 

@@ -25,10 +25,16 @@ pub const GROUPS: &[Group] = &[
             let networks = ["127.0.0.0/8", "192.168.77.0/24", "::1/128", "fd77::/16"];
             settings.node_port_addresses = super::networks(settings.family, &networks);
         })
-        .not_in(&[(
-            ModeName::Iptables,
-            "does not have the kernel route loopback addresses yet",
-        )]),
+        .not_in(&[
+            (
+                ModeName::Iptables,
+                "does not have the kernel route loopback addresses yet",
+            ),
+            (
+                ModeName::Ipvs,
+                "IPVS has no virtual server for a network, and upstream leaves loopback out",
+            ),
+        ]),
 ];
 
 /// Of what `NODE_PORTS` says.
@@ -178,8 +184,8 @@ const ADDRESSES_ROWS: &str = "
     fd78::2 -> tcp [fd77::11]:88 => [fd44:1::12]:8080 masq
     192.168.78.2 -> tcp 198.51.100.66:81 => 10.244.1.12:9090 masq
     # only a cluster IP refuses the ports that it does not have
-    192.168.78.2 -> tcp 198.51.100.66:82 => untouched
-    10.244.1.11 -> udp 198.51.100.66:80 => untouched
+    192.168.78.2 -> tcp 198.51.100.66:82 => untouched; ipvs: reject # the node has the address
+    10.244.1.11 -> udp 198.51.100.66:80 => untouched; ipvs: reject # the node has the address
 ";
 
 const RANGES: &str = "

@@ -136,7 +136,8 @@ fn script(group: &str) -> String {
          done\n"
         .to_owned();
     script += &format!(
-        "export {INSIDE}=1 {}=1 RUST_BACKTRACE=1\n\
+        "ulimit -n 65536\n\
+         export {INSIDE}=1 {}=1\n\
          /bin/tests --test-threads=1 {group}\n\
          echo {END} $?\n\
          busybox poweroff -f\n",

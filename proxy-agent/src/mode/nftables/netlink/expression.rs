@@ -232,6 +232,11 @@ impl Writer<'_> {
                 self.meta(FIRST, META_MARK);
                 self.bit(*bits, true);
             }
+            Statement::MarkIs { mask, value } => {
+                self.meta(FIRST, META_MARK);
+                self.bitwise(FIRST, &mask.to_ne_bytes(), &[0; 4]);
+                self.compare(FIRST, EQUAL, &value.to_ne_bytes());
+            }
             Statement::SetMark(bits) => self.change_mark(!bits, *bits),
             Statement::ClearMark(bits) => self.change_mark(!bits, 0),
             Statement::SetScratch(value) => {
@@ -258,6 +263,11 @@ impl Writer<'_> {
                 self.key(fields);
                 self.lookup(*map, FIRST, Some(FIRST));
                 self.set_meta(META_PRIORITY, FIRST);
+            }
+            Statement::LoadMark(fields, map) => {
+                self.key(fields);
+                self.lookup(*map, FIRST, Some(FIRST));
+                self.set_meta(META_MARK, FIRST);
             }
             Statement::ScratchVerdict(map) => {
                 self.meta(FIRST, META_PRIORITY);

@@ -1,0 +1,76 @@
+//! The virtual servers in the notation of `ipvsadm -Sn`. Never asks IPVS.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::net::SocketAddr;
+
+use super::kernel::Installed;
+use super::netlink;
+use super::plan::plan_all;
+use super::server::{Name, VirtualServer};
+use crate::mode::Settings;
+use crate::model::{Family, Model, Protocol, Target};
+
+/// What the mode would make where nothing is there yet, for the addresses that this node
+/// has now; without them if they cannot be read.
+pub fn render(settings: &Settings, model: &Model) -> String {
+    let installed = Installed {
+        own: netlink::own_addresses(settings.family).unwrap_or_default(),
+        ..Installed::default()
+    };
+    let plan = plan_all(settings, model, &installed);
+    let mut servers = BTreeMap::new();
+    for (frontend, wanted) in plan.frontends {
+        let Some(wanted) = wanted else { continue };
+        servers.insert(Name::Frontend(frontend), wanted.server);
+        if let Some(outside) = wanted.outside {
+            servers.insert(Name::Mark(settings.family, outside.mark), outside.server);
+        }
+    }
+    render_servers(&servers)
+}
+
+/// Virtual servers, each with its real ones.
+pub fn render_servers(servers: &BTreeMap<Name, VirtualServer>) -> String {
+    let mut text = String::new();
+    for (name, server) in servers {
+        let name = render_name(name);
+        let scheduling = &server.scheduling;
+        let _ = write!(text, "-A {name} -s {}", scheduling.scheduler);
+        if let Some(seconds) = scheduling.persistent_seconds {
+            let _ = write!(text, " -p {seconds}");
+        }
+        text.push('\n');
+        for (target, real) in &server.reals {
+            let _ = writeln!(
+                text,
+                "-a {name} -r {} -m -w {}",
+                socket(target),
+                real.weight
+            );
+        }
+    }
+    text
+}
+
+fn render_name(name: &Name) -> String {
+    match name {
+        Name::Frontend(frontend) => {
+            let kind = match frontend.protocol {
+                Protocol::Tcp => "-t",
+                Protocol::Udp => "-u",
+                Protocol::Sctp => "--sctp-service",
+            };
+            format!(
+                "{kind} {}",
+                SocketAddr::new(frontend.address, frontend.port)
+            )
+        }
+        Name::Mark(Family::V4, mark) => format!("-f {mark}"),
+        Name::Mark(Family::V6, mark) => format!("-f {mark} -6"),
+    }
+}
+
+fn socket(target: &Target) -> SocketAddr {
+    SocketAddr::new(target.address, target.port)
+}
