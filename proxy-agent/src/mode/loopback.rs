@@ -29,8 +29,18 @@ pub fn is_asked_for(settings: &Settings) -> bool {
 /// # Errors
 /// They are, and it cannot be set.
 pub fn allow(settings: &Settings) -> Result<()> {
-    let is_set = || std::fs::read_to_string(ROUTE_LOCALNET).is_ok_and(|text| text.trim() == "1");
-    if !is_asked_for(settings) || is_set() {
+    if !is_asked_for(settings) {
+        return Ok(());
+    }
+    route()
+}
+
+/// Has the kernel route loopback addresses.
+///
+/// # Errors
+/// It cannot be set.
+pub fn route() -> Result<()> {
+    if std::fs::read_to_string(ROUTE_LOCALNET).is_ok_and(|text| text.trim() == "1") {
         return Ok(());
     }
     std::fs::write(ROUTE_LOCALNET, "1").with_context(|| {

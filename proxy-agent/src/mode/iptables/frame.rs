@@ -10,7 +10,7 @@ use super::names::{
     SERVICES, Table,
 };
 use super::rule::{Action, Rule, State};
-use crate::mode::loopback::{self, LOOPBACK};
+use crate::mode::loopback;
 use crate::mode::{LocalTraffic, Settings};
 use crate::model::Family;
 
@@ -154,16 +154,25 @@ pub fn entries(settings: &Settings) -> Vec<(Shared, bool, Rule)> {
         .into_iter()
         .map(|on| (NAT_SERVICES, true, lead(on)))
         .collect();
-    if loopback::is_asked_for(settings) {
+    if answers_on_loopback(settings) {
         // Once loopback addresses are routed, others could send to what listens there.
         let martian = Rule {
-            destination: Some((true, IpNet::V4(LOOPBACK))),
+            destination: Some((true, LOOPBACK)),
             from_local: Some(false),
             ..Rule::always(Action::Drop).comment("block incoming localnet connections")
         };
         entries.push((FIREWALL, false, martian));
     }
     entries
+}
+
+const LOOPBACK: IpNet = IpNet::V4(loopback::LOOPBACK);
+
+/// Whether node ports answer on 127.0.0.0/8: by default, as upstream, and where that
+/// network is among those that they answer on.
+pub fn answers_on_loopback(settings: &Settings) -> bool {
+    let is_default = settings.node_port_addresses.is_empty() && settings.family == Family::V4;
+    settings.localhost_node_ports && (is_default || loopback::is_asked_for(settings))
 }
 
 /// One rule without an action for each group of the node's addresses that node ports
@@ -183,15 +192,15 @@ pub fn node_addresses(settings: &Settings) -> Vec<Rule> {
         let others = networks.iter().flat_map(without_loopback);
         rules.extend(others.map(|network| on(true, network)));
     }
-    if loopback::is_asked_for(settings) {
-        let asked = networks.iter().filter_map(|network| match network {
-            IpNet::V4(network) if network.contains(&LOOPBACK) => Some(LOOPBACK),
-            IpNet::V4(network) => LOOPBACK.contains(network).then(|| network.trunc()),
-            IpNet::V6(_) => None,
-        });
-        rules.extend(asked.map(|network| Rule {
+    if answers_on_loopback(settings) {
+        let within = |network: &IpNet| LOOPBACK.contains(network).then(|| network.trunc());
+        let mut asked: Vec<IpNet> = networks.iter().filter_map(within).collect();
+        if asked.is_empty() {
+            asked.push(LOOPBACK);
+        }
+        rules.extend(asked.into_iter().map(|network| Rule {
             from_local: Some(true),
-            ..on(true, IpNet::V4(network))
+            ..on(true, network)
         }));
     }
     rules
@@ -216,7 +225,7 @@ fn without_loopback(network: &IpNet) -> Vec<IpNet> {
 
 fn loopback_of(family: Family) -> IpNet {
     match family {
-        Family::V4 => IpNet::V4(LOOPBACK),
+        Family::V4 => LOOPBACK,
         Family::V6 => IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128)),
     }
 }

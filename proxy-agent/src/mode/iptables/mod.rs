@@ -149,10 +149,19 @@ impl<R: Rules> Iptables<R> {
 /// The programs, once they are known to work here.
 ///
 /// # Errors
-/// They are not there, or may not read the rules.
-pub fn open(settings: Settings) -> Result<Iptables<Programs>> {
+/// They are not there, or may not read the rules; node ports are asked for on loopback, and
+/// the kernel cannot be told to route it.
+pub fn open(mut settings: Settings) -> Result<Iptables<Programs>> {
     let programs = Programs::open(settings.family)?;
-    loopback::allow(&settings)?;
+    if frame::answers_on_loopback(&settings)
+        && let Err(error) = loopback::route()
+    {
+        if loopback::is_asked_for(&settings) {
+            return Err(error);
+        }
+        tracing::warn!("{error:#}; node ports do not answer on loopback addresses");
+        settings.localhost_node_ports = false;
+    }
     Ok(Iptables::new(settings, programs))
 }
 

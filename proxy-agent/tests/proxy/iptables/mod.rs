@@ -3,6 +3,7 @@
 mod histories;
 mod kernel;
 mod large;
+mod live;
 mod memory;
 mod packets;
 mod rules_text;

@@ -6,7 +6,9 @@ use proxy_agent::mode::{Mode, ModeName};
 use super::super::network::{interface_of, node_addresses};
 use super::super::objects;
 use super::super::packet::{Outcome, rows};
-use super::super::table::{check_in_kernel, check_traced, model_of, settings};
+use super::super::table::{
+    check_in_kernel, check_ping_in_kernel, check_traced, model_of, settings,
+};
 use super::memory::Memory;
 use super::tracer::Tracer;
 
@@ -24,6 +26,14 @@ fn the_tracer_sees_what_the_table_says() {
 fn the_kernel_does_what_the_table_says() {
     check_in_kernel(
         "iptables::packets::the_kernel_does_what_the_table_says",
+        ModeName::Iptables,
+    );
+}
+
+#[test]
+fn a_cluster_ip_cannot_be_pinged() {
+    check_ping_in_kernel(
+        "iptables::packets::a_cluster_ip_cannot_be_pinged",
         ModeName::Iptables,
     );
 }
