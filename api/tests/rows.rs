@@ -280,7 +280,7 @@ fn workloads() {
         "x|5|4|3|2|1|a=b,b=c|60s|a,b|i:1,j|app=x,tier in (a,b)",
     );
     check(
-        &aged("DaemonSet", &rest),
+        &aged("DaemonSet", rest),
         "x|0|0|0|0|0|<none>|60s|a,b|i:1,j|app=x,tier in (a,b)",
     );
 }

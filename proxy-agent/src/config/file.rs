@@ -67,23 +67,16 @@ pub fn read(fields: Map<String, Value>, source: Source) -> (Config, Report) {
         ModeName::Iptables | ModeName::Userspace => &iptables,
     };
     let bind_address = root.parsed("bindAddress", "an IP address", |text| text.parse().ok());
-    let is_v6 = bind_address.is_some_and(|address: IpAddr| address.is_ipv6());
-    let any: IpAddr = if is_v6 {
-        Ipv6Addr::UNSPECIFIED.into()
-    } else {
-        Ipv4Addr::UNSPECIFIED.into()
-    };
-    let loopback: IpAddr = if is_v6 {
-        Ipv6Addr::LOCALHOST.into()
-    } else {
-        Ipv4Addr::LOCALHOST.into()
+    let (any, loopback) = match bind_address {
+        Some(IpAddr::V6(_)) => (Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::LOCALHOST.into()),
+        _ => (Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::LOCALHOST.into()),
     };
     let config = Config {
         kubeconfig: read_client(root.section("clientConnection")).map(Into::into),
         node_name: root
             .text("hostnameOverride")
             .map(|name| name.trim().to_lowercase()),
-        node_address: bind_address.filter(|address| !address.is_unspecified()),
+        node_address: bind_address.filter(|address: &IpAddr| !address.is_unspecified()),
         mode,
         detect_local: read_detect_local(&mut root),
         node_port_addresses: read_node_port_addresses(&mut root),
