@@ -114,19 +114,16 @@ pub fn drained(installed: &Installed, name: &Name) -> Vec<Op> {
         .collect()
 }
 
-/// Removes everything of ours.
-pub fn remove_all(settings: &Settings, installed: &Installed) -> Vec<Op> {
+/// The virtual servers that this mode has made.
+pub fn servers_of_ours<'a>(
+    settings: &'a Settings,
+    installed: &'a Installed,
+) -> impl Iterator<Item = Name> + 'a {
     let is_ours = |name: &&Name| match name {
         Name::Frontend(frontend) => plan::is_ours(settings, installed, frontend),
         Name::Mark(_, mark) => is_our_mark(*mark),
     };
-    let servers = installed.servers.keys().filter(is_ours).copied();
-    let mut ops: Vec<Op> = servers.map(Op::DeleteServer).collect();
-    ops.extend(installed.carried.iter().copied().map(Op::DeleteAddress));
-    if installed.table.table {
-        ops.push(Op::Table(vec![TableOp::DeleteTable]));
-    }
-    ops
+    installed.servers.keys().filter(is_ours).copied()
 }
 
 type ServerOf = fn(Family, Frontend, &Wanted) -> Option<(Name, &VirtualServer)>;

@@ -159,6 +159,10 @@ impl<K: Kernel> Mode for Director<K> {
         "ipvs"
     }
 
+    fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     fn cannot(&self, destination: &Destination, routes: &Routes) -> Option<&'static str> {
         let ranges = routes.allowed_sources.as_ref();
         if ranges.is_some_and(|ranges| guard::is_too_long(ranges)) {
@@ -209,12 +213,15 @@ pub fn cleanup(family: Family) -> Result<()> {
     if !netlink::has_traces(family)? {
         return Ok(());
     }
-    let mut kernel = netlink::Netlink::open(family)?;
-    let installed = kernel.dump().context("cannot read the virtual servers")?;
-    let ops = diff::remove_all(&Settings::new(family), &installed);
-    kernel
-        .commit(&ops)
-        .context("cannot remove the virtual servers")?;
-    kernel.delete_idle_interface()?;
-    Ok(())
+    // Without IPVS there are no virtual servers, but the rest may be there all the same.
+    if let Ok(mut kernel) = netlink::Netlink::open(family) {
+        let installed = kernel.dump().context("cannot read the virtual servers")?;
+        let settings = Settings::new(family);
+        let ours = diff::servers_of_ours(&settings, &installed);
+        let ops: Vec<Op> = ours.map(Op::DeleteServer).collect();
+        kernel
+            .commit(&ops)
+            .context("cannot remove the virtual servers")?;
+    }
+    netlink::remove_traces(family).context("cannot remove the interface and the table")
 }

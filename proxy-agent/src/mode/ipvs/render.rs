@@ -1,8 +1,8 @@
 //! The virtual servers in the notation of `ipvsadm -Sn`. Never asks IPVS.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::kernel::Installed;
 use super::netlink;
@@ -11,11 +11,18 @@ use super::server::{Name, VirtualServer};
 use crate::mode::Settings;
 use crate::model::{Family, Model, Protocol, Target};
 
-/// What the mode would make where nothing is there yet, for the addresses that this node
-/// has now; without them if they cannot be read.
+/// What the mode would make where nothing is there yet, on a node with the addresses that
+/// its Node has; where the model knows none, with those of this machine.
 pub fn render(settings: &Settings, model: &Model) -> String {
+    let family = settings.family;
+    let of_family = |address: &&IpAddr| Family::of(address) == family;
+    let addresses = model.place().addresses.iter();
+    let mut own: BTreeSet<IpAddr> = addresses.filter(of_family).copied().collect();
+    if own.is_empty() {
+        own = netlink::own_addresses(family).unwrap_or_default();
+    }
     let installed = Installed {
-        own: netlink::own_addresses(settings.family).unwrap_or_default(),
+        own,
         ..Installed::default()
     };
     let plan = plan_all(settings, model, &installed);

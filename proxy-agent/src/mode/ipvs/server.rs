@@ -13,10 +13,12 @@ pub const MARK_SIGN: u32 = 0x3056;
 pub const MARK_MASK: u32 = 0xffff;
 /// Destinations with a mark of their own at most; the next ones treat packets from
 /// outside as those from inside.
-pub const MAX_MARKS: u32 = 0xffff;
+pub const MAX_MARKS: u32 = 0xfffe;
+/// The mark that no destination gets, to try with.
+pub const SPARE_MARK: u32 = mark_of(MAX_MARKS);
 
-/// The mark with this number, from 0 to below [`MAX_MARKS`].
-pub fn mark_of(number: u32) -> u32 {
+/// The mark with this number, from 0 to [`MAX_MARKS`], which no destination gets.
+pub const fn mark_of(number: u32) -> u32 {
     (number + 1) << 16 | MARK_SIGN
 }
 

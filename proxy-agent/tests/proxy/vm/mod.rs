@@ -2,17 +2,18 @@
 //! IPVS and `dummy`. Runs this same test program inside, as root. Never has a network
 //! device, a disk or more than its time.
 //!
-//! Tests that need it are written with `in_vm`. The first of them boots the machine once
-//! for all; inside, the same tests run by their names, and each takes its verdict from
+//! Tests that need it are written with `in_vm`. The first of a group boots the machine once
+//! for all of it; inside, the same tests run by their names, and each takes its verdict from
 //! what the machine printed.
 
 mod image;
 mod kernel;
 
+use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, unshare};
@@ -39,18 +40,24 @@ enum Machine {
 /// Runs `test`, called `name` by the test harness, in a network namespace of a virtual
 /// machine whose tests are all those with `group` in their names. Where there cannot be
 /// one: said aloud, or a failure in CI.
-pub fn in_vm(group: &str, name: &str, test: impl FnOnce()) {
+pub fn in_vm(group: &'static str, name: &str, test: impl FnOnce()) {
     if std::env::var_os(INSIDE).is_some() {
         // The test's own thread, and whatever it starts.
         unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace");
         return test();
     }
-    static MACHINE: OnceLock<Machine> = OnceLock::new();
-    let machine = MACHINE.get_or_init(|| match run(group) {
-        Ok(output) => Machine::Ran(output),
-        Err(missing) => Machine::Missing(missing),
-    });
-    match machine {
+    static MACHINES: Mutex<BTreeMap<&str, Arc<Machine>>> = Mutex::new(BTreeMap::new());
+    let machine = {
+        let mut machines = MACHINES.lock().unwrap_or_else(PoisonError::into_inner);
+        let machine = machines.entry(group).or_insert_with(|| {
+            Arc::new(match run(group) {
+                Ok(output) => Machine::Ran(output),
+                Err(missing) => Machine::Missing(missing),
+            })
+        });
+        machine.clone()
+    };
+    match &*machine {
         Machine::Missing(missing) => {
             assert!(std::env::var_os("CI").is_none(), "{missing}");
             // Not `eprintln!`, which the harness keeps to itself.

@@ -20,7 +20,7 @@ use super::server::Name;
 use crate::mode::Settings;
 use crate::mode::nftables::kernel::Kernel as _;
 use crate::mode::nftables::netlink::Netlink as TableNetlink;
-use crate::mode::nftables::ruleset::Step;
+use crate::mode::nftables::ruleset::{Op as TableOp, Step};
 use crate::model::{Family, Target};
 
 /// The interface that carries the Services' addresses; upstream's name.
@@ -88,22 +88,6 @@ impl Netlink {
         )?;
         Ok(())
     }
-
-    /// Removes the interface, if no family has an address there.
-    ///
-    /// # Errors
-    /// The kernel refuses.
-    pub fn delete_idle_interface(&mut self) -> Result<(), KernelError> {
-        for family in [Family::V4, Family::V6] {
-            if !Link::open(family)?.addresses()?.0.is_empty() {
-                return Ok(());
-            }
-        }
-        if self.link.has_interface()? {
-            self.link.commit(&[LinkOp::DeleteInterface])?;
-        }
-        Ok(())
-    }
 }
 
 /// The node's own addresses of a family, without loopback and those of the interface.
@@ -125,6 +109,31 @@ pub fn has_traces(family: Family) -> Result<bool, KernelError> {
     let mut table = TableNetlink::open_table(family, TABLE)?;
     // Without nf_tables there is no table.
     Ok(table.generation().is_ok() && table.dump(&Settings::new(family))?.table)
+}
+
+/// Removes the table and the addresses of a family, and the interface if no family has an
+/// address there any more.
+///
+/// # Errors
+/// The kernel refuses.
+pub fn remove_traces(family: Family) -> Result<(), KernelError> {
+    let mut table = TableNetlink::open_table(family, TABLE)?;
+    if table.generation().is_ok() && table.dump(&Settings::new(family))?.table {
+        table.commit(&[vec![TableOp::DeleteTable]])?;
+    }
+    let mut link = Link::open(family)?;
+    let (carried, _) = link.addresses()?;
+    let ops: Vec<LinkOp> = carried.into_iter().map(LinkOp::DeleteAddress).collect();
+    link.commit(&ops)?;
+    for family in [Family::V4, Family::V6] {
+        if !Link::open(family)?.addresses()?.0.is_empty() {
+            return Ok(());
+        }
+    }
+    if link.has_interface()? {
+        link.commit(&[LinkOp::DeleteInterface])?;
+    }
+    Ok(())
 }
 
 impl Kernel for Netlink {

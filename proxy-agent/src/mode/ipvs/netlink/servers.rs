@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use crate::mode::ipvs::kernel::{KernelError, Op};
-use crate::mode::ipvs::server::{Frontend, Name, RealServer, Scheduling, VirtualServer, mark_of};
+use crate::mode::ipvs::server::{
+    Frontend, Name, RealServer, SPARE_MARK, Scheduling, VirtualServer,
+};
 use crate::model::{Family, Protocol, Target};
 use crate::netlink::{Attributes, Messages, Socket, flag};
 
@@ -97,9 +99,11 @@ impl Servers {
         })
     }
 
-    /// Makes a virtual server for a mark that is given last, and removes it.
+    /// Makes a virtual server for a mark that no destination gets, and removes it.
     pub fn probe(&mut self, scheduler: &str) -> Result<(), KernelError> {
-        let name = Name::Mark(self.family, mark_of(super::super::server::MAX_MARKS - 1));
+        let name = Name::Mark(self.family, SPARE_MARK);
+        // What was left by a kill.
+        let _ = self.commit(&[ServerOp(&Op::DeleteServer(name))]);
         let scheduling = Scheduling {
             scheduler: scheduler.to_owned(),
             persistent_seconds: None,
