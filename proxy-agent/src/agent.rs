@@ -2,26 +2,27 @@
 //! EndpointSlices have both been seen whole, so that a fresh start without an API
 //! server leaves the rules of a former run alone.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use crate::conntrack;
 use crate::explain::desk::Desk;
+use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::mode::Mode;
-use crate::model::{Change, Destination, Dirty, Model, Protocol};
-use crate::serve::Health;
+use crate::model::{Change, Destination, Dirty, Family, Model, Protocol, ServiceName};
+use crate::services::Services;
 use crate::watch::{KINDS, Report};
 
 /// Longer than any packet takes from reading a destination's value to reading its
 /// endpoint, also on a processor that was taken away meanwhile.
 const SWEEP_EVERY: Duration = Duration::from_millis(20);
-/// The kernel's table is compared with the plan this often, and repaired.
-const VERIFY_EVERY: Duration = Duration::from_secs(60);
 /// Between tries after a failure: doubled from the first to the last.
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(30);
@@ -29,6 +30,34 @@ const LAST_RETRY: Duration = Duration::from_secs(30);
 const MAX_BURST: usize = 10_000;
 /// Names the moment that made a slice change.
 const TRIGGER_TIME: &str = "endpoints.kubernetes.io/last-change-trigger-time";
+
+/// When rounds are, beside those that changes cause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Periods {
+    /// The kernel's table is compared with the plan this often, and repaired.
+    pub verify: Duration,
+    /// From one round's begin to the next's at least.
+    pub between_syncs: Duration,
+}
+
+impl Default for Periods {
+    fn default() -> Periods {
+        Periods {
+            verify: Duration::from_secs(60),
+            between_syncs: Duration::ZERO,
+        }
+    }
+}
+
+/// What happens beside rules.
+pub struct Beside {
+    /// Follows the Services that changed.
+    pub services: Services,
+    /// Sees the own Node.
+    pub on_node: Box<dyn Fn(&Node) + Send>,
+    /// Removes what other modes have left, once this one's rules are there.
+    pub clean_up: Box<dyn Fn() -> anyhow::Result<()> + Send>,
+}
 
 /// One agent.
 pub struct Agent {
@@ -39,8 +68,17 @@ pub struct Agent {
     synced: usize,
     dirty: Dirty,
     /// Trigger times of slices whose rules are not programmed yet.
-    triggers: Vec<SystemTime>,
-    retry: Duration,
+    triggers: Vec<(Family, SystemTime)>,
+    periods: Periods,
+    beside: Option<Beside>,
+    /// Services whose rules are there, and nothing else yet.
+    unfollowed: BTreeSet<ServiceName>,
+    /// When to remove what other modes have left; `None`: it is gone.
+    clean_up_at: Option<Instant>,
+    /// The next round looks at everything.
+    is_full: bool,
+    /// The delay of the last retry; `None`: the last round succeeded.
+    retry: Option<Duration>,
     desk: Desk,
 }
 
@@ -62,17 +100,30 @@ impl Agent {
             synced: 0,
             dirty: Dirty::default(),
             triggers: Vec::new(),
-            retry: FIRST_RETRY,
+            periods: Periods::default(),
+            beside: None,
+            unfollowed: BTreeSet::new(),
+            clean_up_at: Some(Instant::now()),
+            is_full: true,
+            retry: None,
             desk,
+        }
+    }
+
+    /// The same agent with other periods, and with something to do beside rules.
+    pub fn with(self, periods: Periods, beside: Beside) -> Agent {
+        Agent {
+            periods,
+            beside: Some(beside),
+            ..self
         }
     }
 
     /// Works until the watches end. The rules stay.
     pub async fn run(&mut self, mut reports: mpsc::Receiver<Report>) {
         let never = || Instant::now() + Duration::from_secs(86_400);
-        let mut sync_at = never();
-        let mut sweep_at = never();
-        let mut verify_at = never();
+        let [mut sync_at, mut sweep_at, mut verify_at] = [(); 3].map(|()| never());
+        let mut not_before = Instant::now();
         loop {
             let wake = sync_at.min(sweep_at).min(verify_at);
             tokio::select! {
@@ -88,8 +139,8 @@ impl Agent {
                         continue;
                     }
                     // While the kernel refuses, new changes wait for the retry.
-                    if self.retry == FIRST_RETRY {
-                        sync_at = Instant::now();
+                    if self.retry.is_none() {
+                        sync_at = sync_at.min(not_before.max(Instant::now()));
                     }
                 }
                 question = self.desk.next() => {
@@ -101,14 +152,17 @@ impl Agent {
             let now = Instant::now();
             if verify_at <= now {
                 self.modes.iter_mut().for_each(|mode| mode.distrust());
-                sync_at = now;
+                self.is_full = true;
+                (sync_at, verify_at) = (now, never());
             }
             if sync_at <= now {
                 sync_at = match self.sync() {
-                    true => never(),
-                    false => now + self.retry,
+                    Ok(()) => never(),
+                    Err(delay) => now + delay,
                 };
-                verify_at = now + VERIFY_EVERY;
+                verify_at = verify_at.min(now + self.periods.verify);
+                not_before = now + self.periods.between_syncs;
+                self.look_beside().await;
             }
             if sweep_at <= now {
                 self.sweep();
@@ -124,65 +178,110 @@ impl Agent {
         match report {
             Report::Synced => self.synced += 1,
             Report::Change(change) => {
-                match &change {
-                    Change::Slice(slice) => {
-                        self.metrics.endpoint_changes.inc();
-                        // What was there before the start says nothing about this agent.
-                        if self.synced == KINDS {
-                            self.triggers.extend(trigger_time(slice));
-                        }
-                    }
-                    Change::SliceGone(_) => {
-                        self.metrics.endpoint_changes.inc();
-                    }
-                    Change::Service(_) | Change::ServiceGone(_) => {
-                        self.metrics.service_changes.inc();
-                    }
-                    Change::Node(_) => {}
-                }
-                self.metrics.last_queued.set(seconds_since_1970());
+                self.account(&change);
                 self.health.queued();
                 self.model.apply(change);
             }
         }
     }
 
-    /// Whether all modes have it.
-    fn sync(&mut self) -> bool {
-        let begin = std::time::Instant::now();
+    fn account(&mut self, change: &Change) {
+        match change {
+            Change::Slice(slice) => {
+                self.metrics.endpoint_changes.inc();
+                self.metrics.endpoint_changes_pending.inc();
+                // What was there before the start says nothing about this agent.
+                if self.synced == KINDS {
+                    self.triggers.extend(trigger(slice));
+                }
+            }
+            Change::SliceGone(_) => {
+                self.metrics.endpoint_changes.inc();
+                self.metrics.endpoint_changes_pending.inc();
+            }
+            Change::Service(_) | Change::ServiceGone(_) => {
+                self.metrics.service_changes.inc();
+                self.metrics.service_changes_pending.inc();
+            }
+            Change::Node(node) => {
+                self.health.observe_node(node);
+                if let Some(beside) = &self.beside {
+                    (beside.on_node)(node);
+                }
+            }
+        }
+        for mode in &self.modes {
+            self.metrics.queued(mode.settings().family);
+        }
+    }
+
+    /// Until all modes have it; else says when to try again.
+    fn sync(&mut self) -> Result<(), Duration> {
         self.dirty.extend(self.model.take_dirty());
+        self.unfollowed.extend(self.model.take_recomputed());
+        let retry = self
+            .retry
+            .map_or(FIRST_RETRY, |last| (last * 2).min(LAST_RETRY));
         let mut succeeded = true;
         for mode in &mut self.modes {
+            let family = mode.settings().family;
+            let begin = std::time::Instant::now();
             if let Err(error) = mode.sync(&self.model, &self.dirty) {
                 tracing::error!(
                     mode = mode.name(),
-                    "{error:#}; trying again in {:?}, former rules stay",
-                    self.retry
+                    "{error:#}; trying again in {retry:?}, former rules stay"
                 );
+                self.metrics.failed(family);
                 succeeded = false;
+                continue;
+            }
+            let seconds = begin.elapsed().as_secs_f64();
+            self.metrics.synced(family, seconds, self.is_full);
+            for (table, count) in mode.rule_counts() {
+                self.metrics.counted_rules(family, table, count);
             }
         }
-        if succeeded {
-            self.forget_stale_connections();
-            self.dirty = Dirty::default();
-            self.retry = FIRST_RETRY;
-            self.metrics
-                .sync_seconds
-                .observe(begin.elapsed().as_secs_f64());
-            self.metrics.last_sync.set(seconds_since_1970());
-            for trigger in self.triggers.drain(..) {
-                if let Ok(since) = trigger.elapsed() {
-                    self.metrics
-                        .programming_seconds
-                        .observe(since.as_secs_f64());
+        self.is_full = !succeeded;
+        if !succeeded {
+            self.retry = Some(retry);
+            return Err(retry);
+        }
+        self.forget_stale_connections();
+        self.dirty = Dirty::default();
+        self.retry = None;
+        self.metrics.endpoint_changes_pending.set(0);
+        self.metrics.service_changes_pending.set(0);
+        for (family, trigger) in self.triggers.drain(..) {
+            if let Ok(since) = trigger.elapsed() {
+                self.metrics.programmed(family, since.as_secs_f64());
+            }
+        }
+        self.health.updated();
+        Ok(())
+    }
+
+    /// What follows from a round beside rules. Where it failed, Services are followed
+    /// after the next one.
+    async fn look_beside(&mut self) {
+        let Some(beside) = &mut self.beside else {
+            return;
+        };
+        if self.retry.is_some() {
+            return;
+        }
+        let now = Instant::now();
+        if self.clean_up_at.is_some_and(|at| at <= now) {
+            self.clean_up_at = match (beside.clean_up)() {
+                Ok(()) => None,
+                Err(error) => {
+                    tracing::error!("{error:#}; trying again later");
+                    Some(now + self.periods.verify)
                 }
-            }
-            self.health.updated();
-        } else {
-            self.metrics.failures.inc();
-            self.retry = (self.retry * 2).min(LAST_RETRY);
+            };
         }
-        succeeded
+        let changed = std::mem::take(&mut self.unfollowed);
+        let changes = beside.services.follow(changed, &self.model, &self.modes);
+        beside.services.answer(changes).await;
     }
 
     /// After the rules are there, so that what a client sends next is tracked anew.
@@ -200,19 +299,33 @@ impl Agent {
                 (to.clone(), tracked.unwrap_or_else(|| endpoints().collect()))
             })
             .collect();
-        if wanted.is_empty() {
-            return;
-        }
-        match conntrack::clean(&wanted) {
-            Ok(0) => {}
-            Ok(count) => tracing::debug!(count, "forgot stale UDP connections"),
-            Err(error) => tracing::warn!(%error, "cannot forget stale UDP connections"),
+        for family in [Family::V4, Family::V6] {
+            let of_family = wanted.iter().filter(|(to, _)| to.family() == family);
+            let wanted: conntrack::Wanted = of_family
+                .map(|(to, targets)| (to.clone(), targets.clone()))
+                .collect();
+            if wanted.is_empty() {
+                continue;
+            }
+            let begin = std::time::Instant::now();
+            match conntrack::clean(&wanted) {
+                Ok(count) => {
+                    if count != 0 {
+                        tracing::debug!(count, "forgot stale UDP connections");
+                    }
+                    let seconds = begin.elapsed().as_secs_f64();
+                    self.metrics.forgot_connections(family, count, seconds);
+                }
+                Err(error) => tracing::warn!(%error, "cannot forget stale UDP connections"),
+            }
         }
     }
 
     fn sweep(&mut self) {
         for mode in &mut self.modes {
+            let family = mode.settings().family;
             if let Err(error) = mode.sweep(&self.model) {
+                self.metrics.cleanup_failed(family);
                 // The next round begins with a look at the kernel, and sweeps again.
                 tracing::warn!(mode = mode.name(), "{error:#}");
             }
@@ -220,13 +333,12 @@ impl Agent {
     }
 }
 
-fn trigger_time(slice: &EndpointSlice) -> Option<SystemTime> {
+fn trigger(slice: &EndpointSlice) -> Option<(Family, SystemTime)> {
+    let family = match slice.address_type.as_str() {
+        "IPv4" => Family::V4,
+        "IPv6" => Family::V6,
+        _ => return None,
+    };
     let text = slice.metadata.annotations.as_ref()?.get(TRIGGER_TIME)?;
-    Some(text.parse::<jiff::Timestamp>().ok()?.into())
-}
-
-fn seconds_since_1970() -> f64 {
-    SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0.0, |since| since.as_secs_f64())
+    Some((family, text.parse::<jiff::Timestamp>().ok()?.into()))
 }

@@ -9,7 +9,11 @@ mod cleanup;
 pub mod config;
 pub mod conntrack;
 mod dry_run;
+mod events;
 pub mod explain;
+mod health;
+mod health_check_node_port;
+mod http_server;
 mod metrics;
 pub mod mode;
 pub mod model;
@@ -17,6 +21,7 @@ mod netlink;
 pub mod node;
 mod options;
 mod serve;
+mod services;
 mod watch;
 
 use std::sync::Arc;
@@ -27,10 +32,16 @@ use tokio::task::JoinSet;
 
 pub use crate::options::{Action, Notation, Options};
 
+use crate::agent::{Agent, Beside, Periods};
 use crate::config::Config;
-use crate::mode::{Mode, ModeName};
+use crate::events::Events;
+use crate::health::Health;
+use crate::health_check_node_port::HealthChecks;
+use crate::metrics::Metrics;
+use crate::mode::ModeName;
 use crate::model::{Family, Model};
-use crate::node::Place;
+use crate::serve::Paths;
+use crate::services::Services;
 
 /// Runs the agent until `stop`, or does what is asked for instead.
 ///
@@ -55,7 +66,7 @@ pub async fn run(
         return dry_run::run(&options, &config, async || connect(&options, &config).await).await;
     }
     tokio::select! {
-        ended = serve(&options, &config) => ended,
+        ended = carry(&options, &config) => ended,
         () = stop => {
             tracing::info!("stopping");
             Ok(())
@@ -63,11 +74,12 @@ pub async fn run(
     }
 }
 
-async fn serve(options: &Options, config: &Config) -> anyhow::Result<()> {
+/// The agent itself: only an error ends it, or a Node that has changed.
+async fn carry(options: &Options, config: &Config) -> anyhow::Result<()> {
     let node_name = node::name(config)?;
     let client = connect(options, config).await?;
-    let health = Arc::new(serve::Health::default());
-    let metrics = Arc::new(metrics::Metrics::new());
+    let health = Arc::new(Health::default());
+    let metrics = Arc::new(Metrics::new(config.mode));
     let (explain, desk) = explain::desk::Desk::new();
     let source = Arc::new(serve::Source {
         health: health.clone(),
@@ -77,45 +89,89 @@ async fn serve(options: &Options, config: &Config) -> anyhow::Result<()> {
     });
     // Ends with this function.
     let mut servers = JoinSet::new();
-    for (address, what) in [
-        (config.healthz_bind_address, "health checks"),
-        (config.metrics_bind_address, serve::METRICS),
+    for (address, paths) in [
+        (config.healthz_bind_address, Paths::Health),
+        (config.metrics_bind_address, Paths::Metrics),
     ] {
         if let Some(address) = address {
-            servers.spawn(serve::start(address, what, source.clone()).await?);
+            let must_bind = config.bind_address_hard_fail;
+            servers.spawn(serve::start(address, paths, source.clone(), must_bind).await?);
         }
     }
+    protect(config);
     let place = node::wait(&client, &node_name, config).await;
-    let modes = open_modes(config, &place)?;
-    let mut agent = agent::Agent::new(Model::new(&*node_name), modes, metrics, health, desk);
-    tracing::info!(node = node_name, "watching Services and EndpointSlices");
-    agent.run(watch::start(&client, &node_name)).await;
-    Ok(())
-}
-
-/// The mode, once for each IP family that the kernel has. What other modes have left
-/// goes once this one is known to work here.
-fn open_modes(config: &Config, place: &Place) -> anyhow::Result<Vec<Box<dyn Mode>>> {
-    let mut families = vec![Family::V4];
-    if std::path::Path::new("/proc/net/if_inet6").exists() {
-        families.push(Family::V6);
-    } else {
-        tracing::info!("no IPv6 here: IPv4 only");
-    }
-    let mut modes: Vec<Box<dyn Mode>> = Vec::new();
+    let families = families();
+    let mut settings = Vec::new();
     for family in &families {
-        let settings = node::settings(config, place, *family)?;
+        settings.push(node::settings(config, &place, *family)?);
+    }
+    let networks = settings
+        .iter()
+        .flat_map(|settings| settings.node_port_addresses.iter().copied())
+        .collect();
+    let mut modes = Vec::new();
+    for settings in settings {
         modes.push(mode::open(config.mode, settings)?);
     }
-    for other in ModeName::ALL {
-        for family in &families {
-            if other != config.mode {
+    let events = Events::start(client.clone(), &node_name, metrics.clone());
+    let checks = HealthChecks::new(&node_name, networks, health.clone(), events.clone());
+    let (moved, has_moved) = tokio::sync::watch::channel(None);
+    let beside = Beside {
+        services: Services::new(&node_name, metrics.clone(), events, checks),
+        on_node: node::observer(config.clone(), place, moved),
+        clean_up: clean_up(config.mode, families),
+    };
+    let periods = Periods {
+        verify: config.sync_period,
+        between_syncs: config.min_sync_period,
+    };
+    let mut agent =
+        Agent::new(Model::new(&*node_name), modes, metrics, health, desk).with(periods, beside);
+    tracing::info!(node = node_name, "watching Services and EndpointSlices");
+    tokio::select! {
+        () = agent.run(watch::start(&client, &node_name)) => Ok(()),
+        reason = moved_away(has_moved) => Err(reason),
+    }
+}
+
+/// Waits until the Node says something else than what the modes were made for.
+async fn moved_away(mut has_moved: tokio::sync::watch::Receiver<Option<String>>) -> anyhow::Error {
+    match has_moved.wait_for(Option::is_some).await {
+        Ok(reason) => anyhow::anyhow!("{}", reason.as_deref().unwrap_or_default()),
+        Err(_) => std::future::pending().await,
+    }
+}
+
+/// Makes the kernel spare this process where memory runs out, as far as asked for.
+fn protect(config: &Config) {
+    let Some(score) = config.oom_score_adj else {
+        return;
+    };
+    if let Err(error) = std::fs::write("/proc/self/oom_score_adj", score.to_string()) {
+        tracing::warn!(score, %error, "cannot set oom_score_adj");
+    }
+}
+
+/// The IP families that the kernel has.
+fn families() -> Vec<Family> {
+    if std::path::Path::new("/proc/net/if_inet6").exists() {
+        return vec![Family::V4, Family::V6];
+    }
+    tracing::info!("no IPv6 here: IPv4 only");
+    vec![Family::V4]
+}
+
+/// Removes what other modes than `own` have left.
+fn clean_up(own: ModeName, families: Vec<Family>) -> Box<dyn Fn() -> anyhow::Result<()> + Send> {
+    Box::new(move || {
+        for other in ModeName::ALL.into_iter().filter(|mode| *mode != own) {
+            for family in &families {
                 mode::cleanup(other, *family)
                     .with_context(|| format!("cannot remove what mode {other} has left"))?;
             }
         }
-    }
-    Ok(modes)
+        Ok(())
+    })
 }
 
 async fn connect(options: &Options, config: &Config) -> anyhow::Result<kube::Client> {

@@ -1,101 +1,398 @@
-//! What the agent counts, under the names that kube-proxy has. Never decides
+//! What the agent counts, under the names and labels that kube-proxy has. Never decides
 //! whether the agent is healthy.
 
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::sync::atomic::{AtomicI64, AtomicU64};
+
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family as Labelled;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Metric, Registry};
+
+use crate::mode::ModeName;
+use crate::model::Family;
+
+/// Label `ip_family`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OfFamily {
+    ip_family: &'static str,
+}
+
+/// Labels `ip_family` and `table`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OfTable {
+    ip_family: &'static str,
+    table: &'static str,
+}
+
+/// Labels `ip_family` and `traffic_policy`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct OfPolicy {
+    ip_family: &'static str,
+    traffic_policy: &'static str,
+}
+
+/// Label `code`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfCode {
+    code: u16,
+}
+
+/// The value of `ip_family`, upstream's.
+fn family_name(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "IPv4",
+        Family::V6 => "IPv6",
+    }
+}
+
+impl From<Family> for OfFamily {
+    fn from(family: Family) -> OfFamily {
+        OfFamily {
+            ip_family: family_name(family),
+        }
+    }
+}
+
+/// Which probe was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// `/healthz`
+    Healthz,
+    /// `/livez`
+    Livez,
+}
+
+type Histograms = Labelled<OfFamily, Histogram>;
+type Counters = Labelled<OfFamily, Counter>;
+type Seconds = Labelled<OfFamily, Gauge<f64, AtomicU64>>;
+type Numbers<Labels> = Labelled<Labels, Gauge<i64, AtomicI64>>;
 
 /// The counters; one for the process.
 pub struct Metrics {
     registry: Registry,
-    /// One round from changes to the kernel's acknowledgement.
-    pub sync_seconds: Histogram,
-    /// When the last successful round ended, in seconds since 1970.
-    pub last_sync: Gauge<f64, std::sync::atomic::AtomicU64>,
-    /// When a change was last taken in.
-    pub last_queued: Gauge<f64, std::sync::atomic::AtomicU64>,
-    /// From the change of a pod or Service to the rule, where the slice says when.
-    pub programming_seconds: Histogram,
+    sync_seconds: Histograms,
+    full_sync_seconds: Histograms,
+    partial_sync_seconds: Histograms,
+    last_sync: Seconds,
+    last_queued: Seconds,
+    programming_seconds: Histograms,
     /// Changes of EndpointSlices.
     pub endpoint_changes: Counter,
+    /// Those that no round has taken up yet.
+    pub endpoint_changes_pending: Gauge,
     /// Changes of Services.
     pub service_changes: Counter,
-    /// Rounds that failed.
-    pub failures: Counter,
+    /// Those that no round has taken up yet.
+    pub service_changes_pending: Gauge,
+    failures: Counters,
+    cleanup_failures: Counters,
+    rules: Numbers<OfTable>,
+    no_local_endpoints: Numbers<OfPolicy>,
+    conntrack_seconds: Histograms,
+    conntrack_deleted: Counters,
+    healthz: Labelled<OfCode, Counter>,
+    livez: Labelled<OfCode, Counter>,
+    /// Services of which the mode cannot do all that they ask for.
+    pub unsupported_services: Gauge,
+    /// Events that were not sent, since too many waited.
+    pub events_left_out: Counter,
+}
+
+/// Upstream's buckets of a round: 1 ms, doubled.
+fn round() -> Histogram {
+    Histogram::new(exponential_buckets(0.001, 2.0, 15))
+}
+
+/// Upstream's buckets of programming: by seconds to a minute, up to five.
+fn programming() -> Histogram {
+    let seconds = (1..60).map(f64::from);
+    let minutes = (60..=115).step_by(5).map(f64::from);
+    let long = (120..=300).step_by(30).map(f64::from);
+    Histogram::new(
+        [0.25, 0.5]
+            .into_iter()
+            .chain(seconds)
+            .chain(minutes)
+            .chain(long),
+    )
 }
 
 impl Metrics {
-    /// All at zero.
-    pub fn new() -> Metrics {
-        let mut registry = Registry::default();
-        // Upstream's buckets: from 1 ms doubled, and up to minutes for programming.
-        let sync_seconds = Histogram::new(exponential_buckets(0.001, 2.0, 15));
-        let programming_seconds = Histogram::new(exponential_buckets(0.001, 2.0, 20));
-        let metrics = Metrics {
-            sync_seconds,
-            programming_seconds,
-            last_sync: Gauge::default(),
-            last_queued: Gauge::default(),
+    /// All at zero: those that every mode has, and those of `mode`.
+    pub fn new(mode: ModeName) -> Metrics {
+        let rounds = || Histograms::new_with_constructor(round);
+        let mut metrics = Metrics {
+            registry: Registry::with_prefix("kubeproxy"),
+            sync_seconds: rounds(),
+            full_sync_seconds: rounds(),
+            partial_sync_seconds: rounds(),
+            last_sync: Labelled::default(),
+            last_queued: Labelled::default(),
+            programming_seconds: Histograms::new_with_constructor(programming),
             endpoint_changes: Counter::default(),
+            endpoint_changes_pending: Gauge::default(),
             service_changes: Counter::default(),
-            failures: Counter::default(),
-            registry: Registry::default(),
+            service_changes_pending: Gauge::default(),
+            failures: Labelled::default(),
+            cleanup_failures: Labelled::default(),
+            rules: Labelled::default(),
+            no_local_endpoints: Labelled::default(),
+            conntrack_seconds: rounds(),
+            conntrack_deleted: Labelled::default(),
+            healthz: Labelled::default(),
+            livez: Labelled::default(),
+            unsupported_services: Gauge::default(),
+            events_left_out: Counter::default(),
         };
-        registry.register(
-            "kubeproxy_sync_proxy_rules_duration_seconds",
+        metrics.register_rounds();
+        metrics.register_changes();
+        metrics.register_mode(mode);
+        metrics
+    }
+
+    fn register(&mut self, name: &str, help: &str, metric: impl Metric + Clone) {
+        self.registry.register(name, help, metric);
+    }
+
+    fn register_rounds(&mut self) {
+        self.register(
+            "sync_proxy_rules_duration_seconds",
             "One round of programming",
-            metrics.sync_seconds.clone(),
+            self.sync_seconds.clone(),
         );
-        registry.register(
-            "kubeproxy_network_programming_duration_seconds",
-            "From the trigger of an endpoint change to its rules",
-            metrics.programming_seconds.clone(),
+        self.register(
+            "sync_full_proxy_rules_duration_seconds",
+            "One round that looked at everything",
+            self.full_sync_seconds.clone(),
         );
-        registry.register(
-            "kubeproxy_sync_proxy_rules_last_timestamp_seconds",
+        self.register(
+            "sync_partial_proxy_rules_duration_seconds",
+            "One round that looked at changes alone",
+            self.partial_sync_seconds.clone(),
+        );
+        self.register(
+            "sync_proxy_rules_last_timestamp_seconds",
             "When rules were last programmed",
-            metrics.last_sync.clone(),
+            self.last_sync.clone(),
         );
-        registry.register(
-            "kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds",
+        self.register(
+            "sync_proxy_rules_last_queued_timestamp_seconds",
             "When a change was last queued",
-            metrics.last_queued.clone(),
+            self.last_queued.clone(),
         );
-        registry.register(
-            "kubeproxy_sync_proxy_rules_endpoint_changes",
+        self.register(
+            "network_programming_duration_seconds",
+            "From the trigger of an endpoint change to its rules",
+            self.programming_seconds.clone(),
+        );
+        self.register(
+            "conntrack_reconciler_sync_duration_seconds",
+            "One look for stale tracked connections",
+            self.conntrack_seconds.clone(),
+        );
+        self.register(
+            "conntrack_reconciler_deleted_entries",
+            "Stale tracked connections that were forgotten",
+            self.conntrack_deleted.clone(),
+        );
+    }
+
+    fn register_changes(&mut self) {
+        self.register(
+            "sync_proxy_rules_endpoint_changes",
             "Changes of EndpointSlices",
-            metrics.endpoint_changes.clone(),
+            self.endpoint_changes.clone(),
         );
-        registry.register(
-            "kubeproxy_sync_proxy_rules_service_changes",
+        self.register(
+            "sync_proxy_rules_endpoint_changes_pending",
+            "Changes of EndpointSlices that wait for a round",
+            self.endpoint_changes_pending.clone(),
+        );
+        self.register(
+            "sync_proxy_rules_service_changes",
             "Changes of Services",
-            metrics.service_changes.clone(),
+            self.service_changes.clone(),
         );
-        registry.register(
-            "kubeproxy_sync_proxy_rules_nftables_sync_failures",
-            "Rounds that failed",
-            metrics.failures.clone(),
+        self.register(
+            "sync_proxy_rules_service_changes_pending",
+            "Changes of Services that wait for a round",
+            self.service_changes_pending.clone(),
         );
-        Metrics {
-            registry,
-            ..metrics
+        self.register(
+            "sync_proxy_rules_no_local_endpoints_total",
+            "Service ports with a Local traffic policy and no endpoint on this node",
+            self.no_local_endpoints.clone(),
+        );
+        self.register("proxy_healthz", "Answers of /healthz", self.healthz.clone());
+        self.register("proxy_livez", "Answers of /livez", self.livez.clone());
+        self.register(
+            "unsupported_services",
+            "Services of which the mode cannot do all that they ask for",
+            self.unsupported_services.clone(),
+        );
+        self.register(
+            "events_left_out",
+            "Events that were not sent, since too many waited",
+            self.events_left_out.clone(),
+        );
+    }
+
+    /// What upstream has for one mode alone.
+    fn register_mode(&mut self, mode: ModeName) {
+        match mode {
+            ModeName::Nftables => {
+                self.register(
+                    "sync_proxy_rules_nftables_sync_failures",
+                    "Rounds that failed",
+                    self.failures.clone(),
+                );
+                self.register(
+                    "sync_proxy_rules_nftables_cleanup_failures",
+                    "Removals of what is out of use that failed",
+                    self.cleanup_failures.clone(),
+                );
+            }
+            ModeName::Iptables | ModeName::Ipvs => {
+                self.register(
+                    "sync_proxy_rules_iptables_restore_failures",
+                    "Rounds that failed",
+                    self.failures.clone(),
+                );
+                self.register(
+                    "sync_proxy_rules_iptables_total",
+                    "Rules that are programmed",
+                    self.rules.clone(),
+                );
+            }
+            ModeName::Userspace => {
+                self.register(
+                    "sync_proxy_rules_userspace_sync_failures",
+                    "Rounds that failed",
+                    self.failures.clone(),
+                );
+            }
         }
     }
 
-    /// All of them in the exposition format.
-    pub fn render(&self) -> String {
+    /// A round of one family succeeded.
+    pub fn synced(&self, family: Family, seconds: f64, is_full: bool) {
+        let labels = OfFamily::from(family);
+        let by_extent = if is_full {
+            &self.full_sync_seconds
+        } else {
+            &self.partial_sync_seconds
+        };
+        by_extent.get_or_create(&labels).observe(seconds);
+        self.sync_seconds.get_or_create(&labels).observe(seconds);
+        self.last_sync
+            .get_or_create(&labels)
+            .set(seconds_since_1970());
+    }
+
+    /// A round of one family failed.
+    pub fn failed(&self, family: Family) {
+        self.failures.get_or_create(&family.into()).inc();
+    }
+
+    /// Something out of use of one family could not be removed.
+    pub fn cleanup_failed(&self, family: Family) {
+        self.cleanup_failures.get_or_create(&family.into()).inc();
+    }
+
+    /// A change waits for one family's round.
+    pub fn queued(&self, family: Family) {
+        self.last_queued
+            .get_or_create(&family.into())
+            .set(seconds_since_1970());
+    }
+
+    /// The rules for an endpoint's change are there, so long after its trigger.
+    pub fn programmed(&self, family: Family, seconds: f64) {
+        self.programming_seconds
+            .get_or_create(&family.into())
+            .observe(seconds);
+    }
+
+    /// How many rules one table of a family has.
+    pub fn counted_rules(&self, family: Family, table: &'static str, count: usize) {
+        let labels = OfTable {
+            ip_family: family_name(family),
+            table,
+        };
+        self.rules
+            .get_or_create(&labels)
+            .set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// Moves the number of Service ports of which policy `Local` finds nobody here;
+    /// `policy` is `internal` or `external`.
+    pub fn moved_no_local_endpoints(&self, family: Family, policy: &'static str, by: i64) {
+        let labels = OfPolicy {
+            ip_family: family_name(family),
+            traffic_policy: policy,
+        };
+        self.no_local_endpoints.get_or_create(&labels).inc_by(by);
+    }
+
+    /// Stale tracked connections of a family were forgotten.
+    pub fn forgot_connections(&self, family: Family, count: usize, seconds: f64) {
+        let labels = OfFamily::from(family);
+        self.conntrack_seconds
+            .get_or_create(&labels)
+            .observe(seconds);
+        self.conntrack_deleted
+            .get_or_create(&labels)
+            .inc_by(count as u64);
+    }
+
+    /// A probe was answered.
+    pub fn probed(&self, probe: Probe, code: u16) {
+        let counters = match probe {
+            Probe::Healthz => &self.healthz,
+            Probe::Livez => &self.livez,
+        };
+        counters.get_or_create(&OfCode { code }).inc();
+    }
+
+    /// All of them as OpenMetrics has them.
+    pub fn render_openmetrics(&self) -> String {
         let mut text = String::new();
         match encode(&mut text, &self.registry) {
             Ok(()) => text,
             Err(std::fmt::Error) => String::new(),
         }
     }
+
+    /// All of them in the older text format, in which a counter's description has the
+    /// name that its samples have, and nothing says where the end is.
+    pub fn render_text(&self) -> String {
+        let text = self.render_openmetrics();
+        let counters: BTreeSet<&str> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter"))
+            .collect();
+        let mut older = String::with_capacity(text.len());
+        for line in text.lines().filter(|line| *line != "# EOF") {
+            let described = ["# HELP ", "# TYPE "].into_iter().find_map(|head| {
+                let (name, rest) = line.strip_prefix(head)?.split_once(' ')?;
+                counters.contains(name).then_some((head, name, rest))
+            });
+            let _ = match described {
+                Some((head, name, rest)) => writeln!(older, "{head}{name}_total {rest}"),
+                None => writeln!(older, "{line}"),
+            };
+        }
+        older
+    }
 }
 
-impl Default for Metrics {
-    fn default() -> Self {
-        Metrics::new()
-    }
+fn seconds_since_1970() -> f64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0.0, |since| since.as_secs_f64())
 }

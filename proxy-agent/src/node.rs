@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Node;
 use kube::runtime::wait::await_condition;
 use kube::{Api, Client};
+use tokio::sync::watch;
 
 use crate::config::{Config, DetectLocal};
 use crate::mode::{LocalTraffic, Settings};
@@ -25,6 +26,15 @@ pub struct Place {
     /// Its primary addresses: the first internal one of each family, else the first
     /// external one, as upstream's `GetNodeHostIPs`.
     pub addresses: Vec<IpAddr>,
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let networks = self.pod_cidrs.iter().map(ToString::to_string);
+        let addresses = self.addresses.iter().map(ToString::to_string);
+        let all: Vec<String> = networks.chain(addresses).collect();
+        f.write_str(&all.join(","))
+    }
 }
 
 impl Place {
@@ -122,6 +132,25 @@ pub async fn wait(client: &Client, name: &str, config: &Config) -> Place {
         }
         tokio::time::sleep(RETRY).await;
     }
+}
+
+/// Sees each state of the own Node. Where it says something else than `place`, which the
+/// modes were made for, that is told to `moved`: the agent ends, to be started anew, as
+/// upstream's does.
+pub fn observer(
+    config: Config,
+    place: Place,
+    moved: watch::Sender<Option<String>>,
+) -> Box<dyn Fn(&Node) + Send> {
+    Box::new(move |node| {
+        let now = Place::of(node).needed_by(&config);
+        // A Node that is made anew says it again soon.
+        if now != place && now.missing_for(&config).is_none() {
+            moved.send_replace(Some(format!(
+                "the Node's networks or addresses have changed from {place} to {now}: ending, to begin anew with those"
+            )));
+        }
+    })
 }
 
 /// One family's settings.

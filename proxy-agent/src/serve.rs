@@ -1,75 +1,24 @@
 //! `/healthz`, `/livez`, `/metrics` and `/proxyMode` over plain HTTP, as
 //! kube-proxy serves them, and `/explain`. Never changes anything.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::Context;
-use http::{Request, Response, StatusCode};
+use futures::FutureExt;
+use http::{Request, Response, StatusCode, header};
 use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 
 use crate::explain::{self, desk::Asker};
-use crate::metrics::Metrics;
+use crate::health::{Health, now_ms};
+use crate::http_server::{Answer, accept, respond};
+use crate::metrics::{Metrics, Probe};
 
-/// What the listener for metrics is called.
-pub const METRICS: &str = "metrics";
-const EXPLAIN: &str = "/explain";
-/// Connections to one listener at a time; more wait in its backlog.
-const MAX_CONNECTIONS: usize = 64;
-/// A client that has not sent its request's head by then is hung up on.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// A change that waits longer for the kernel makes the agent unhealthy.
-const MAX_LAG_MS: u64 = 60_000;
-
-/// What the probes are answered from. Times are milliseconds since 1970, 0: never.
-#[derive(Default)]
-pub struct Health {
-    updated_ms: AtomicU64,
-    waiting_since_ms: AtomicU64,
-}
-
-impl Health {
-    /// A change waits for the kernel.
-    pub fn queued(&self) {
-        let _ = self.waiting_since_ms.compare_exchange(
-            0,
-            now_ms(),
-            Ordering::Relaxed,
-            Ordering::Relaxed,
-        );
-    }
-
-    /// The kernel has all that was known.
-    pub fn updated(&self) {
-        self.waiting_since_ms.store(0, Ordering::Relaxed);
-        self.updated_ms.store(now_ms(), Ordering::Relaxed);
-    }
-
-    /// Rules are programmed and no change waits for long.
-    fn is_ready(&self) -> bool {
-        self.updated_ms.load(Ordering::Relaxed) != 0 && self.is_live()
-    }
-
-    fn is_live(&self) -> bool {
-        match self.waiting_since_ms.load(Ordering::Relaxed) {
-            0 => true,
-            since => now_ms().saturating_sub(since) < MAX_LAG_MS,
-        }
-    }
-}
-
-fn now_ms() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_millis() as u64)
-}
+/// Between two tries to bind an address that something else has.
+const BIND_AGAIN: Duration = Duration::from_secs(5);
 
 /// Everything an answer can be made from.
 pub struct Source {
@@ -83,89 +32,77 @@ pub struct Source {
     pub explain: Asker,
 }
 
-/// Binds `address` and answers until the returned task is aborted.
+/// Which paths a listener has, as upstream parts them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Paths {
+    /// `/healthz` and `/livez`.
+    Health,
+    /// `/metrics` and `/proxyMode`, and `/healthz`; also `/explain`, which tells of the
+    /// whole cluster, and so only where this node alone may ask.
+    Metrics,
+}
+
+/// Answers on `address` until the returned task is aborted. Where it cannot be bound,
+/// that is tried again, unless `must_bind`.
+///
+/// # Errors
+/// The address cannot be bound, and must be.
 pub async fn start(
     address: SocketAddr,
-    what: &'static str,
+    paths: Paths,
     source: Arc<Source>,
+    must_bind: bool,
 ) -> anyhow::Result<tokio::task::JoinHandle<()>> {
-    let listener = TcpListener::bind(address).await.with_context(|| {
-        format!("cannot listen on {address} for {what}: choose another address")
-    })?;
-    tracing::info!("{what} on {}", listener.local_addr()?);
-    Ok(tokio::spawn(accept(listener, what, source)))
+    let bind = async move || {
+        let listener = TcpListener::bind(address).await;
+        listener.with_context(|| format!("cannot listen on {address}: choose another address"))
+    };
+    let first = match bind().await {
+        Ok(listener) => Some(listener),
+        Err(error) if must_bind => return Err(error),
+        Err(error) => {
+            tracing::error!(?paths, "{error:#}; trying again every {BIND_AGAIN:?}");
+            None
+        }
+    };
+    Ok(tokio::spawn(async move {
+        let mut bound = first;
+        let listener = loop {
+            if let Some(listener) = bound {
+                break listener;
+            }
+            tokio::time::sleep(BIND_AGAIN).await;
+            bound = bind().await.ok();
+        };
+        tracing::info!(?paths, "answering on {address}");
+        answer_on(listener, paths, source).await;
+    }))
 }
 
 /// Answers on a bound listener, without end.
-pub async fn accept(listener: TcpListener, what: &'static str, source: Arc<Source>) {
-    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    loop {
-        let Ok(permit) = permits.clone().acquire_owned().await else {
-            return;
-        };
-        let Ok((stream, _)) = listener.accept().await else {
-            // Out of descriptors, most likely: let some be closed.
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            continue;
-        };
+pub async fn answer_on(listener: TcpListener, paths: Paths, source: Arc<Source>) {
+    let answer: Answer = Arc::new(move |request| {
         let source = source.clone();
-        tokio::spawn(async move {
-            let service = service_fn(|request| {
-                let source = source.clone();
-                async move {
-                    Ok::<_, Infallible>(match request.uri().path() {
-                        EXPLAIN => explained(&request, &source, what).await,
-                        _ => answer(&request, &source),
-                    })
-                }
-            });
-            // A client that goes away is no concern of the agent.
-            let _ = hyper::server::conn::http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEAD_TIMEOUT)
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
-            drop(permit);
-        });
-    }
+        async move {
+            if (request.uri().path(), paths) == ("/explain", Paths::Metrics) {
+                let (uri, headers) = (request.uri(), request.headers());
+                return explain::http::answer(&source.explain, uri, headers).await;
+            }
+            answer(&request, paths, &source)
+        }
+        .boxed()
+    });
+    accept(listener, answer).await;
 }
 
-/// Only where metrics are, which is this node alone: it tells of the whole cluster.
-async fn explained(
-    request: &Request<Incoming>,
-    source: &Source,
-    what: &'static str,
-) -> Response<String> {
-    if what != METRICS {
-        return answer(request, source);
-    }
-    explain::http::answer(&source.explain, request.uri(), request.headers()).await
-}
-
-fn answer(request: &Request<Incoming>, source: &Source) -> Response<String> {
-    let probe = |healthy: bool| {
-        let status = if healthy {
-            StatusCode::OK
-        } else {
-            StatusCode::SERVICE_UNAVAILABLE
-        };
-        let updated_ms = source.health.updated_ms.load(Ordering::Relaxed);
-        let body = serde_json::json!({
-            "lastUpdated": rfc3339(updated_ms),
-            "currentTime": rfc3339(now_ms()),
-            "nodeEligible": true,
-        });
-        respond(status, "application/json", body.to_string())
-    };
-    match request.uri().path() {
-        "/healthz" => probe(source.health.is_ready()),
-        "/livez" => probe(source.health.is_live()),
-        "/metrics" => respond(
-            StatusCode::OK,
-            "application/openmetrics-text; version=1.0.0; charset=utf-8",
-            source.metrics.render(),
-        ),
-        "/proxyMode" => respond(StatusCode::OK, "text/plain", source.mode.to_owned()),
+fn answer(request: &Request<Incoming>, paths: Paths, source: &Source) -> Response<String> {
+    match (request.uri().path(), paths) {
+        ("/healthz", _) => probe(source, Probe::Healthz),
+        ("/livez", Paths::Health) => probe(source, Probe::Livez),
+        ("/metrics", Paths::Metrics) => metrics(request, &source.metrics),
+        ("/proxyMode", Paths::Metrics) => {
+            respond(StatusCode::OK, "text/plain", source.mode.to_owned())
+        }
         _ => respond(
             StatusCode::NOT_FOUND,
             "text/plain",
@@ -174,19 +111,50 @@ fn answer(request: &Request<Incoming>, source: &Source) -> Response<String> {
     }
 }
 
+fn probe(source: &Source, probe: Probe) -> Response<String> {
+    let health = &source.health;
+    let is_healthy = match probe {
+        Probe::Healthz => health.is_ready(),
+        Probe::Livez => health.is_live(),
+    };
+    let status = if is_healthy {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    let now = now_ms();
+    // Who is healthy has nothing left to update, as of now: so upstream, too.
+    let updated = if is_healthy { now } else { health.updated_ms() };
+    let mut body = json!({"lastUpdated": rfc3339(updated), "currentTime": rfc3339(now)});
+    if probe == Probe::Healthz {
+        body["nodeEligible"] = health.is_node_eligible().into();
+    }
+    source.metrics.probed(probe, status.as_u16());
+    respond(status, "application/json", body.to_string())
+}
+
+/// The format that the client asks for, the older one by default.
+fn metrics(request: &Request<Incoming>, metrics: &Metrics) -> Response<String> {
+    let accept = request.headers().get(header::ACCEPT);
+    let accept = accept.and_then(|value| value.to_str().ok());
+    if accept.is_some_and(|accept| accept.contains("application/openmetrics-text")) {
+        respond(
+            StatusCode::OK,
+            "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            metrics.render_openmetrics(),
+        )
+    } else {
+        respond(
+            StatusCode::OK,
+            "text/plain; version=0.0.4; charset=utf-8",
+            metrics.render_text(),
+        )
+    }
+}
+
 fn rfc3339(milliseconds: u64) -> String {
     i64::try_from(milliseconds)
         .ok()
         .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok())
         .map_or_else(String::new, |time| time.to_string())
-}
-
-fn respond(status: StatusCode, content_type: &'static str, body: String) -> Response<String> {
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    response.headers_mut().insert(
-        http::header::CONTENT_TYPE,
-        http::HeaderValue::from_static(content_type),
-    );
-    response
 }

@@ -58,10 +58,11 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
 
     use crate::explain::desk::Desk;
+    use crate::health::Health;
     use crate::metrics::Metrics;
-    use crate::mode::{Mode, Settings};
+    use crate::mode::{Mode, ModeName, Settings};
     use crate::model::{Change, Dirty, Family, Model};
-    use crate::serve::{self, Health, METRICS, Source};
+    use crate::serve::{self, Paths, Source};
 
     /// A mode that does nothing.
     struct Still(Settings);
@@ -105,14 +106,9 @@ mod tests {
         model
     }
 
-    /// Asks over a socket, where the listener is called `what`; the agent's loop has
+    /// Asks over a socket, where the listener has these paths; the agent's loop has
     /// this model. Returns status line and body.
-    async fn ask(
-        model: Option<Model>,
-        what: &'static str,
-        path: &str,
-        accept: &str,
-    ) -> (String, String) {
+    async fn ask(model: Option<Model>, paths: Paths, path: &str, accept: &str) -> (String, String) {
         let (explain, mut desk) = Desk::new();
         let modes: Vec<Box<dyn Mode>> = vec![Box::new(Still(Settings::new(Family::V4)))];
         let answers = tokio::spawn(async move {
@@ -122,13 +118,13 @@ mod tests {
         });
         let source = Arc::new(Source {
             health: Arc::new(Health::default()),
-            metrics: Arc::new(Metrics::new()),
+            metrics: Arc::new(Metrics::new(ModeName::Nftables)),
             mode: "nftables",
             explain,
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
-        let server = tokio::spawn(serve::accept(listener, what, source));
+        let server = tokio::spawn(serve::answer_on(listener, paths, source));
         let mut stream = TcpStream::connect(address).await.expect("a connection");
         let request = format!(
             "GET {path} HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\nConnection: close\r\n\r\n"
@@ -147,14 +143,14 @@ mod tests {
 
     #[tokio::test]
     async fn json_unless_text_is_asked_for() {
-        let (status, body) = ask(Some(model()), METRICS, QUESTION, "*/*").await;
+        let (status, body) = ask(Some(model()), Paths::Metrics, QUESTION, "*/*").await;
         assert_eq!(status, "HTTP/1.1 200 OK");
         let told: Value = serde_json::from_str(&body).expect("JSON");
         assert_eq!(told["outcome"], "reject");
         assert_eq!(told["decisions"][0]["object"], "Service default/web");
         assert_eq!(told["decisions"][0]["field"], "spec.clusterIPs");
 
-        let (status, body) = ask(Some(model()), METRICS, QUESTION, "text/plain").await;
+        let (status, body) = ask(Some(model()), Paths::Metrics, QUESTION, "text/plain").await;
         assert_eq!(status, "HTTP/1.1 200 OK");
         let first = "tcp 10.244.1.11 -> 10.96.0.10:80 on node-1 (nftables)\n";
         assert!(body.starts_with(first), "{body}");
@@ -163,12 +159,12 @@ mod tests {
     #[tokio::test]
     async fn a_bad_question_is_told_its_field() {
         let path = "/explain?source=10.244.1.11&destination=web";
-        let (status, body) = ask(Some(model()), METRICS, path, "*/*").await;
+        let (status, body) = ask(Some(model()), Paths::Metrics, path, "*/*").await;
         assert_eq!(status, "HTTP/1.1 400 Bad Request");
         let told: Value = serde_json::from_str(&body).expect("JSON");
         assert_eq!(told["field"], "destination");
         let path = "/explain?source=fd44::1&destination=[fd96::1]:80";
-        let (status, body) = ask(Some(model()), METRICS, path, "text/plain").await;
+        let (status, body) = ask(Some(model()), Paths::Metrics, path, "text/plain").await;
         assert_eq!(status, "HTTP/1.1 400 Bad Request");
         assert_eq!(
             body,
@@ -178,9 +174,9 @@ mod tests {
 
     #[tokio::test]
     async fn nothing_is_told_before_all_is_known_nor_where_probes_are_answered() {
-        let (status, _) = ask(None, METRICS, QUESTION, "*/*").await;
+        let (status, _) = ask(None, Paths::Metrics, QUESTION, "*/*").await;
         assert_eq!(status, "HTTP/1.1 503 Service Unavailable");
-        let (status, _) = ask(Some(model()), "health checks", QUESTION, "*/*").await;
+        let (status, _) = ask(Some(model()), Paths::Health, QUESTION, "*/*").await;
         assert_eq!(status, "HTTP/1.1 404 Not Found");
     }
 }

@@ -97,6 +97,12 @@ pub trait Mode: Send {
         Vec::new()
     }
 
+    /// How many rules there are now, by the table that they are in; for metrics, and so
+    /// at no cost. Empty where rules are not what the mode makes.
+    fn rule_counts(&self) -> Vec<(&'static str, usize)> {
+        Vec::new()
+    }
+
     /// Who answers a destination's packets as far as the kernel's connection tracking
     /// sees it; `None`: the endpoints, or the destination is of the other family.
     fn tracked_as(&self, _: &Destination) -> Option<BTreeSet<Target>> {

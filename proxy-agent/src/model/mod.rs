@@ -3,6 +3,7 @@
 
 mod choose;
 mod frontend;
+mod local;
 mod service;
 mod slice;
 
@@ -124,6 +125,8 @@ pub struct Model {
     cluster_ips: HashMap<IpAddr, usize>,
     own_endpoints: HashMap<IpAddr, usize>,
     changed: BTreeSet<ServiceName>,
+    /// Those of `changed` that have been computed, for who follows Services.
+    recomputed: BTreeSet<ServiceName>,
 }
 
 impl Model {
@@ -142,6 +145,7 @@ impl Model {
             cluster_ips: HashMap::new(),
             own_endpoints: HashMap::new(),
             changed: BTreeSet::new(),
+            recomputed: BTreeSet::new(),
         }
     }
 
@@ -241,6 +245,7 @@ impl Model {
         let mut dirty = Dirty::default();
         for name in std::mem::take(&mut self.changed) {
             self.recompute(&name, &mut dirty);
+            self.recomputed.insert(name);
         }
         dirty
     }
@@ -396,33 +401,6 @@ impl Model {
             zone: &self.zone,
             addresses: &self.addresses,
         }
-    }
-
-    /// The Services with a `healthCheckNodePort`: the port, and how many endpoint
-    /// addresses are on this node for policy `Local`.
-    pub fn health_checks(&self) -> BTreeMap<ServiceName, (u16, usize)> {
-        let with_port = self
-            .services
-            .iter()
-            .filter_map(|(name, info)| Some((name, info, info.health_check_node_port?)));
-        with_port
-            .map(|(name, info, port)| (name.clone(), (port, self.local_addresses(name, info))))
-            .collect()
-    }
-
-    fn local_addresses(&self, name: &ServiceName, info: &ServiceInfo) -> usize {
-        let mut addresses = BTreeSet::new();
-        for port in &info.ports {
-            let port = ServicePortName {
-                service: name.clone(),
-                port: port.name.clone(),
-            };
-            for family in [Family::V4, Family::V6] {
-                let chosen = choose(&self.endpoints(&port, family), self.place());
-                addresses.extend(chosen.local.iter().map(|target| target.address));
-            }
-        }
-        addresses.len()
     }
 
     /// Every destination at present.
