@@ -279,9 +279,12 @@ impl Metrics {
         }
     }
 
-    /// A round of one family succeeded.
+    /// A round of one family succeeded. What failed never is zero, rather than absent.
     pub fn synced(&self, family: Family, seconds: f64, is_full: bool) {
         let labels = OfFamily::from(family);
+        for failures in [&self.failures, &self.cleanup_failures] {
+            failures.get_or_create(&labels).inc_by(0);
+        }
         let by_extent = if is_full {
             &self.full_sync_seconds
         } else {

@@ -118,3 +118,6 @@ impl Services {
         self.metrics.unsupported_services.set(count);
     }
 }
+
+#[cfg(test)]
+mod tests;

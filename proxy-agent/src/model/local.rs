@@ -80,3 +80,6 @@ impl Model {
         self.endpoints(&name, family)
     }
 }
+
+#[cfg(test)]
+mod tests;

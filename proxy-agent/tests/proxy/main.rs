@@ -14,6 +14,7 @@ mod kill;
 mod memory_kernel;
 mod network;
 mod objects;
+mod operations;
 mod packet;
 mod packets;
 mod ruleset_text;

@@ -1,0 +1,56 @@
+//! What the agent takes away: its own, and nothing else.
+
+use std::process::Command;
+
+use serde_json::json;
+
+use super::super::network::in_namespaces;
+use super::api::Api;
+use super::process::{Agent, output, set_up_loopback};
+
+fn clean_up(arguments: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_proxy-agent"))
+        .args(arguments)
+        .output()
+        .expect("the agent's own binary");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn cleanup_removes_what_the_agent_has_made_and_nothing_else() {
+    const NAME: &str =
+        "operations::cleaning::cleanup_removes_what_the_agent_has_made_and_nothing_else";
+    in_namespaces(NAME, || {
+        set_up_loopback();
+        output("nft", "add table ip somebody");
+        output("nft", "add chain ip somebody else");
+        output("nft", "add rule ip somebody else counter accept");
+        let foreign = output("nft", "list ruleset");
+        let api = Api::start();
+        api.put(
+            "services",
+            json!({
+                "metadata": {"namespace": "default", "name": "web"},
+                "spec": {"clusterIP": "10.96.0.10", "ports": [{"port": 80}]},
+            }),
+        );
+        for arguments in [["cleanup"], ["--cleanup"]] {
+            let agent = Agent::start(&api, &[]);
+            agent.wait_until_ready();
+            drop(agent);
+            let left = output("nft", "list ruleset");
+            assert!(
+                left.contains("coracle-proxy"),
+                "the rules did not stay: {left}"
+            );
+            let said = clean_up(&arguments);
+            assert_eq!(output("nft", "list ruleset"), foreign);
+            assert!(said.contains("nftables IPv4: "), "{said}");
+        }
+        // Where there is nothing, that is no error.
+        clean_up(&["cleanup"]);
+        assert_eq!(output("nft", "list ruleset"), foreign);
+    });
+}

@@ -1,0 +1,8 @@
+//! The agent's own binary against an API server of the test's, in a namespace: probes,
+//! metrics, health checks, clean-up. Never looks at a rule's text, but for whose it is.
+
+mod api;
+mod cleaning;
+mod health_check;
+mod probes;
+mod process;
