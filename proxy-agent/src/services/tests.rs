@@ -10,15 +10,19 @@ use crate::events::{Events, Warning};
 use crate::health::Health;
 use crate::health_check_node_port::HealthChecks;
 use crate::metrics::Metrics;
-use crate::mode::{Mode, ModeName};
-use crate::model::{Change, Destination, Dirty, Model, Routes, ServiceName};
+use crate::mode::{Mode, ModeName, Settings};
+use crate::model::{Change, Destination, Dirty, Family, Model, Routes, ServiceName};
 
 /// Carries no session affinity, and no node ports.
-struct Plain;
+struct Plain(Settings);
 
 impl Mode for Plain {
     fn name(&self) -> &'static str {
         "plain"
+    }
+
+    fn settings(&self) -> &Settings {
+        &self.0
     }
 
     fn sync(&mut self, _: &Model, _: &Dirty) -> anyhow::Result<()> {
@@ -62,7 +66,7 @@ impl Bench {
         let checks = HealthChecks::new("node-1", Vec::new(), health, events.clone());
         Bench {
             model: Model::new("node-1"),
-            modes: vec![Box::new(Plain)],
+            modes: vec![Box::new(Plain(Settings::new(Family::V4)))],
             services: Services::new("node-1", metrics.clone(), events, checks),
             metrics,
             warnings,
