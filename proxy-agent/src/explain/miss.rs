@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use super::answer::{Decision, Outcome};
 use super::query::Packet;
 use super::{View, family_name};
+use crate::mode::ModeName;
 use crate::model::{Destination, Ignored, ServiceInfo, ServiceName};
 
 /// What becomes of it, and what it missed.
@@ -23,6 +24,7 @@ pub fn why(view: View<'_>, packet: &Packet) -> (Outcome, Vec<Decision>) {
         }
         return (Outcome::Reject, decisions);
     }
+    let is_ipvs = view.mode.name() == ModeName::Ipvs.as_str();
     let external = |info: &ServiceInfo| {
         info.external_ips.contains(&address) || info.load_balancer_ips.contains(&address)
     };
@@ -32,7 +34,14 @@ pub fn why(view: View<'_>, packet: &Packet) -> (Outcome, Vec<Decision>) {
         } else {
             "status.loadBalancer.ingress[].ip"
         };
-        decisions.push(other_ports(name, info, field, packet, "left alone"));
+        let so = match is_ipvs {
+            true => "refused, since in mode ipvs the node has the address",
+            false => "left alone",
+        };
+        decisions.push(other_ports(name, info, field, packet, so));
+    }
+    if is_ipvs && !decisions.is_empty() && !view.is_own(&address) {
+        return (Outcome::Reject, decisions);
     }
     for (name, ignored) in view.model.ignored() {
         decisions.extend(left_to_others(name, ignored, &address));

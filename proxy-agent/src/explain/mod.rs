@@ -16,7 +16,7 @@ pub use answer::{Decision, Explanation, Outcome, Unused, Used};
 pub use query::{BadQuery, Packet, parse};
 pub use story::explain;
 
-use crate::mode::{LocalTraffic, Mode, Settings};
+use crate::mode::{LocalTraffic, Mode, ModeName, Settings, iptables};
 use crate::model::{Family, Model};
 
 /// What the answer is made from.
@@ -38,12 +38,20 @@ impl View<'_> {
 
     /// Whether node ports answer on this one of the node's addresses.
     fn answers_node_ports(&self, address: &IpAddr) -> bool {
-        let networks = &self.mode.settings().node_port_addresses;
-        match networks.is_empty() {
-            true => !address.is_loopback(),
-            // The kernel never routes `::1`.
-            false if address.is_loopback() && address.is_ipv6() => false,
-            false => networks.iter().any(|network| network.contains(address)),
+        let settings = self.mode.settings();
+        let networks = &settings.node_port_addresses;
+        let is_named = networks.iter().any(|network| network.contains(address));
+        if !address.is_loopback() {
+            return networks.is_empty() || is_named;
+        }
+        // The kernel never routes `::1`.
+        let by_default = networks.is_empty() && address.is_ipv4();
+        match ModeName::parse(self.mode.name()) {
+            Some(ModeName::Ipvs) => false,
+            Some(ModeName::Iptables) => {
+                iptables::frame::answers_on_loopback(settings) && (by_default || is_named)
+            }
+            _ => is_named && address.is_ipv4(),
         }
     }
 

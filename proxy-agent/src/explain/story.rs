@@ -7,7 +7,7 @@ use super::answer::{Decision, Explanation, Outcome, Used};
 use super::endpoints::{choice, show, unused};
 use super::query::Packet;
 use super::{View, miss};
-use crate::mode::{LocalTraffic, ModeName, loopback};
+use crate::mode::{Asked, LocalTraffic, ModeName};
 use crate::model::{
     Destination, Masquerade, Origin, Policy, Protocol, Route, Routes, ServicePortName, Unserved,
 };
@@ -63,7 +63,7 @@ impl Story<'_> {
         if self.is_astray() {
             let says = "the address is loopback, and the packet comes from elsewhere: dropped";
             let address = self.packet.destination;
-            self.decide("proxy-agent", "nodePortAddresses", address, says);
+            self.decide("Node", "", address, says);
             self.told.outcome = Outcome::Drop;
             return;
         }
@@ -82,18 +82,21 @@ impl Story<'_> {
         self.decide("proxy-agent", "", "", whence.says);
         let outside = routes.outside.as_ref().filter(|_| is_outside);
         let route = outside.unwrap_or(&routes.inside);
-        self.told.rules = self.view.mode.rules_of(&to, outside.is_some());
+        self.told.rules = self.view.mode.rules_of(&Asked {
+            model,
+            to: &to,
+            address: self.packet.destination,
+            outside: outside.is_some(),
+        });
         self.told.outcome = self.tell_routes(&to, port, routes, route, is_outside);
         if self.told.outcome == Outcome::Endpoint {
             self.tell_endpoints(route);
         }
     }
 
-    /// Where node ports answer on loopback, others must not come to it from outside.
+    /// The kernel or the mode lets nobody else come to loopback.
     fn is_astray(&self) -> bool {
-        self.packet.destination.is_loopback()
-            && !self.view.is_own(&self.packet.source)
-            && loopback::is_asked_for(self.view.mode.settings())
+        self.packet.destination.is_loopback() && !self.view.is_own(&self.packet.source)
     }
 
     /// From the Service's fields to what becomes of the packet.

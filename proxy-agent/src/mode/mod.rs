@@ -9,6 +9,7 @@ mod settings;
 pub mod userspace;
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use anyhow::{Context, Result};
 
@@ -91,9 +92,8 @@ pub trait Mode: Send {
         None
     }
 
-    /// What takes a destination's packets, or those of them that are led elsewhere because
-    /// they come from `outside`: rules or elements in the mode's own notation.
-    fn rules_of(&self, _: &Destination, _outside: bool) -> Vec<String> {
+    /// What takes such packets: rules or elements in the mode's own notation.
+    fn rules_of(&self, _: &Asked<'_>) -> Vec<String> {
         Vec::new()
     }
 
@@ -108,6 +108,19 @@ pub trait Mode: Send {
     fn tracked_as(&self, _: &Destination) -> Option<BTreeSet<Target>> {
         None
     }
+}
+
+/// Packets that somebody asks about.
+#[derive(Clone, Copy)]
+pub struct Asked<'a> {
+    /// As it was at the last `sync`, or newer.
+    pub model: &'a Model,
+    /// What they are for.
+    pub to: &'a Destination,
+    /// The address that they are sent to; for a node port one of the node's.
+    pub address: IpAddr,
+    /// They go elsewhere because they come from outside.
+    pub outside: bool,
 }
 
 /// A mode for one family, ready for its first `sync`.

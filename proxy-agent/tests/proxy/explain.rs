@@ -5,14 +5,19 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use proxy_agent::explain::{self, Explanation, View};
+use proxy_agent::mode::iptables::Iptables;
+use proxy_agent::mode::ipvs::Director;
 use proxy_agent::mode::nftables::Table;
-use proxy_agent::mode::{Mode, ModeName, Settings};
-use proxy_agent::model::{Dirty, Family, Model, Protocol, Target};
+use proxy_agent::mode::{Asked, Mode, ModeName, Settings};
+use proxy_agent::model::{Destination, Dirty, Family, Model, Protocol, Target};
 
+use super::iptables::memory::Memory;
+use super::ipvs_memory::MemoryServers;
 use super::memory_kernel::MemoryKernel;
 use super::network::{interface_of, node_addresses};
 use super::packet::{Outcome, PROXY, Packet, Row, rows};
 use super::table::{groups, model_of, settings};
+use super::userspace::NODE;
 use super::{objects, userspace};
 
 fn addresses() -> Vec<IpAddr> {
@@ -100,6 +105,30 @@ fn mode_userspace_is_explained_as_the_table_says() {
     check_rows(ModeName::Userspace, |settings, model, dirty| {
         Box::new(userspace::packets::synced(settings, model, dirty))
     });
+}
+
+#[test]
+fn mode_iptables_is_explained_as_the_table_says() {
+    check_rows(ModeName::Iptables, |settings, model, dirty| {
+        let mut rules = Iptables::new(settings, Memory::default());
+        rules.sync(model, dirty).expect("synced");
+        Box::new(rules)
+    });
+}
+
+#[test]
+fn mode_ipvs_is_explained_as_the_table_says() {
+    check_rows(ModeName::Ipvs, |settings, model, dirty| {
+        Box::new(ipvs(settings, model, dirty))
+    });
+}
+
+fn ipvs(settings: Settings, model: &Model, dirty: &Dirty) -> Director<MemoryServers> {
+    let mut servers = MemoryServers::default();
+    servers.installed.own = addresses().into_iter().collect();
+    let mut director = Director::new(settings, servers);
+    director.sync(model, dirty).expect("synced");
+    director
 }
 
 /// The text for `SOURCE -> PROTOCOL ADDRESS:PORT`, but for the rules.
@@ -348,6 +377,84 @@ fn the_elements_that_take_the_packet_are_named() {
     assert!(
         has("map sticky-endpoints { ", " : 10.244.1.11 . 8080 }"),
         "{told}"
+    );
+}
+
+#[test]
+fn the_chains_that_take_the_packet_are_named() {
+    let text = "
+        svc web 10.96.0.10 80/tcp node-port=30010 external=Local
+        ep web 10.244.1.11:8080 node-1
+        ep web 10.244.2.11:8080 node-2";
+    let mut model = model_of(objects::changes(text));
+    let dirty = model.take_dirty();
+    let mut mode = Iptables::new(settings(), Memory::default());
+    mode.sync(&model, &dirty).expect("synced");
+    let protocol = Protocol::Tcp;
+    let cluster_ip = Destination::Address {
+        address: "10.96.0.10".parse().expect("an address"),
+        protocol,
+        port: 80,
+    };
+    let node_port = Destination::NodePort {
+        family: Family::V4,
+        protocol,
+        port: 30010,
+    };
+    let chains = |to: &Destination| -> Vec<String> {
+        let rules = mode.rules_of(&Asked {
+            model: &model,
+            to,
+            address: NODE,
+            outside: false,
+        });
+        let mut chains: Vec<String> = rules
+            .iter()
+            .filter_map(|rule| rule.split_whitespace().nth(3).map(str::to_owned))
+            .map(|chain| chain[..chain.len().min(9)].to_owned())
+            .collect();
+        chains.dedup();
+        chains
+    };
+    assert_eq!(chains(&cluster_ip), ["KUBE-SERV", "KUBE-SVC-", "KUBE-SEP-"]);
+    assert_eq!(
+        chains(&node_port),
+        [
+            "KUBE-NODE",
+            "KUBE-EXT-",
+            "KUBE-SVL-",
+            "KUBE-SVC-",
+            "KUBE-SEP-"
+        ]
+    );
+}
+
+#[test]
+fn the_virtual_server_that_takes_the_packet_is_named() {
+    let text = "
+        svc web 10.96.0.10 80/tcp affinity=60
+        ep web 10.244.1.11:8080 node-1";
+    let mut model = model_of(objects::changes(text));
+    let dirty = model.take_dirty();
+    let mode = ipvs(settings(), &model, &dirty);
+    let address = "10.96.0.10".parse().expect("an address");
+    let to = Destination::Address {
+        address,
+        protocol: Protocol::Tcp,
+        port: 80,
+    };
+    let rules = mode.rules_of(&Asked {
+        model: &model,
+        to: &to,
+        address,
+        outside: false,
+    });
+    assert_eq!(
+        rules,
+        [
+            "-A -t 10.96.0.10:80 -s rr -p 60",
+            "-a -t 10.96.0.10:80 -r 10.244.1.11:8080 -m -w 1"
+        ]
     );
 }
 

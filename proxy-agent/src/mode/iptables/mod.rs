@@ -6,6 +6,7 @@
 
 pub mod batch;
 pub mod diff;
+mod explain;
 pub mod frame;
 pub mod names;
 pub mod parse;
@@ -22,7 +23,7 @@ use anyhow::{Context, Result};
 use self::diff::{Installed, Step};
 use self::plan::{Basis, Unit};
 use self::programs::{Programs, Rules};
-use super::{Mode, Settings, loopback};
+use super::{Asked, Mode, Settings, loopback};
 use crate::model::{Destination, Dirty, Family, Model, Routes, ServicePortName};
 
 pub use remove::remove;
@@ -209,6 +210,10 @@ impl<R: Rules> Mode for Iptables<R> {
         if now.is_none() || now != self.generation {
             self.installed = None;
         }
+    }
+
+    fn rules_of(&self, asked: &Asked<'_>) -> Vec<String> {
+        explain::rules(asked.model, &self.basis, asked.to)
     }
 
     fn cannot(&self, _: &Destination, routes: &Routes) -> Option<&'static str> {

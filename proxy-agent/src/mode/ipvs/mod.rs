@@ -6,6 +6,7 @@
 //! refuse, drop, mark packets from outside, replace the source (`layout`).
 
 pub mod diff;
+mod explain;
 pub mod kernel;
 pub mod layout;
 pub mod netlink;
@@ -21,7 +22,7 @@ use anyhow::{Context, Result};
 use self::kernel::{Installed, Kernel, Op};
 use self::server::Name;
 use super::nftables::guard;
-use super::{Mode, Settings, loopback};
+use super::{Asked, Mode, Settings, loopback};
 use crate::model::{Destination, Dirty, Family, Model, Routes};
 
 pub use render::render;
@@ -161,6 +162,11 @@ impl<K: Kernel> Mode for Director<K> {
 
     fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    fn rules_of(&self, asked: &Asked<'_>) -> Vec<String> {
+        let installed = self.installed.as_ref();
+        installed.map_or_else(Vec::new, |it| explain::server(it, asked))
     }
 
     fn cannot(&self, destination: &Destination, routes: &Routes) -> Option<&'static str> {

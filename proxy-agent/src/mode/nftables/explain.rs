@@ -6,13 +6,15 @@ use super::render::render_element;
 use super::ruleset::Ruleset;
 use super::set::{Data, Key, SetName};
 use super::value::{Face, affinity_of, count_of};
+use crate::mode::Asked;
 use crate::model::Destination;
 
 /// Guard, value, chain and slots of a destination, one a line: `MAP { KEY : DATA }`.
-pub fn elements(installed: &Ruleset, to: &Destination, outside: bool) -> Vec<String> {
+pub fn elements(installed: &Ruleset, asked: &Asked<'_>) -> Vec<String> {
+    let to = asked.to;
     let face = Face {
         node_port: matches!(to, Destination::NodePort { .. }),
-        outside,
+        outside: asked.outside,
     };
     let key = Key::Destination(to.clone());
     let Some(Data::Value(value)) = installed.get(face.values(), &key) else {
@@ -55,6 +57,7 @@ fn guard(installed: &Ruleset, key: &Key) -> Vec<String> {
     lines
 }
 
-fn line(set: SetName, key: &Key, data: &Data) -> String {
+/// One element.
+pub fn line(set: SetName, key: &Key, data: &Data) -> String {
     format!("map {} {{ {} }}", set.as_str(), render_element(key, data))
 }

@@ -7,7 +7,7 @@
 //! slot, and one chain for all looks destination and slot up: the endpoint.
 
 pub mod diff;
-mod explain;
+pub mod explain;
 pub mod guard;
 pub mod kernel;
 pub mod layout;
@@ -25,7 +25,7 @@ use anyhow::Context;
 
 use self::kernel::{Kernel, Traffic};
 use self::ruleset::{Op, Ruleset, Step};
-use super::{Mode, Settings};
+use super::{Asked, Mode, Settings};
 use crate::model::{Destination, Dirty, Family, Model, Routes};
 
 /// One family's table.
@@ -209,8 +209,8 @@ impl<K: Kernel> Mode for Table<K> {
         Table::distrust(self);
     }
 
-    fn rules_of(&self, to: &Destination, outside: bool) -> Vec<String> {
+    fn rules_of(&self, asked: &Asked<'_>) -> Vec<String> {
         let installed = self.installed.as_ref();
-        installed.map_or_else(Vec::new, |it| explain::elements(it, to, outside))
+        installed.map_or_else(Vec::new, |it| explain::elements(it, asked))
     }
 }

@@ -29,7 +29,7 @@ use self::rules::Rules;
 use self::sockets::{NodeSockets, Sockets};
 use super::nftables::kernel::Kernel;
 use super::nftables::netlink::Netlink;
-use super::{Mode, Settings, nftables};
+use super::{Asked, Mode, Settings, nftables};
 use crate::model::{Destination, Dirty, Family, Model, Policy, Protocol, Routes, Target};
 
 /// The name of the table that leads packets to the listeners.
@@ -286,10 +286,10 @@ impl<K: Kernel, S: Sockets> Mode for Userspace<K, S> {
         )
     }
 
-    fn rules_of(&self, to: &Destination, outside: bool) -> Vec<String> {
-        let mut lines = self.rules.rules_of(to, outside);
-        let portal = self.table.portal(to);
-        let lead = portal.map(|portal| match (&portal.outside, outside) {
+    fn rules_of(&self, asked: &Asked<'_>) -> Vec<String> {
+        let mut lines = self.rules.rules_of(asked);
+        let portal = self.table.portal(asked.to);
+        let lead = portal.map(|portal| match (&portal.outside, asked.outside) {
             (Some(lead), true) => lead,
             _ => &portal.inside,
         });

@@ -11,7 +11,7 @@ use super::plan::{Lead, ListenerName, ListenerTable, Portal};
 use crate::mode::nftables::Table;
 use crate::mode::nftables::kernel::Kernel;
 use crate::mode::nftables::ruleset::Op;
-use crate::mode::{Mode, Settings};
+use crate::mode::{Asked, Mode, Settings};
 use crate::model::{
     Destination, Dirty, Masquerade, Model, Origin, Policy, Route, Routes, ServicePortName, Target,
     Unserved,
@@ -110,8 +110,8 @@ impl<K: Kernel> Rules<K> {
     }
 
     /// See [`Mode::rules_of`].
-    pub fn rules_of(&self, to: &Destination, outside: bool) -> Vec<String> {
-        self.table.rules_of(to, outside)
+    pub fn rules_of(&self, asked: &Asked<'_>) -> Vec<String> {
+        self.table.rules_of(asked)
     }
 
     /// Brings what `lead` noted for `keys` into the kernel.

@@ -4,7 +4,7 @@ mod histories;
 mod kernel;
 mod large;
 mod live;
-mod memory;
+pub mod memory;
 mod packets;
 mod rules_text;
 mod tracer;
