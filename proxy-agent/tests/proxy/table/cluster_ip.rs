@@ -53,6 +53,9 @@ const ONE_PORT: &str = "
     ep only-4 10.244.1.12:8080 node-1
     svc only-6 fd96::19 80/tcp
     ep only-6 [fd44:1::12]:8080 node-1
+    # of both families, with endpoints of one
+    svc half 10.96.0.22,fd96::22 80/tcp node-port=30022
+    ep half 10.244.1.12:8080 node-1
     svc headless None 80/tcp
     ep headless 10.244.1.12:8080 node-1
     svc other 10.96.0.20,fd96::20 80/tcp proxy-name=another
@@ -111,6 +114,11 @@ const ONE_PORT_ROWS: &str = "
     # a Service of one family
     10.244.1.11 -> tcp 10.96.0.18:80 => 10.244.1.12:8080
     fd44:1::11 -> tcp [fd96::19]:80 => [fd44:1::12]:8080
+    10.244.1.11 -> tcp 10.96.0.22:80 => 10.244.1.12:8080
+    fd44:1::11 -> tcp [fd96::22]:80 => reject
+    fd77::11 -> tcp [fd96::22]:80 => reject
+    192.168.78.2 -> tcp 192.168.77.11:30022 => 10.244.1.12:8080 masq
+    fd78::2 -> tcp [fd77::11]:30022 => reject
     # Services that are none of this proxy's, and what is no Service's
     10.244.1.11 -> tcp 10.96.0.20:80 => untouched
     fd44:1::11 -> tcp [fd96::20]:80 => untouched

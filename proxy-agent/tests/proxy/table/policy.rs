@@ -78,6 +78,9 @@ const EXTERNAL_ROWS: &str = "
     192.168.77.11 -> tcp 192.168.77.11:30612 => reject
     fd78::2 -> tcp [fd77::11]:30612 => reject
     fd44:1::11 -> tcp [2001:db8:1::72]:80 => reject
+    # where health is asked for is the proxy's own port
+    192.168.78.2 -> tcp 192.168.77.11:31610 => untouched
+    192.168.77.11 -> tcp 192.168.77.11:31610 => untouched
     # the cluster IP is none of this policy's
     10.244.1.11 -> tcp 10.96.6.10:80 => 10.244.1.12:8080 | 10.244.2.11:8080
     192.168.78.2 -> tcp 10.96.6.11:80 => 10.244.2.11:8080 masq
