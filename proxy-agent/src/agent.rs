@@ -240,6 +240,9 @@ impl Agent {
             for (table, count) in mode.rule_counts() {
                 self.metrics.counted_rules(family, table, count);
             }
+            for (what, count) in mode.refusals() {
+                self.metrics.refused(family, what, count);
+            }
         }
         self.is_full = !succeeded;
         if !succeeded {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
-use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -34,6 +34,13 @@ pub struct OfTable {
 pub struct OfPolicy {
     ip_family: &'static str,
     traffic_policy: &'static str,
+}
+
+/// Labels `ip_family` and `what`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfKind {
+    ip_family: &'static str,
+    what: &'static str,
 }
 
 /// Label `code`.
@@ -95,6 +102,7 @@ pub struct Metrics {
     no_local_endpoints: Numbers<OfPolicy>,
     conntrack_seconds: Histograms,
     conntrack_deleted: Counters,
+    refused: Labelled<OfKind, Counter>,
     healthz: Labelled<OfCode, Counter>,
     livez: Labelled<OfCode, Counter>,
     /// Services of which the mode cannot do all that they ask for.
@@ -144,6 +152,7 @@ impl Metrics {
             no_local_endpoints: Labelled::default(),
             conntrack_seconds: rounds(),
             conntrack_deleted: Labelled::default(),
+            refused: Labelled::default(),
             healthz: Labelled::default(),
             livez: Labelled::default(),
             unsupported_services: Gauge::default(),
@@ -275,6 +284,11 @@ impl Metrics {
                     "Rounds that failed",
                     self.failures.clone(),
                 );
+                self.register(
+                    "userspace_refused",
+                    "What was turned away at a limit, as of the last round",
+                    self.refused.clone(),
+                );
             }
         }
     }
@@ -330,6 +344,14 @@ impl Metrics {
         self.rules
             .get_or_create(&labels)
             .set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// How much of one kind a family has turned away in all.
+    pub fn refused(&self, family: Family, what: &'static str, count: u64) {
+        let ip_family = family_name(family);
+        let labels = OfKind { ip_family, what };
+        let counter = self.refused.get_or_create(&labels);
+        counter.inner().store(count, Ordering::Relaxed);
     }
 
     /// Moves the number of Service ports of which policy `Local` finds nobody here;

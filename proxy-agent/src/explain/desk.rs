@@ -2,8 +2,10 @@
 //! a lock: the loop answers between two rounds.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use super::{BadQuery, Explanation, Packet, View, check, explain};
 use crate::mode::Mode;
@@ -11,6 +13,8 @@ use crate::model::Model;
 
 /// Questions that wait for the loop; more are turned away.
 const WAITING: usize = 16;
+/// How long one waits: changes go first.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -49,9 +53,12 @@ impl Asker {
                 mpsc::error::TrySendError::Full(_) => NoAnswer::Busy,
                 mpsc::error::TrySendError::Closed(_) => NoAnswer::NotNow("the agent has ended"),
             })?;
-        answered
-            .await
-            .unwrap_or(Err(NoAnswer::NotNow("the agent has ended")))
+        match timeout(PATIENCE, answered).await {
+            Ok(answer) => answer.unwrap_or(Err(NoAnswer::NotNow("the agent has ended"))),
+            Err(_) => Err(NoAnswer::NotNow(
+                "the agent is busy with changes: ask again",
+            )),
+        }
     }
 }
 
@@ -119,4 +126,33 @@ fn own_addresses() -> Vec<IpAddr> {
         tracing::warn!(%error, "cannot list this node's addresses");
         Vec::new()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packet() -> Packet {
+        let query = "source=10.244.1.11&destination=10.96.0.10:80";
+        super::super::parse(query).expect("a question")
+    }
+
+    #[tokio::test]
+    async fn more_questions_than_can_wait_are_turned_away() {
+        let (asker, desk) = Desk::new();
+        let mut answers = Vec::new();
+        for _ in 0..WAITING {
+            let (answer, answered) = oneshot::channel();
+            answers.push(answered);
+            let packet = packet();
+            let question = Question { packet, answer };
+            assert!(asker.0.try_send(question).is_ok());
+        }
+        assert!(matches!(asker.ask(packet()).await, Err(NoAnswer::Busy)));
+        drop(desk);
+        assert!(matches!(
+            asker.ask(packet()).await,
+            Err(NoAnswer::NotNow(_))
+        ));
+    }
 }

@@ -103,6 +103,12 @@ pub trait Mode: Send {
         Vec::new()
     }
 
+    /// How much it has turned away at its limits since its start, by what it was: for
+    /// metrics. Empty where the mode carries nothing itself.
+    fn refusals(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
+    }
+
     /// Who answers a destination's packets as far as the kernel's connection tracking
     /// sees it; `None`: the endpoints, or the destination is of the other family.
     fn tracked_as(&self, _: &Destination) -> Option<BTreeSet<Target>> {

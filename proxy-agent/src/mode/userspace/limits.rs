@@ -37,31 +37,11 @@ impl Default for Limits {
     }
 }
 
-/// What was turned away since the start.
-#[derive(Debug, Default)]
-pub struct Refused {
-    connections: AtomicU64,
-    udp_clients: AtomicU64,
-}
-
-impl Refused {
-    /// TCP connections that were reset at the limit.
-    pub fn connections(&self) -> u64 {
-        self.connections.load(Ordering::Relaxed)
-    }
-
-    /// Datagrams of new UDP clients that were dropped at the limit.
-    pub fn udp_clients(&self) -> u64 {
-        self.udp_clients.load(Ordering::Relaxed)
-    }
-}
-
 /// The limits as permits, shared by all listeners.
 pub struct Budget {
     limits: Limits,
-    connections: Arc<Semaphore>,
-    udp_clients: Arc<Semaphore>,
-    refused: Arc<Refused>,
+    connections: Kind,
+    udp_clients: Kind,
 }
 
 impl Budget {
@@ -69,15 +49,17 @@ impl Budget {
     pub fn new(limits: Limits) -> Budget {
         Budget {
             limits,
-            connections: Arc::new(Semaphore::new(limits.connections)),
-            udp_clients: Arc::new(Semaphore::new(limits.udp_clients)),
-            refused: Arc::default(),
+            connections: Kind::new("tcp_connections", limits.connections),
+            udp_clients: Kind::new("udp_clients", limits.udp_clients),
         }
     }
 
-    /// What was turned away.
-    pub fn refused(&self) -> &Arc<Refused> {
-        &self.refused
+    /// What was turned away since the start: TCP connections that were reset, and
+    /// datagrams of new UDP clients that were dropped.
+    pub fn refusals(&self) -> Vec<(&'static str, u64)> {
+        let kinds = [&self.connections, &self.udp_clients];
+        let count = |kind: &Kind| (kind.what, kind.refused.load(Ordering::Relaxed));
+        kinds.map(count).into()
     }
 
     /// How long an idle UDP client is kept.
@@ -87,27 +69,40 @@ impl Budget {
 
     /// Room for a connection; `None` is counted.
     pub fn connection(&self) -> Option<OwnedSemaphorePermit> {
-        take(
-            &self.connections,
-            &self.refused.connections,
-            "TCP connections",
-        )
+        self.connections.take()
     }
 
     /// Room for a UDP client; `None` is counted.
     pub fn udp_client(&self) -> Option<OwnedSemaphorePermit> {
-        take(&self.udp_clients, &self.refused.udp_clients, "UDP clients")
+        self.udp_clients.take()
     }
 }
 
-fn take(free: &Arc<Semaphore>, refused: &AtomicU64, what: &str) -> Option<OwnedSemaphorePermit> {
-    let permit = free.clone().try_acquire_owned().ok();
-    if permit.is_none() {
-        let count = refused.fetch_add(1, Ordering::Relaxed) + 1;
-        // Said at 1, 2, 4, …: a flood of clients must not become one of lines.
-        if count.is_power_of_two() {
-            tracing::warn!(refused = count, "no room for more {what}");
+/// One kind of thing that there is room for.
+struct Kind {
+    what: &'static str,
+    free: Arc<Semaphore>,
+    refused: AtomicU64,
+}
+
+impl Kind {
+    fn new(what: &'static str, room: usize) -> Kind {
+        Kind {
+            what,
+            free: Arc::new(Semaphore::new(room)),
+            refused: AtomicU64::new(0),
         }
     }
-    permit
+
+    fn take(&self) -> Option<OwnedSemaphorePermit> {
+        let permit = self.free.clone().try_acquire_owned().ok();
+        if permit.is_none() {
+            let count = self.refused.fetch_add(1, Ordering::Relaxed) + 1;
+            // Said at 1, 2, 4, …: a flood of clients must not become one of lines.
+            if count.is_power_of_two() {
+                tracing::warn!(refused = count, "no room for more {}", self.what);
+            }
+        }
+        permit
+    }
 }

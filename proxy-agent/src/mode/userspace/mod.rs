@@ -18,11 +18,10 @@ mod udp;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 
 use anyhow::Context;
 
-use self::limits::{Limits, Refused};
+use self::limits::Limits;
 use self::plan::{Lead, ListenerName, ListenerTable};
 pub use self::render::render;
 use self::rules::Rules;
@@ -71,13 +70,6 @@ pub fn open(settings: Settings, limits: Limits) -> anyhow::Result<Userspace<Netl
 /// The kernel refuses, which a kernel without nf_tables is not counted as.
 pub fn cleanup(family: Family) -> anyhow::Result<()> {
     nftables::remove_table(family, TABLE)
-}
-
-impl<K: Kernel> Userspace<K, NodeSockets> {
-    /// What was turned away at the limits.
-    pub fn refused(&self) -> Arc<Refused> {
-        self.sockets.refused()
-    }
 }
 
 impl<K: Kernel, S: Sockets> Userspace<K, S> {
@@ -300,6 +292,10 @@ impl<K: Kernel, S: Sockets> Mode for Userspace<K, S> {
             lines.push(format!("listener {name} at {at}: endpoints in turn"));
         }
         lines
+    }
+
+    fn refusals(&self) -> Vec<(&'static str, u64)> {
+        self.sockets.refusals()
     }
 
     fn tracked_as(&self, to: &Destination) -> Option<BTreeSet<Target>> {

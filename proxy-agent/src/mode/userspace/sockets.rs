@@ -11,7 +11,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 
 use super::balancer::{Backends, Balancer};
-use super::limits::{Budget, Limits, Refused};
+use super::limits::{Budget, Limits};
 use super::plan::ListenerName;
 use super::{address, tcp, udp};
 use crate::model::{Family, Protocol};
@@ -37,6 +37,11 @@ pub trait Sockets: Send {
 
     /// No new connections any more; old ones go on.
     fn close(&mut self, name: &ListenerName);
+
+    /// See [`crate::mode::Mode::refusals`].
+    fn refusals(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
+    }
 }
 
 /// An open listener.
@@ -68,11 +73,6 @@ impl NodeSockets {
             budget: Arc::new(Budget::new(limits)),
             open: BTreeMap::new(),
         })
-    }
-
-    /// What was turned away at the limits.
-    pub fn refused(&self) -> Arc<Refused> {
-        self.budget.refused().clone()
     }
 }
 
@@ -148,6 +148,10 @@ impl Sockets for NodeSockets {
                 udp.forget_all();
             }
         }
+    }
+
+    fn refusals(&self) -> Vec<(&'static str, u64)> {
+        self.budget.refusals()
     }
 }
 

@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
+use proxy_agent::mode::Mode;
 use proxy_agent::mode::userspace::limits::Limits;
 
 use super::{Agent, NODE, OTHER_POD, OUTSIDE, POD, WEB};
@@ -271,7 +272,7 @@ fn connections_above_the_limit_are_reset_and_counted() {
         let mut third = connect(&network);
         let error = third.read(&mut [0]).expect_err("no room");
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
-        assert_eq!(agent.mode.refused().connections(), 1);
+        assert_eq!(agent.mode.refusals()[0], ("tcp_connections", 1));
         drop(held);
         let again = (0..600).any(|_| {
             std::thread::sleep(Duration::from_millis(100));

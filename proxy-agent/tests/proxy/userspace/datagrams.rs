@@ -1,9 +1,13 @@
 //! UDP through the listeners: whose answers are whose, and when a client is forgotten.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
+use proxy_agent::conntrack;
+use proxy_agent::mode::Mode;
 use proxy_agent::mode::userspace::limits::Limits;
+use proxy_agent::model::{Destination, Protocol, Target};
 
 use super::{Agent, OTHER_POD, POD};
 use crate::network::{self, Network};
@@ -93,6 +97,36 @@ fn a_client_follows_the_endpoints() {
 }
 
 #[test]
+fn a_live_client_is_not_taken_for_a_stale_one() {
+    let name = "userspace::datagrams::a_live_client_is_not_taken_for_a_stale_one";
+    network::in_namespaces(name, || {
+        let network = Network::new();
+        let agent = Agent::new(Limits::default(), DNS);
+        let client = client(&network, POD);
+        assert_eq!(ask(&client).as_deref(), Some(FIRST));
+        let to = Destination::Address {
+            address: TO.ip(),
+            protocol: Protocol::Udp,
+            port: TO.port(),
+        };
+        let targets = agent.mode.tracked_as(&to).expect("a listener");
+        let wanted = BTreeMap::from([(to.clone(), targets)]);
+        assert_eq!(conntrack::clean(&wanted).expect("looked"), 0);
+        // As the other modes have it, the listener would be no endpoint.
+        let endpoint = |text: &str| {
+            let at: SocketAddr = text.parse().expect("an endpoint");
+            Target {
+                address: at.ip(),
+                port: at.port(),
+            }
+        };
+        let endpoints = BTreeSet::from([endpoint(FIRST), endpoint(SECOND)]);
+        let wanted = BTreeMap::from([(to, endpoints)]);
+        assert_eq!(conntrack::clean(&wanted).expect("looked"), 1);
+    });
+}
+
+#[test]
 fn clients_above_the_limit_are_not_answered_and_counted() {
     let name = "userspace::datagrams::clients_above_the_limit_are_not_answered_and_counted";
     network::in_namespaces(name, || {
@@ -107,7 +141,7 @@ fn clients_above_the_limit_are_not_answered_and_counted() {
         second.send_to(b"who", TO).expect("sent");
         let counted = (0..600).any(|_| {
             std::thread::sleep(Duration::from_millis(100));
-            agent.mode.refused().udp_clients() == 1
+            agent.mode.refusals()[1] == ("udp_clients", 1)
         });
         assert!(counted, "nothing was refused");
         second
