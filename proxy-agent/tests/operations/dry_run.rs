@@ -77,6 +77,17 @@ fn a_plan_is_shown_in_the_notation_of_its_mode() {
     assert!(text.contains("10.244.1.0/24"), "{text}");
     let (_, again, _) = dry_run(&["--detect-local-mode=NodeCIDR", "-o", "nft"]);
     assert_eq!(text, again);
+
+    let (succeeded, text, log) = dry_run(&["--proxy-mode=ipvs", "-o", "ipvsadm"]);
+    assert!(succeeded, "{log}");
+    assert!(
+        text.starts_with(
+            "-A -t 10.96.0.41:80 -s rr\n\
+             -a -t 10.96.0.41:80 -r 10.244.1.5:8080 -m -w 1\n\
+             -a -t 10.96.0.41:80 -r 10.244.2.5:8080 -m -w 1\n"
+        ),
+        "{text}"
+    );
 }
 
 #[test]

@@ -146,7 +146,10 @@ fn foreign_edits_are_repaired_and_foreign_servers_stay() {
         protocol: Protocol::Tcp,
         port: 6443,
     });
-    let server = installed.servers.values().next().expect("one").clone();
+    let mut server = installed.servers.values().next().expect("one").clone();
+    let real = server.reals.values_mut().next().expect("one");
+    real.weight = 0;
+    let theirs = server.clone();
     installed.servers.pop_first();
     installed
         .servers
@@ -160,7 +163,8 @@ fn foreign_edits_are_repaired_and_foreign_servers_stay() {
     director.distrust();
     settle(&mut director, &model, &Dirty::default());
     let installed = &mut director.kernel().installed;
-    assert!(installed.servers.remove(&foreign).is_some(), "not ours");
+    let left = installed.servers.remove(&foreign).expect("not ours");
+    assert_eq!(left.reals.len(), theirs.reals.len());
     assert_eq!(normal(director.kernel()), right);
 }
 

@@ -84,7 +84,10 @@ pub fn unused(installed: &Installed) -> Vec<Op> {
             _ => None,
         })
         .collect();
-    let is_unused = |name: &Name| matches!(name, Name::Mark(_, mark) if is_our_mark(*mark) && !marks.contains(mark));
+    let is_unused = |name: &Name| match name {
+        Name::Mark(_, mark) => is_our_mark(*mark) && !marks.contains(mark),
+        Name::Frontend(_) => false,
+    };
     let servers = installed.servers.iter();
     for (name, server) in servers.filter(|(name, _)| is_unused(name)) {
         let has_none = |real: &RealServer| real.weight == 0 && real.connections == Some(0);

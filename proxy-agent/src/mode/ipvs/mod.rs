@@ -114,9 +114,8 @@ impl<K: Kernel> Director<K> {
         self.commit(&mut installed, &ops)?;
         if self.full {
             // Connections are known from the dump.
-            let names = installed.servers.keys();
-            let ops: Vec<Op> = names
-                .flat_map(|name| diff::drained(&installed, name))
+            let ops: Vec<Op> = diff::servers_of_ours(&self.settings, &installed)
+                .flat_map(|name| diff::drained(&installed, &name))
                 .collect();
             self.commit(&mut installed, &ops)?;
         }

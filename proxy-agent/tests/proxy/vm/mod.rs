@@ -145,7 +145,7 @@ fn script(group: &str) -> String {
     script += &format!(
         "ulimit -n 65536\n\
          export {INSIDE}=1 {}=1\n\
-         /bin/tests --test-threads=1 {group}\n\
+         /bin/tests --test-threads=2 {group}\n\
          echo {END} $?\n\
          busybox poweroff -f\n",
         network::INSIDE

@@ -160,7 +160,7 @@ impl Kernel for Netlink {
     fn commit(&mut self, ops: &[Op]) -> Result<(), KernelError> {
         let mut run = Run::default();
         for op in ops {
-            if run.kind() != Kind::of(op) {
+            if run.kind() != Some(Kind::of(op)) {
                 self.flush(&mut run)?;
             }
             match op {
@@ -199,13 +199,13 @@ enum Kind {
 }
 
 impl Kind {
-    fn of(op: &Op) -> Option<Kind> {
-        Some(match op {
+    fn of(op: &Op) -> Kind {
+        match op {
             Op::Table(_) => Kind::Table,
             Op::SetParameter(..) => Kind::Parameter,
             Op::AddInterface | Op::AddAddress(_) | Op::DeleteAddress(_) => Kind::Link,
             _ => Kind::Servers,
-        })
+        }
     }
 }
 
