@@ -25,16 +25,10 @@ pub const GROUPS: &[Group] = &[
             let networks = ["127.0.0.0/8", "192.168.77.0/24", "::1/128", "fd77::/16"];
             settings.node_port_addresses = super::networks(settings.family, &networks);
         })
-        .not_in(&[
-            (
-                ModeName::Iptables,
-                "does not have the kernel route loopback addresses yet",
-            ),
-            (
-                ModeName::Ipvs,
-                "IPVS has no virtual server for a network, and upstream leaves loopback out",
-            ),
-        ]),
+        .not_in(&[(
+            ModeName::Ipvs,
+            "IPVS has no virtual server for a network, and upstream leaves loopback out",
+        )]),
 ];
 
 /// Of what `NODE_PORTS` says.
