@@ -8,24 +8,29 @@ use std::time::{Duration, SystemTime};
 
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use tokio::sync::mpsc;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use crate::conntrack;
 use crate::explain::desk::Desk;
 use crate::health::Health;
 use crate::metrics::Metrics;
-use crate::mode::Mode;
-use crate::model::{Change, Destination, Dirty, Family, Model, Protocol, ServiceName};
+use crate::mode::{self, Mode};
+use crate::model::{Change, Destination, Dirty, Family, Model, ServiceName};
 use crate::services::Services;
 use crate::watch::{KINDS, Report};
 
-/// Longer than any packet takes from reading a destination's value to reading its
-/// endpoint, also on a processor that was taken away meanwhile.
+/// Between two sweeps; what matters is that packets pass meanwhile
+/// (`mode::let_packets_pass`), this keeps sweeps few.
 const SWEEP_EVERY: Duration = Duration::from_millis(20);
 /// Between tries after a failure: doubled from the first to the last.
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(30);
+/// Between two repairs of what others have changed, if they go on.
+const REPAIR_EVERY: Duration = Duration::from_secs(1);
 /// Changes taken in before the kernel is told of them.
 const MAX_BURST: usize = 10_000;
 /// Names the moment that made a slice change.
@@ -122,10 +127,13 @@ impl Agent {
     /// Works until the watches end. The rules stay.
     pub async fn run(&mut self, mut reports: mpsc::Receiver<Report>) {
         let never = || Instant::now() + Duration::from_secs(86_400);
-        let [mut sync_at, mut sweep_at, mut verify_at] = [(); 3].map(|()| never());
-        let mut not_before = Instant::now();
+        let [mut sync_at, mut sweep_at, mut verify_at, mut repair_at] = [(); 4].map(|()| never());
+        let [mut not_before, mut quiet_until] = [Instant::now(); 2];
+        let disturbed = Arc::new(Notify::new());
+        let _watchers = self.watch_for_others(&disturbed);
+        let mut passing = JoinSet::new();
         loop {
-            let wake = sync_at.min(sweep_at).min(verify_at);
+            let wake = sync_at.min(sweep_at).min(verify_at).min(repair_at);
             tokio::select! {
                 biased;
                 report = reports.recv() => {
@@ -147,6 +155,13 @@ impl Agent {
                     let model = (self.synced == KINDS).then_some(&self.model);
                     question.answer(model, &self.modes);
                 }
+                () = disturbed.notified() => {
+                    // Before the first round there is nothing to compare with.
+                    if self.synced == KINDS && self.modes.iter_mut().any(|m| m.is_disturbed()) {
+                        repair_at = repair_at.min(quiet_until);
+                    }
+                }
+                Some(_) = passing.join_next(), if !passing.is_empty() => self.sweep(),
                 () = sleep_until(wake) => {}
             }
             let now = Instant::now();
@@ -154,6 +169,10 @@ impl Agent {
                 self.modes.iter_mut().for_each(|mode| mode.distrust());
                 self.is_full = true;
                 (sync_at, verify_at) = (now, never());
+            }
+            if repair_at <= now {
+                self.distrust_disturbed();
+                (sync_at, repair_at, quiet_until) = (now, never(), now + REPAIR_EVERY);
             }
             if sync_at <= now {
                 sync_at = match self.sync() {
@@ -165,11 +184,45 @@ impl Agent {
                 self.look_beside().await;
             }
             if sweep_at <= now {
-                self.sweep();
+                passing.spawn_blocking(mode::let_packets_pass);
                 sweep_at = never();
             }
-            if self.modes.iter().any(|mode| mode.needs_sweep()) {
+            if passing.is_empty() && self.modes.iter().any(|mode| mode.needs_sweep()) {
                 sweep_at = sweep_at.min(Instant::now() + SWEEP_EVERY);
+            }
+        }
+    }
+
+    /// Tasks that tell when a mode's kernel may have been changed by others; they end
+    /// when the set is dropped.
+    fn watch_for_others(&self, disturbed: &Arc<Notify>) -> JoinSet<()> {
+        let mut watchers = JoinSet::new();
+        for descriptor in self.modes.iter().filter_map(|mode| mode.watched()) {
+            let disturbed = disturbed.clone();
+            watchers.spawn(async move {
+                // SAFETY: the descriptor lives in the AsyncFd alone and closes after it is
+                // deregistered.
+                let waiting =
+                    unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) };
+                let Ok(descriptor) = waiting else { return };
+                while let Ok(mut ready) = descriptor.readable().await {
+                    ready.clear_ready();
+                    disturbed.notify_one();
+                }
+            });
+        }
+        watchers
+    }
+
+    fn distrust_disturbed(&mut self) {
+        for mode in &mut self.modes {
+            if mode.is_disturbed() {
+                tracing::warn!(
+                    mode = mode.name(),
+                    "somebody else changed the rules: repairing"
+                );
+                mode.distrust();
+                self.is_full = true;
             }
         }
     }
@@ -289,8 +342,8 @@ impl Agent {
 
     /// After the rules are there, so that what a client sends next is tracked anew.
     fn forget_stale_connections(&self) {
-        let is_udp = |to: &&Destination| to.transport().0 == Protocol::Udp;
-        let changed = self.dirty.destinations.iter().filter(is_udp);
+        let is_cleaned = |to: &&Destination| conntrack::is_cleaned(to.transport().0);
+        let changed = self.dirty.destinations.iter().filter(is_cleaned);
         let wanted: conntrack::Wanted = changed
             .map(|to| {
                 let routes = self.model.routes(to).into_iter();
@@ -312,14 +365,15 @@ impl Agent {
             }
             let begin = std::time::Instant::now();
             match conntrack::clean(&wanted) {
-                Ok(count) => {
-                    if count != 0 {
-                        tracing::debug!(count, "forgot stale UDP connections");
+                Ok(cleaned) => {
+                    if cleaned.forgotten != 0 {
+                        tracing::debug!(?cleaned, "forgot stale connections");
                     }
                     let seconds = begin.elapsed().as_secs_f64();
-                    self.metrics.forgot_connections(family, count, seconds);
+                    self.metrics
+                        .forgot_connections(family, cleaned.forgotten, seconds);
                 }
-                Err(error) => tracing::warn!(%error, "cannot forget stale UDP connections"),
+                Err(error) => tracing::warn!(%error, "cannot forget stale connections"),
             }
         }
     }
@@ -345,3 +399,6 @@ fn trigger(slice: &EndpointSlice) -> Option<(Family, SystemTime)> {
     let text = slice.metadata.annotations.as_ref()?.get(TRIGGER_TIME)?;
     Some((family, text.parse::<jiff::Timestamp>().ok()?.into()))
 }
+
+#[cfg(test)]
+mod tests;

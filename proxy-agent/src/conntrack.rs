@@ -1,13 +1,15 @@
-//! Forgets tracked UDP connections that lead to endpoints which are gone, or to
-//! none because there was none then: a UDP client that keeps its port would stay
-//! with them. TCP ends by itself and is never touched, nor is a connection to
-//! anything but a destination that changed.
+//! Forgets tracked UDP and SCTP connections that lead to endpoints which are gone, or to
+//! none because there was none then: a client that keeps its port would stay with them.
+//! TCP ends by itself and is never touched, nor is a connection to anything but a
+//! destination that changed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, UdpSocket};
 
 use crate::model::{Destination, Family, Protocol, Target};
-use crate::netlink::{Attributes, CONNTRACK, KernelError, Messages, Received, Socket, flag};
+use crate::netlink::{
+    Attributes, CONNTRACK, KernelError, Messages, NESTED, Received, Socket, flag,
+};
 
 /// `IPCTNL_MSG_CT_*`
 const GET: u8 = 1;
@@ -20,15 +22,27 @@ const TUPLE_PROTOCOL: u16 = 2;
 const PROTOCOL_NUMBER: u16 = 1;
 const SOURCE_PORT: u16 = 2;
 const DESTINATION_PORT: u16 = 3;
-/// An attribute that holds others.
-const NESTED: u16 = 0x8000;
+/// `CTA_FILTER`, `CTA_FILTER_ORIG_FLAGS`, and which parts of the tuple count.
+const FILTER: u16 = 25;
+const FILTER_ORIGINAL: u16 = 1;
+const FILTER_DESTINATION: u32 = 1 << 1;
+const FILTER_PROTOCOL: u32 = 1 << 3;
+const FILTER_DESTINATION_PORT: u32 = 1 << 5;
+/// The kernel walks all connections for each question: with more destinations than
+/// these, one question for each protocol is cheaper.
+const MAX_EXACT: usize = 8;
 
 /// The endpoints that destinations have now; none: nobody serves any more.
 pub type Wanted = BTreeMap<Destination, BTreeSet<Target>>;
 
+/// Whether connections of this protocol are cleaned at all.
+pub fn is_cleaned(protocol: Protocol) -> bool {
+    matches!(protocol, Protocol::Udp | Protocol::Sctp)
+}
+
 /// One tracked connection.
 struct Entry {
-    protocol: u8,
+    protocol: Protocol,
     /// Where the client sent to.
     to: Target,
     /// Who answers.
@@ -44,7 +58,7 @@ impl Entry {
         let reply = attributes.inside(TUPLE_REPLY)?;
         let transport = original.inside(TUPLE_PROTOCOL)?;
         Some(Entry {
-            protocol: *transport.find(PROTOCOL_NUMBER)?.first()?,
+            protocol: Protocol::from_number(*transport.find(PROTOCOL_NUMBER)?.first()?)?,
             to: Target {
                 address: address(original, false)?,
                 port: port(transport, DESTINATION_PORT)?,
@@ -59,29 +73,34 @@ impl Entry {
 
     /// Whether it keeps a client from where it should go now.
     fn is_stale(&self, wanted: &Wanted) -> bool {
-        if self.protocol != Protocol::Udp.number() {
-            return false;
-        }
-        let Target { address, port } = self.to;
-        let protocol = Protocol::Udp;
+        let Entry { protocol, to, .. } = self;
         let to_address = Destination::Address {
-            address,
-            protocol,
-            port,
+            address: to.address,
+            protocol: *protocol,
+            port: to.port,
         };
         let to_node = Destination::NodePort {
-            family: Family::of(&address),
-            protocol,
-            port,
+            family: Family::of(&to.address),
+            protocol: *protocol,
+            port: to.port,
         };
-        let untouched = self.answers == self.to;
-        match (wanted.get(&to_address), wanted.get(&to_node)) {
-            (Some(endpoints), _) if untouched => !endpoints.is_empty(),
-            (None, Some(endpoints)) if untouched => !endpoints.is_empty(),
-            (Some(endpoints), _) | (None, Some(endpoints)) => !endpoints.contains(&self.answers),
-            (None, None) => false,
+        let endpoints = wanted.get(&to_address).or_else(|| {
+            let endpoints = wanted.get(&to_node)?;
+            is_own(&to.address).then_some(endpoints)
+        });
+        match endpoints {
+            _ if !is_cleaned(*protocol) => false,
+            // Nobody served when it began.
+            Some(endpoints) if self.answers == *to => !endpoints.is_empty(),
+            Some(endpoints) => !endpoints.contains(&self.answers),
+            None => false,
         }
     }
+}
+
+/// Whether the address is one of this node's: only there can a socket be.
+fn is_own(address: &IpAddr) -> bool {
+    UdpSocket::bind((*address, 0)).is_ok()
 }
 
 /// `CTA_IP_V4_SRC` … `CTA_IP_V6_DST`
@@ -98,27 +117,31 @@ fn port(transport: Attributes<'_>, kind: u16) -> Option<u16> {
     Some(u16::from_be_bytes(transport.find(kind)?.try_into().ok()?))
 }
 
-/// Forgets the stale connections of these destinations; says how many.
+/// What was done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cleaned {
+    /// Connections that the kernel told of.
+    pub seen: usize,
+    /// Those of them that were forgotten.
+    pub forgotten: usize,
+}
+
+/// Forgets the stale connections of these destinations.
 ///
 /// # Errors
 /// A kernel without connection tracking over netlink, or without the right to it.
-pub fn clean(wanted: &Wanted) -> Result<usize, KernelError> {
-    let mut forgotten = 0;
-    for family in [Family::V4, Family::V6] {
-        if !wanted
-            .keys()
-            .any(|destination| destination.family() == family)
-        {
-            continue;
-        }
-        let number = match family {
-            Family::V4 => 2,
-            Family::V6 => 10,
-        };
-        let mut socket = Socket::open()?;
-        let stale: Vec<Vec<u8>> = socket.dump(
-            |messages: &mut Messages| messages.begin(CONNTRACK, GET, flag::DUMP, number),
-            |stale: &mut Vec<Vec<u8>>, message| {
+pub fn clean(wanted: &Wanted) -> Result<Cleaned, KernelError> {
+    let mut cleaned = Cleaned::default();
+    let questions = questions(wanted);
+    if questions.is_empty() {
+        return Ok(cleaned);
+    }
+    let mut socket = Socket::open()?;
+    for question in questions {
+        let (seen, stale) = socket.dump(
+            |messages: &mut Messages| question.write(messages),
+            |(seen, stale): &mut (usize, Vec<Vec<u8>>), message| {
+                *seen += 1;
                 stale.extend(
                     Entry::read(message)
                         .filter(|entry| entry.is_stale(wanted))
@@ -127,16 +150,17 @@ pub fn clean(wanted: &Wanted) -> Result<usize, KernelError> {
                 Ok(())
             },
         )?;
+        cleaned.seen += seen;
         for original in stale {
             let answer = socket.dump(
                 |messages: &mut Messages| {
-                    messages.begin(CONNTRACK, DELETE, flag::ACK, number);
+                    messages.begin(CONNTRACK, DELETE, flag::ACK, number(question.family));
                     messages.attribute(TUPLE_ORIGINAL | NESTED, &original);
                 },
                 |(): &mut (), _| Ok(()),
             );
             match answer {
-                Ok(()) => forgotten += 1,
+                Ok(()) => cleaned.forgotten += 1,
                 // It ended meanwhile.
                 Err(KernelError::Socket(error)) if error.kind() == std::io::ErrorKind::NotFound => {
                 }
@@ -144,5 +168,70 @@ pub fn clean(wanted: &Wanted) -> Result<usize, KernelError> {
             }
         }
     }
-    Ok(forgotten)
+    Ok(cleaned)
+}
+
+/// What the kernel is asked for; a kernel before 5.8 answers with all connections of the
+/// family, which `is_stale` looks through as well.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Question {
+    family: Family,
+    protocol: Protocol,
+    port: Option<u16>,
+    address: Option<IpAddr>,
+}
+
+fn questions(wanted: &Wanted) -> BTreeSet<Question> {
+    let cleaned = || wanted.keys().filter(|to| is_cleaned(to.transport().0));
+    let is_exact = cleaned().count() <= MAX_EXACT;
+    let question = |to: &Destination| {
+        let (protocol, port) = to.transport();
+        let address = match to {
+            Destination::Address { address, .. } => Some(*address),
+            Destination::NodePort { .. } => None,
+        };
+        Question {
+            family: to.family(),
+            protocol,
+            port: is_exact.then_some(port),
+            address: address.filter(|_| is_exact),
+        }
+    };
+    cleaned().map(question).collect()
+}
+
+impl Question {
+    fn write(&self, messages: &mut Messages) {
+        messages.begin(CONNTRACK, GET, flag::DUMP, number(self.family));
+        let mut parts = FILTER_PROTOCOL;
+        let tuple = messages.nest(TUPLE_ORIGINAL);
+        if let Some(address) = self.address {
+            parts |= FILTER_DESTINATION;
+            let ip = messages.nest(TUPLE_IP);
+            match address {
+                IpAddr::V4(address) => messages.attribute(2, &address.octets()),
+                IpAddr::V6(address) => messages.attribute(4, &address.octets()),
+            }
+            messages.end(ip);
+        }
+        let transport = messages.nest(TUPLE_PROTOCOL);
+        messages.attribute(PROTOCOL_NUMBER, &[self.protocol.number()]);
+        if let Some(port) = self.port {
+            parts |= FILTER_DESTINATION_PORT;
+            messages.attribute(DESTINATION_PORT, &port.to_be_bytes());
+        }
+        messages.end(transport);
+        messages.end(tuple);
+        let filter = messages.nest(FILTER);
+        messages.attribute(FILTER_ORIGINAL, &parts.to_ne_bytes());
+        messages.end(filter);
+    }
+}
+
+/// `NFPROTO_*`
+fn number(family: Family) -> u8 {
+    match family {
+        Family::V4 => 2,
+        Family::V6 => 10,
+    }
 }

@@ -11,6 +11,8 @@ pub mod userspace;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use std::os::fd::OwnedFd;
+
 use anyhow::{Context, Result};
 
 pub use settings::{IpvsSettings, LocalTraffic, Settings};
@@ -76,8 +78,8 @@ pub trait Mode: Send {
     fn sync(&mut self, model: &Model, dirty: &Dirty) -> Result<()>;
 
     /// Removes what only packets need that were on their way at a `sync` before the
-    /// last call. Called at an interval longer than a packet's way through the
-    /// rules, while `needs_sweep`, with the model as it was at the last `sync`.
+    /// last call. Between two calls [`let_packets_pass`] has begun and ended. Called
+    /// while `needs_sweep`, with the model as it was at the last `sync`.
     fn sweep(&mut self, model: &Model) -> Result<()>;
 
     /// Whether `sweep` has something to look at.
@@ -85,6 +87,17 @@ pub trait Mode: Send {
 
     /// Look at the kernel again at the next `sync`, and repair what differs.
     fn distrust(&mut self);
+
+    /// Becomes readable when somebody else may have changed what this mode has made;
+    /// `None`: the mode cannot tell.
+    fn watched(&self) -> Option<OwnedFd> {
+        None
+    }
+
+    /// Whether somebody else has changed it since the mode last looked at all of it.
+    fn is_disturbed(&mut self) -> bool {
+        false
+    }
 
     /// What of a destination's routes this mode cannot do, and what it does instead, in words
     /// for an Event; `None`: it does all of it.
@@ -113,6 +126,17 @@ pub trait Mode: Send {
     /// sees it; `None`: the endpoints, or the destination is of the other family.
     fn tracked_as(&self, _: &Destination) -> Option<BTreeSet<Target>> {
         None
+    }
+}
+
+/// Returns once no packet is on its way that entered the rules before: the kernel's packets
+/// hold an RCU read lock, and this waits until all such locks of the moment are given
+/// back, also by a processor that a hypervisor has taken away. Takes some milliseconds.
+pub fn let_packets_pass() {
+    use rustix::thread::{MembarrierCommand, membarrier};
+    // Where it is not to be had (`nohz_full`), the interval between sweeps has to do.
+    if let Err(error) = membarrier(MembarrierCommand::Global) {
+        tracing::debug!(%error, "cannot wait for packets to pass");
     }
 }
 

@@ -210,7 +210,8 @@ pub struct Routes {
     pub outside: Option<Route>,
 }
 
-/// Calls `emit` for each destination of one Service port in one family.
+/// Calls `emit` for each destination of one Service port in one family: none where the
+/// Service has no cluster IP of it, as upstream.
 pub(super) fn routes_of(
     service: &ServiceInfo,
     port: &ServicePort,
@@ -219,13 +220,20 @@ pub(super) fn routes_of(
     place: Place<'_>,
     mut emit: impl FnMut(Destination, Routes),
 ) {
+    let of_family = |address: &&IpAddr| Family::of(address) == family;
+    if !service
+        .cluster_ips
+        .iter()
+        .any(|address| of_family(&address))
+    {
+        return;
+    }
     let chosen = choose(endpoints, place);
     let at = |address| Destination::Address {
         address,
         protocol: port.protocol,
         port: port.port,
     };
-    let of_family = |address: &&IpAddr| Family::of(address) == family;
     for &address in service.cluster_ips.iter().filter(of_family) {
         emit(at(address), internal(service, &chosen));
     }
@@ -240,7 +248,7 @@ pub(super) fn routes_of(
         };
         emit(at(address), routes);
     }
-    if port.node_port != 0 && service.cluster_ips.iter().any(|a| Family::of(a) == family) {
+    if port.node_port != 0 {
         let destination = Destination::NodePort {
             family,
             protocol: port.protocol,

@@ -264,8 +264,12 @@ impl Model {
                 };
                 let place = self.place();
                 for family in [Family::V4, Family::V6] {
-                    let endpoints =
-                        slice::merge(slices.values(), &port.name, family, &self.node_name);
+                    let endpoints = slice::merge(
+                        slices.values(),
+                        (&port.name, port.protocol),
+                        family,
+                        &self.node_name,
+                    );
                     new.own_endpoints.extend(
                         endpoints
                             .iter()
@@ -387,11 +391,16 @@ impl Model {
         self.ignored.iter()
     }
 
-    /// All endpoints of a Service port, usable or not, sorted by address.
+    /// All endpoints of a Service port, usable or not, sorted by address; none where the
+    /// Service is not known.
     pub fn endpoints(&self, name: &ServicePortName, family: Family) -> Vec<Endpoint> {
+        let ports = self.services.get(&name.service).map(|info| &info.ports);
+        let port = ports.and_then(|ports| ports.iter().find(|port| port.name == name.port));
+        let Some(port) = port else { return Vec::new() };
         let slices = self.slices.get(&name.service);
         let slices = slices.into_iter().flat_map(BTreeMap::values);
-        slice::merge(slices, &name.port, family, &self.node_name)
+        let port = (&*port.name, port.protocol);
+        slice::merge(slices, port, family, &self.node_name)
     }
 
     /// Where this node is.

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
 use super::ServiceName;
-use super::frontend::{Family, Target};
+use super::frontend::{Family, Protocol, Target};
 
 /// Names the Service of a slice.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
@@ -38,8 +38,9 @@ pub struct Hints {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SliceInfo {
     family: Family,
-    /// Port name and number.
-    ports: Vec<(String, u16)>,
+    /// Port name, protocol and number; the API always says which protocol, and any will
+    /// do where nobody says.
+    ports: Vec<(String, Option<Protocol>, u16)>,
     addresses: Vec<Address>,
 }
 
@@ -81,18 +82,19 @@ impl SliceInfo {
         let ports = slice.ports.iter().flatten().filter_map(|port| {
             Some((
                 port.name.clone().unwrap_or_default(),
+                port.protocol.as_deref().and_then(Protocol::parse),
                 u16::try_from(port.port?).ok()?,
             ))
         });
         let addresses = slice.endpoints.iter().flatten().filter_map(|endpoint| {
             let address: IpAddr = endpoint.addresses.first()?.parse().ok()?;
             let conditions = endpoint.conditions.as_ref();
-            // Absent means ready; `serving` absent means the same as `ready`.
+            // Absent means ready, and serving, whatever the other says.
             let ready = conditions.and_then(|c| c.ready).unwrap_or(true);
             Some(Address {
                 address,
                 ready,
-                serving: conditions.and_then(|c| c.serving).unwrap_or(ready),
+                serving: conditions.and_then(|c| c.serving).unwrap_or(true),
                 terminating: conditions.and_then(|c| c.terminating).unwrap_or(false),
                 node_name: endpoint.node_name.clone(),
                 hints: hints_of(endpoint),
@@ -122,17 +124,20 @@ fn hints_of(endpoint: &k8s_openapi::api::discovery::v1::Endpoint) -> Hints {
     }
 }
 
-/// The endpoints of port `port_name` from all slices; one that is in several
+/// The endpoints of a Service's port, by its name and protocol, from all slices; one that is in several
 /// slices (it moves between them) counts once, in its best condition.
 pub(super) fn merge<'a>(
     slices: impl Iterator<Item = &'a SliceInfo>,
-    port_name: &str,
+    (port_name, protocol): (&str, Protocol),
     family: Family,
     node_name: &str,
 ) -> Vec<Endpoint> {
     let mut merged: BTreeMap<Target, Endpoint> = BTreeMap::new();
     for slice in slices.filter(|slice| slice.family == family) {
-        for (_, port) in slice.ports.iter().filter(|(name, _)| name == port_name) {
+        let is_its = |(name, of, _): &&(String, Option<Protocol>, u16)| {
+            name == port_name && of.is_none_or(|of| of == protocol)
+        };
+        for (_, _, port) in slice.ports.iter().filter(is_its) {
             for address in &slice.addresses {
                 let target = Target {
                     address: address.address,

@@ -27,7 +27,8 @@ pub const NFTABLES: u8 = 10;
 /// `NFNL_SUBSYS_CTNETLINK`
 pub const CONNTRACK: u8 = 1;
 
-const NESTED: u16 = 0x8000;
+/// `NLA_F_NESTED`: an attribute that holds others.
+pub const NESTED: u16 = 0x8000;
 const TYPE_MASK: u16 = 0x3fff;
 const HEADER: usize = 16;
 
@@ -155,6 +156,8 @@ pub struct Received<'a> {
     pub flags: u16,
     /// The request's number.
     pub sequence: u32,
+    /// The port of the socket that it answers, or whose transaction it tells of.
+    pub port: u32,
     /// What follows the header.
     pub payload: &'a [u8],
 }
@@ -199,6 +202,7 @@ pub fn split(mut bytes: &[u8]) -> impl Iterator<Item = Received<'_>> {
             kind: half(4)?,
             flags: half(6)?,
             sequence: word(8)?,
+            port: word(12)?,
             payload: bytes.get(HEADER..length)?,
         };
         bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();

@@ -2,9 +2,11 @@
 //! connection or a virtual server is.
 
 mod message;
+mod monitor;
 mod socket;
 
-pub use message::{Attributes, CONNTRACK, Messages, NFTABLES, Nest, Received, flag, kind};
+pub use message::{Attributes, CONNTRACK, Messages, NESTED, NFTABLES, Nest, Received, flag, kind};
+pub use monitor::Monitor;
 pub use socket::Socket;
 
 /// Why the kernel did not do it.
@@ -29,6 +31,9 @@ pub enum KernelError {
         /// The kernel's reason.
         error: std::io::Error,
     },
+    /// The transaction is larger than the socket's buffer, which may not grow.
+    #[error("an nftables transaction of {0} bytes does not fit the socket's buffer")]
+    TooLarge(usize),
     /// The answer is not what the protocol says.
     #[error("netlink answer makes no sense: {0}")]
     Malformed(&'static str),

@@ -4,8 +4,8 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use rustix::net::{
-    AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, bind, netlink, recv,
-    send, socket_with, sockopt,
+    AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, bind, getsockname,
+    netlink, recv, send, socket_with, sockopt,
 };
 
 use super::KernelError;
@@ -13,6 +13,8 @@ use super::message::{Messages, Received, flag, kind, split};
 
 /// Wanted of the socket's buffers; where the limit is lower, the limit is used.
 const BUFFER_BYTES: usize = 4 << 20;
+/// The send buffer may grow to this for a transaction that must not be split.
+const MAX_TRANSACTION_BYTES: usize = 256 << 20;
 /// More than the kernel puts into one datagram of a dump.
 const DATAGRAM_BYTES: usize = 256 << 10;
 /// Dumps of a table that someone changes meanwhile are begun anew, so often.
@@ -21,27 +23,34 @@ const DUMP_TRIES: usize = 16;
 /// The socket.
 pub struct Socket {
     fd: OwnedFd,
+    port: u32,
+    may_grow: bool,
     buffer: Vec<u8>,
 }
 
 impl Socket {
     /// Opens one to netfilter, in the calling thread's network namespace.
     pub fn open() -> io::Result<Socket> {
-        Socket::open_to(Some(netlink::NETFILTER))
+        Socket::open_to(Some(netlink::NETFILTER), None)
     }
 
     /// Opens one to interfaces and addresses.
     pub fn open_route() -> io::Result<Socket> {
-        Socket::open_to(None)
+        Socket::open_to(None, None)
     }
 
     /// Opens one to what has no protocol of its own.
     pub fn open_generic() -> io::Result<Socket> {
-        Socket::open_to(Some(netlink::GENERIC))
+        Socket::open_to(Some(netlink::GENERIC), None)
+    }
+
+    /// Opens one to netfilter with a send buffer of so many bytes, which never grows.
+    pub fn with_send_buffer(bytes: usize) -> io::Result<Socket> {
+        Socket::open_to(Some(netlink::NETFILTER), Some(bytes))
     }
 
     /// `NETLINK_ROUTE` is number 0, which is none.
-    fn open_to(protocol: Option<Protocol>) -> io::Result<Socket> {
+    fn open_to(protocol: Option<Protocol>, bytes: Option<usize>) -> io::Result<Socket> {
         let fd = socket_with(
             AddressFamily::NETLINK,
             SocketType::RAW,
@@ -49,20 +58,50 @@ impl Socket {
             protocol,
         )?;
         bind(&fd, &netlink::SocketAddrNetlink::new(0, 0))?;
-        // Best effort: batches fit the smallest default.
-        let _ = sockopt::set_socket_send_buffer_size(&fd, BUFFER_BYTES);
+        // Best effort: batches fit the smallest default. The kernel doubles the number.
+        let _ =
+            sockopt::set_socket_send_buffer_size(&fd, bytes.map_or(BUFFER_BYTES, |all| all / 2));
         let _ = sockopt::set_socket_recv_buffer_size(&fd, BUFFER_BYTES);
+        let port = netlink::SocketAddrNetlink::try_from(getsockname(&fd)?)?.pid();
         Ok(Socket {
             fd,
+            port,
+            may_grow: bytes.is_none(),
             buffer: vec![0; DATAGRAM_BYTES],
         })
+    }
+
+    /// The number that the kernel knows the socket by.
+    pub fn port(&self) -> u32 {
+        self.port
+    }
+
+    /// Sends one datagram; makes the buffer larger where it must and may be.
+    fn send_whole(&self, batch: &[u8]) -> Result<(), KernelError> {
+        match send(&self.fd, batch, SendFlags::empty()) {
+            Ok(_) => return Ok(()),
+            Err(rustix::io::Errno::MSGSIZE) => {}
+            Err(error) => return Err(io::Error::from(error).into()),
+        }
+        let too_large = || KernelError::TooLarge(batch.len());
+        if !self.may_grow || batch.len() > MAX_TRANSACTION_BYTES {
+            return Err(too_large());
+        }
+        // Without a limit for real root; for others as far as the limit goes.
+        let _ = sockopt::set_socket_send_buffer_size_force(&self.fd, batch.len())
+            .or_else(|_| sockopt::set_socket_send_buffer_size(&self.fd, batch.len()));
+        match send(&self.fd, batch, SendFlags::empty()) {
+            Ok(_) => Ok(()),
+            Err(rustix::io::Errno::MSGSIZE | rustix::io::Errno::NOBUFS) => Err(too_large()),
+            Err(error) => Err(io::Error::from(error).into()),
+        }
     }
 
     /// Sends one batch and reads the kernel's verdict, which is there when `send`
     /// returns. The last message must ask for an acknowledgement. Only netfilter makes
     /// a transaction of it; elsewhere the messages around a refused one take effect.
     pub fn commit(&mut self, batch: &[u8]) -> Result<(), KernelError> {
-        send(&self.fd, batch, SendFlags::empty()).map_err(io::Error::from)?;
+        self.send_whole(batch)?;
         let mut acknowledged = false;
         let mut refused = None;
         loop {

@@ -1,9 +1,9 @@
 //! What a change costs on the wire: the same at any number of Services.
 
 use proxy_agent::mode::Mode;
-use proxy_agent::mode::nftables::Table;
 use proxy_agent::mode::nftables::kernel::Traffic;
 use proxy_agent::mode::nftables::netlink::Netlink;
+use proxy_agent::mode::nftables::{Table, cleanup};
 use proxy_agent::model::{Change, Family, ServiceName};
 
 use super::{network, objects, table};
@@ -26,9 +26,19 @@ fn services(count: usize) -> String {
     text
 }
 
-/// The traffic of adding, and then of removing, one endpoint among `count` Services.
-fn one_change(count: usize) -> (Traffic, Traffic) {
-    let mut model = table::model_of(objects::changes(&services(count)));
+/// One Service of `count` endpoints, a hundred a slice.
+fn one_service(count: usize) -> String {
+    let mut text = "svc s77 10.96.0.10 80/tcp\n".to_owned();
+    for index in 0..count {
+        let (slice, high, low) = (index / 100, index / 250, index % 250 + 1);
+        text += &format!("ep s77 10.1.{high}.{low}:8080 node-2 slice={slice}\n");
+    }
+    text
+}
+
+/// The traffic of adding, and then of removing, one endpoint of `s77` among `objects`.
+fn one_change(objects: &str) -> (Traffic, Traffic) {
+    let mut model = table::model_of(objects::changes(objects));
     let dirty = model.take_dirty();
     let mut table = Table::new(
         table::settings(),
@@ -53,32 +63,54 @@ fn one_change(count: usize) -> (Traffic, Traffic) {
             bytes: now.bytes - before.bytes,
         }
     };
-    let slice = objects::changes("ep s77 10.9.9.9:8080 node-2 slice=b").remove(0);
+    let slice = objects::changes("ep s77 10.9.9.9:8080 node-2 slice=more").remove(0);
     let added = after(slice, &mut table);
     let name = ServiceName {
         namespace: "default".to_owned(),
-        name: "s77-b-8080".to_owned(),
+        name: "s77-more-8080".to_owned(),
     };
     let removed = after(Change::SliceGone(name), &mut table);
     (added, removed)
+}
+
+/// The tables of all live in one namespace: empty it.
+fn empty() {
+    cleanup(Family::V4).expect("emptied");
 }
 
 #[test]
 fn a_change_costs_the_same_among_1000_and_10000_services() {
     let name = "change_size::a_change_costs_the_same_among_1000_and_10000_services";
     network::in_namespaces(name, || {
-        let few = one_change(1_000);
-        // The tables of both live in one namespace: begin anew.
-        let mut table = Table::new(
-            table::settings(),
-            Netlink::open(Family::V4).expect("netlink"),
-        );
-        let empty = table::model_of(Vec::new());
-        table.sync(&empty, &Default::default()).expect("emptied");
-        let many = one_change(10_000);
+        let few = one_change(&services(1_000));
+        empty();
+        let many = one_change(&services(10_000));
         assert_eq!(few, many);
         let (added, removed) = few;
         // Grow is one transaction and its sweep; shrink the same the other way.
         assert!(added.messages <= 20 && removed.messages <= 20, "{few:?}");
+    });
+}
+
+#[test]
+fn a_change_costs_the_same_among_5_1000_and_5000_endpoints_of_one_service() {
+    let name =
+        "change_size::a_change_costs_the_same_among_5_1000_and_5000_endpoints_of_one_service";
+    network::in_namespaces(name, || {
+        // The names of chains have the number of endpoints in them: bytes may differ a little.
+        let rough = |traffic: Traffic| {
+            (
+                traffic.transactions,
+                traffic.messages,
+                traffic.bytes / 2_000,
+            )
+        };
+        let few = one_change(&one_service(5));
+        for count in [1_000, 5_000] {
+            empty();
+            let many = one_change(&one_service(count));
+            assert_eq!(rough(many.0), rough(few.0), "{count} endpoints: {many:?}");
+            assert_eq!(rough(many.1), rough(few.1), "{count} endpoints: {many:?}");
+        }
     });
 }

@@ -110,7 +110,7 @@ pub fn change_of(event: &Event) -> Option<Change> {
 }
 
 /// The table without the order of slots: who has which is history.
-fn normal(ruleset: &Ruleset) -> BTreeSet<String> {
+pub fn normal(ruleset: &Ruleset) -> BTreeSet<String> {
     let mut lines = BTreeSet::new();
     for set in SETS {
         for (key, data) in ruleset.elements(set) {

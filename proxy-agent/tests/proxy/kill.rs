@@ -23,10 +23,10 @@ const NAME: &str = "kill::fifty_kills_lose_no_connection";
 const ENDPOINTS: [&str; 3] = ["10.244.1.11:8080", "10.244.1.12:8080", "10.244.2.11:8080"];
 
 /// xorshift: enough for choices, and the same each time for a seed.
-struct Choices(u64);
+pub struct Choices(pub u64);
 
 impl Choices {
-    fn next(&mut self) -> u64 {
+    pub fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;

@@ -2,8 +2,14 @@
 //! the ruleset as text, and what a change costs. Never touches the network
 //! namespace that the tests were started in.
 
+mod affinity;
+mod agreement;
 mod change_size;
+mod churn;
+mod cold_start;
 mod explain;
+mod foreign;
+mod generate;
 mod guards;
 mod histories;
 mod iptables;
@@ -17,6 +23,7 @@ mod objects;
 mod operations;
 mod packet;
 mod packets;
+mod reference;
 mod ruleset_text;
 mod script;
 mod sockets;

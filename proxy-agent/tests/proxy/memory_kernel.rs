@@ -1,12 +1,14 @@
 //! A kernel that only remembers, and can be killed between two steps. Never
 //! chooses what a packet does: that is `tracer`'s.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proxy_agent::mode::Settings;
 use proxy_agent::mode::nftables::kernel::{Kernel, KernelError, Traffic};
 use proxy_agent::mode::nftables::rule::Chain;
 use proxy_agent::mode::nftables::ruleset::{Op, Ruleset, Step};
+use proxy_agent::mode::nftables::set::{Data, Key, Verdict};
+use proxy_agent::mode::nftables::value::FACES;
 
 /// The state behind the table.
 #[derive(Clone, Default)]
@@ -27,6 +29,7 @@ impl Kernel for MemoryKernel {
     }
 
     fn commit(&mut self, steps: &[Step]) -> Result<Traffic, KernelError> {
+        self.check_new_chains(steps);
         for step in steps {
             if let Some(left) = &mut self.steps_left {
                 if *left == 0 {
@@ -55,6 +58,42 @@ impl Kernel for MemoryKernel {
 }
 
 impl MemoryKernel {
+    /// A packet under way sees new elements at once and a new chain's rules not yet, so
+    /// that no destination may get a value whose chain comes in the same transaction:
+    /// but in a table that is new as a whole.
+    fn check_new_chains(&self, steps: &[Step]) {
+        let new: BTreeSet<&str> = steps
+            .iter()
+            .flatten()
+            .filter_map(|op| match op {
+                Op::AddChain(chain) => Some(chain.name.as_str()),
+                _ => None,
+            })
+            .collect();
+        if new.is_empty() || !self.ruleset.table {
+            return;
+        }
+        let mut next = self.ruleset.clone();
+        for op in steps.iter().flatten() {
+            if matches!(op, Op::AddTable) {
+                return;
+            }
+            next.apply(op);
+            for face in FACES {
+                let Op::Add(set, _, Data::Value(value)) = op else {
+                    continue;
+                };
+                let Some(Data::Verdict(Verdict::Goto(chain))) =
+                    next.get(face.pick(), &Key::Value(*value))
+                else {
+                    continue;
+                };
+                let is_new = *set == face.values() && new.contains(chain.as_str());
+                assert!(!is_new, "{op:?} with its chain {chain}");
+            }
+        }
+    }
+
     /// What the kernel would refuse.
     fn check(&self, op: &Op) {
         match op {

@@ -175,7 +175,7 @@ impl Space {
 }
 
 /// Runs `ip`, with `-6` where the arguments have an IPv6 address.
-fn ip(arguments: &str) {
+pub fn ip(arguments: &str) {
     let output = Command::new("ip")
         .args(arguments.contains("::").then_some("-6"))
         .args(arguments.split_whitespace())
@@ -275,6 +275,13 @@ impl Network {
             Some(space) => space.run(job),
             None => job(),
         }
+    }
+
+    /// Has every packet that no rule sends elsewhere refused beyond the node: it is seen at
+    /// once, where it would be lost.
+    pub fn refuse_beyond(&self, addresses: &'static str) {
+        self.beyond
+            .run(move || ip(&format!("route add local {addresses} dev lo")));
     }
 
     /// Starts `job` in the namespace that has this source address; the result comes

@@ -1,14 +1,16 @@
 //! From what is installed to what is wanted, in two parts. Pure; never talks to
 //! the kernel.
 //!
-//! `make` adds and replaces so that packets find the new state; `sweep`, run
-//! later, removes what a packet may still need that read the old state. Each step
+//! `make` adds and replaces so that packets find the new state; what a packet may still
+//! need that read the old state is removed later (`leaving`). Each step
 //! of `make` leaves a table that is right for some mixture of old and new, so a
 //! kill between any two leaves working rules:
 //!
 //! * grow: the slot is there before the count that reaches it;
 //! * shrink: the count is lowered while the slot stays; the slot is swept;
-//! * a value's chain is there before any destination has that value.
+//! * a value's chain is there before any destination has that value, and in a transaction
+//!   before: a packet under way sees new elements of maps at once, but the rules of the
+//!   moment when it entered its hook, and of a chain that is new it would see none.
 
 use std::collections::BTreeSet;
 
@@ -86,11 +88,17 @@ pub fn replace(old: Option<&Data>, set: SetName, key: Key, data: Data, step: &mu
     step.push(Op::Add(set, key, data));
 }
 
-/// What must be added or replaced for `scopes`, in order.
-pub fn make(settings: &Settings, installed: &Ruleset, scopes: &[Scope]) -> Vec<Step> {
-    let mut steps = picks(settings, installed, scopes);
+/// What must be added or replaced for `scopes`, in order, in transactions after those of
+/// [`picks`].
+pub fn make(installed: &Ruleset, scopes: &[Scope]) -> Vec<Step> {
+    let mut steps = Vec::new();
     for stage in 0..=LAST_STAGE {
-        for scope in scopes.iter().filter(|scope| stage_of(scope.set) == stage) {
+        let of_stage = scopes.iter().filter(|scope| stage_of(scope.set) == stage);
+        if stage >= FIRST_ENTRY_STAGE {
+            steps.extend(entries(installed, of_stage));
+            continue;
+        }
+        for scope in of_stage {
             for (key, data) in &scope.elements {
                 let mut step = Vec::new();
                 replace(
@@ -104,55 +112,64 @@ pub fn make(settings: &Settings, installed: &Ruleset, scopes: &[Scope]) -> Vec<S
                     steps.push(step);
                 }
             }
-            if is_entry(scope.set) {
-                steps.extend(removals(installed, scope));
-            }
         }
     }
     steps
 }
 
-/// What may be removed once `make` has been done and no packet is on its way
-/// that read the state before.
-pub fn sweep(installed: &Ruleset, scopes: &[Scope]) -> Vec<Step> {
-    // Identities last: a packet may have read one from a slot.
+/// Where packets begin: elements of these are removed at once too, since nothing leads to
+/// them that was read before. All of one destination is one step, so that packets from
+/// inside and from outside find the same state of it.
+fn entries<'a>(installed: &Ruleset, scopes: impl Iterator<Item = &'a Scope>) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
-    for stage in (0..=LAST_STAGE).rev() {
-        for scope in scopes.iter().filter(|scope| stage_of(scope.set) == stage) {
-            steps.extend(removals(installed, scope));
+    let mut last = None;
+    for scope in scopes {
+        if last.replace(&scope.range) != Some(&scope.range) {
+            steps.push(Vec::new());
         }
+        let Some(step) = steps.last_mut() else {
+            continue;
+        };
+        for (key, data) in &scope.elements {
+            let old = installed.get(scope.set, key);
+            replace(old, scope.set, key.clone(), data.clone(), step);
+        }
+        step.extend(removals(installed, scope).flatten());
     }
+    steps.retain(|step| !step.is_empty());
     steps
 }
 
-/// The chains and verdicts of values that no destination has any more.
-pub fn sweep_picks(settings: &Settings, installed: &Ruleset) -> Vec<Step> {
-    let mut step = Vec::new();
+/// Removes the verdicts of `unused` values, and the chains that no verdict leads to. One
+/// a step: there is no limit to how many become unused at once.
+pub fn sweep_picks(
+    settings: &Settings,
+    installed: &Ruleset,
+    unused: &BTreeSet<(Face, u32)>,
+) -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
+    let mut wanted: BTreeSet<String> = BTreeSet::new();
     for face in FACES {
         for (key, _) in installed.elements(face.pick()) {
-            if matches!(key, Key::Value(value) if !installed.is_used(face, *value)) {
-                step.push(Op::Delete(face.pick(), key.clone()));
+            let Key::Value(value) = key else { continue };
+            if unused.contains(&(face, *value)) {
+                steps.push(vec![Op::Delete(face.pick(), key.clone())]);
+            } else {
+                let chains = chains_of(settings, face, *value).into_iter();
+                wanted.extend(chains.map(|chain| chain.name));
             }
         }
     }
-    let wanted: BTreeSet<String> = installed
-        .used_values()
-        .flat_map(|(face, value)| chains_of(settings, face, value))
-        .map(|chain| chain.name)
-        .chain(guards(installed))
-        .collect();
+    wanted.extend(guards(installed));
     let unused = installed
         .chains
         .keys()
         .filter(|name| is_on_demand(name) && !wanted.contains(*name));
     // A chain before those that it jumps to.
     let (picks, rest): (Vec<_>, Vec<_>) = unused.partition(|name| name.starts_with(PICK));
-    step.extend(picks.into_iter().chain(rest).cloned().map(Op::DeleteChain));
-    if step.is_empty() {
-        Vec::new()
-    } else {
-        vec![step]
-    }
+    let unused = picks.into_iter().chain(rest).cloned();
+    steps.extend(unused.map(|name| vec![Op::DeleteChain(name)]));
+    steps
 }
 
 /// The chains that lists of allowed sources lead to.
@@ -173,8 +190,9 @@ fn removals<'a>(installed: &'a Ruleset, scope: &'a Scope) -> impl Iterator<Item 
         .into_iter()
 }
 
-/// Chains and verdicts for values that are new to the table.
-fn picks(settings: &Settings, installed: &Ruleset, scopes: &[Scope]) -> Vec<Step> {
+/// Chains and verdicts for values that are new to the table: to be committed before `make`
+/// is.
+pub fn picks(settings: &Settings, installed: &Ruleset, scopes: &[Scope]) -> Vec<Step> {
     let mut wanted: BTreeSet<(Face, u32)> = BTreeSet::new();
     for face in FACES {
         for scope in scopes.iter().filter(|scope| scope.set == face.values()) {
@@ -218,6 +236,7 @@ fn picks(settings: &Settings, installed: &Ruleset, scopes: &[Scope]) -> Vec<Step
     steps
 }
 
+const FIRST_ENTRY_STAGE: u8 = 2;
 const LAST_STAGE: u8 = 3;
 
 fn stage_of(set: SetName) -> u8 {
@@ -235,8 +254,7 @@ fn stage_of(set: SetName) -> u8 {
     }
 }
 
-/// Where a packet begins: an element of these is removed at once, since nothing
-/// leads to it that was read before.
-fn is_entry(set: SetName) -> bool {
-    matches!(stage_of(set), 2 | 3)
+/// Where packets begin.
+pub fn is_entry(set: SetName) -> bool {
+    stage_of(set) >= FIRST_ENTRY_STAGE
 }

@@ -1,6 +1,8 @@
 //! What the mode needs of a kernel, so that tests can put another in its place.
 //! Never knows what a Service is.
 
+use std::os::fd::OwnedFd;
+
 pub use crate::netlink::KernelError;
 
 use super::ruleset::{Ruleset, Step};
@@ -34,4 +36,14 @@ pub trait Kernel: Send {
     /// Does the steps in order, in as few transactions as fit the socket. After an
     /// error any number of whole transactions may have been done: dump again.
     fn commit(&mut self, steps: &[Step]) -> Result<Traffic, KernelError>;
+
+    /// Becomes readable when somebody may have changed something; `None`: never.
+    fn watched(&self) -> Option<OwnedFd> {
+        None
+    }
+
+    /// Whether somebody else changed the table since the last `dump`.
+    fn is_disturbed(&mut self) -> bool {
+        false
+    }
 }

@@ -11,6 +11,7 @@ pub mod explain;
 pub mod guard;
 pub mod kernel;
 pub mod layout;
+mod leaving;
 pub mod netlink;
 pub mod plan;
 pub mod preview;
@@ -24,6 +25,7 @@ pub mod value;
 use anyhow::Context;
 
 use self::kernel::{Kernel, Traffic};
+use self::leaving::Leaving;
 use self::ruleset::{Op, Ruleset, Step};
 use super::{Asked, Mode, Settings};
 use crate::model::{Destination, Dirty, Family, Model, Routes};
@@ -34,12 +36,8 @@ pub struct Table<K> {
     kernel: K,
     /// `None`: not known, dump before anything else.
     installed: Option<Ruleset>,
-    /// Touched since the last sweep: packets may be on their way.
-    young: Dirty,
-    /// Touched before the last sweep.
-    old: Dirty,
-    /// Whether values that nobody has any more may have left chains behind.
-    picks_unswept: bool,
+    /// What is removed once no packet is on its way to it.
+    leaving: Leaving,
     full: bool,
     traffic: Traffic,
 }
@@ -51,9 +49,7 @@ impl<K: Kernel> Table<K> {
             settings,
             kernel,
             installed: None,
-            young: Dirty::default(),
-            old: Dirty::default(),
-            picks_unswept: false,
+            leaving: Leaving::default(),
             full: true,
             traffic: Traffic::default(),
         }
@@ -94,32 +90,52 @@ impl<K: Kernel> Table<K> {
         Ok(())
     }
 
-    /// The table as it is, and a frame around it.
-    fn prepare(&mut self) -> anyhow::Result<Ruleset> {
+    /// The table as it is; from a dump where that is not known.
+    fn known(&mut self) -> anyhow::Result<Ruleset> {
         if let Some(installed) = self.installed.take() {
             return Ok(installed);
         }
         self.full = true;
-        let mut installed = self
-            .kernel
+        self.kernel
             .dump(&self.settings)
-            .context("cannot read the nftables ruleset")?;
-        let mut steps = Vec::new();
-        if installed.table && installed.sets.len() < set::SETS.len() {
-            // Another layout, or someone removed a set: begin anew, in one step.
-            installed = Ruleset::default();
-            steps.push(vec![Op::DeleteTable]);
-        }
-        steps.extend(diff::frame(&self.settings, &installed));
-        let step: Step = steps.into_iter().flatten().collect();
-        if !step.is_empty() {
-            self.commit(&mut installed, &[step])?;
+            .context("cannot read the nftables ruleset")
+    }
+
+    /// All anew, where the table is of another layout or somebody removed a set. One
+    /// transaction, so that packets find the old rules or the new: only where the kernel
+    /// gives no buffer for it, the rules come back one Service after the other.
+    fn rebuild(&mut self, model: &Model) -> anyhow::Result<Ruleset> {
+        tracing::info!("the nftables table is of another layout: building it anew");
+        let mut fresh = Ruleset::default();
+        let frame = diff::frame(&self.settings, &fresh);
+        frame.iter().flatten().for_each(|op| fresh.apply(op));
+        let keys = plan::all_keys(model, &fresh);
+        let scopes = plan::plan(model, self.settings.family, &keys, &fresh);
+        let mut first = vec![Op::DeleteTable];
+        first.extend(frame.into_iter().flatten());
+        let mut steps = vec![first];
+        steps.extend(diff::picks(&self.settings, &fresh, &scopes));
+        steps.extend(diff::make(&fresh, &scopes));
+        let mut installed = Ruleset::default();
+        match self.commit(&mut installed, &[steps.concat()]) {
+            Err(error) if is_too_large(&error) => {
+                installed = Ruleset::default();
+                self.commit(&mut installed, &steps)?;
+            }
+            done => done?,
         }
         Ok(installed)
     }
 
     fn sync_now(&mut self, model: &Model, dirty: &Dirty) -> anyhow::Result<()> {
-        let mut installed = self.prepare()?;
+        let mut installed = self.known()?;
+        if installed.table && installed.sets.len() < set::SETS.len() {
+            installed = self.rebuild(model)?;
+        }
+        if self.full {
+            let frame = diff::frame(&self.settings, &installed);
+            self.commit(&mut installed, &frame)?;
+        }
         let all;
         let keys = if self.full {
             all = plan::all_keys(model, &installed);
@@ -128,31 +144,33 @@ impl<K: Kernel> Table<K> {
             dirty
         };
         let scopes = plan::plan(model, self.settings.family, keys, &installed);
-        let steps = diff::make(&self.settings, &installed, &scopes);
+        let chains = diff::picks(&self.settings, &installed, &scopes);
+        self.commit(&mut installed, &chains)?;
+        let steps = diff::make(&installed, &scopes);
         self.commit(&mut installed, &steps)?;
-        self.young.extend(keys.clone());
-        self.picks_unswept = true;
+        if self.full {
+            self.leaving = Leaving::default();
+        }
+        self.leaving.note(&installed, &scopes);
         self.full = false;
         self.installed = Some(installed);
         Ok(())
     }
 
-    fn sweep_now(&mut self, model: &Model) -> anyhow::Result<()> {
+    fn sweep_now(&mut self) -> anyhow::Result<()> {
         let Some(mut installed) = self.installed.take() else {
             return Ok(());
         };
-        self.old.remove_all(&self.young);
-        let scopes = plan::plan(model, self.settings.family, &self.old, &installed);
-        let mut steps = diff::sweep(&installed, &scopes);
-        if self.young.is_empty() {
-            steps.extend(diff::sweep_picks(&self.settings, &installed));
-        }
+        let steps = self.leaving.sweep(&self.settings, &installed);
         self.commit(&mut installed, &steps)?;
-        self.picks_unswept &= !self.young.is_empty();
-        self.old = std::mem::take(&mut self.young);
         self.installed = Some(installed);
         Ok(())
     }
+}
+
+fn is_too_large(error: &anyhow::Error) -> bool {
+    let kernel = error.downcast_ref::<kernel::KernelError>();
+    matches!(kernel, Some(kernel::KernelError::TooLarge(_)))
 }
 
 /// Removes the table of one family, where there is one.
@@ -197,12 +215,12 @@ impl<K: Kernel> Mode for Table<K> {
         self.sync_now(model, dirty)
     }
 
-    fn sweep(&mut self, model: &Model) -> anyhow::Result<()> {
-        self.sweep_now(model)
+    fn sweep(&mut self, _: &Model) -> anyhow::Result<()> {
+        self.sweep_now()
     }
 
     fn needs_sweep(&self) -> bool {
-        self.picks_unswept || !self.young.is_empty() || !self.old.is_empty()
+        self.installed.is_some() && !self.leaving.is_empty()
     }
 
     fn distrust(&mut self) {
@@ -212,5 +230,13 @@ impl<K: Kernel> Mode for Table<K> {
     fn rules_of(&self, asked: &Asked<'_>) -> Vec<String> {
         let installed = self.installed.as_ref();
         installed.map_or_else(Vec::new, |it| explain::elements(it, asked))
+    }
+
+    fn watched(&self) -> Option<std::os::fd::OwnedFd> {
+        self.kernel.watched()
+    }
+
+    fn is_disturbed(&mut self) -> bool {
+        self.kernel.is_disturbed()
     }
 }

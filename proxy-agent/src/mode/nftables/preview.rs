@@ -21,7 +21,9 @@ pub fn render(settings: &Settings, model: &Model) -> String {
     take(&steps, &mut ruleset, &mut chains);
     let keys = plan::all_keys(model, &ruleset);
     let scopes = plan::plan(model, settings.family, &keys, &ruleset);
-    steps = diff::make(settings, &ruleset, &scopes);
+    steps = diff::picks(settings, &ruleset, &scopes);
+    take(&steps, &mut ruleset, &mut chains);
+    steps = diff::make(&ruleset, &scopes);
     take(&steps, &mut ruleset, &mut chains);
 
     let (ip, family) = match settings.family {

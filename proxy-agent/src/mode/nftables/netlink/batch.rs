@@ -140,7 +140,7 @@ impl Writer<'_> {
 
     fn finish(mut self) -> Batch {
         self.close_list();
-        // The answer comes once all is done.
+        // The answer comes once all is done, as the whole transaction is one.
         self.messages.acknowledge();
         self.messages
             .begin_raw(kind::BATCH_END, 0, 0, u16::from(NFTABLES));

@@ -10,12 +10,28 @@ use crate::model::Family;
 use crate::netlink::Socket;
 use crate::netlink::{Attributes, Messages, NFTABLES, Received, flag};
 
-/// Reads the whole table.
+/// A ruleset that others change meanwhile is read anew, so often.
+const TRIES: usize = 16;
+
+/// Reads the whole table, as it was at one moment.
 pub fn ruleset(
     socket: &mut Socket,
     name: &str,
     settings: &Settings,
 ) -> Result<Ruleset, KernelError> {
+    for _ in 0..TRIES {
+        let before = generation(socket)?;
+        let ruleset = read(socket, name, settings)?;
+        if generation(socket)? == before {
+            return Ok(ruleset);
+        }
+    }
+    Err(KernelError::Malformed(
+        "the ruleset changed while it was read, many times",
+    ))
+}
+
+fn read(socket: &mut Socket, name: &str, settings: &Settings) -> Result<Ruleset, KernelError> {
     let family = settings.family;
     let mut ruleset = Ruleset::default();
     let Some(user_data) = table(socket, name, family)? else {
@@ -70,7 +86,7 @@ fn table(socket: &mut Socket, name: &str, family: Family) -> Result<Option<Vec<u
 }
 
 /// Whether the message's first attribute, everywhere the table's name, is ours.
-fn is_ours(message: &Received<'_>, name: &str, family: Family) -> bool {
+pub fn is_ours(message: &Received<'_>, name: &str, family: Family) -> bool {
     message.family() == family_number(family) && message.attributes().text(1) == Some(name)
 }
 
