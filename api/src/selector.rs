@@ -160,14 +160,6 @@ impl Selector {
         Ok(Self::of(selector_text::parse(text)?))
     }
 
-    /// Every label of the map, as a Service's `spec.selector`.
-    pub fn from_map(labels: &BTreeMap<String, String>) -> Result<Self, SelectorError> {
-        let requirements = labels
-            .iter()
-            .map(|(key, value)| Requirement::new(key, Operator::Equals, [value.clone()]));
-        Ok(Self::of(requirements.collect::<Result<_, _>>()?))
-    }
-
     /// `matchLabels` and `matchExpressions`. An empty one matches everything.
     pub fn from_label_selector(selector: &LabelSelector) -> Result<Self, SelectorError> {
         let labels = selector.match_labels.iter().flatten();

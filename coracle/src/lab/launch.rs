@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
@@ -158,9 +158,4 @@ pub fn log_tail(logs: &std::path::Path, name: &str, lines_max: usize) -> String 
     let lines: Vec<&str> = text.lines().collect();
     let tail = &lines[lines.len().saturating_sub(lines_max)..];
     format!("{}\n  {}", path.display(), tail.join("\n  "))
-}
-
-/// Sends the supervisor its end; it may have ended already.
-pub fn ask_to_stop(control: &impl AsFd) {
-    let _ = control::send(control.as_fd(), &control::Request::Stop, None);
 }
