@@ -111,7 +111,7 @@ fn a_live_client_is_not_taken_for_a_stale_one() {
         };
         let targets = agent.mode.tracked_as(&to).expect("a listener");
         let wanted = BTreeMap::from([(to.clone(), targets)]);
-        assert_eq!(conntrack::clean(&wanted).expect("looked"), 0);
+        assert_eq!(conntrack::clean(&wanted).expect("looked").forgotten, 0);
         // As the other modes have it, the listener would be no endpoint.
         let endpoint = |text: &str| {
             let at: SocketAddr = text.parse().expect("an endpoint");
@@ -122,7 +122,7 @@ fn a_live_client_is_not_taken_for_a_stale_one() {
         };
         let endpoints = BTreeSet::from([endpoint(FIRST), endpoint(SECOND)]);
         let wanted = BTreeMap::from([(to, endpoints)]);
-        assert_eq!(conntrack::clean(&wanted).expect("looked"), 1);
+        assert_eq!(conntrack::clean(&wanted).expect("looked").forgotten, 1);
     });
 }
 
