@@ -2,6 +2,7 @@
 //! metrics, health checks, clean-up. Never looks at a rule's text, but for whose it is.
 
 mod api;
+mod carrying;
 mod cleaning;
 mod health_check;
 mod probes;

@@ -84,6 +84,12 @@ impl Agent {
         wait(condition).unwrap_or_else(|| panic!("waited for {what}\n{}", self.log()))
     }
 
+    /// Asks it to end.
+    pub fn terminate(&self) {
+        let pid = nix::unistd::Pid::from_raw(self.child.id().cast_signed());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("a process");
+    }
+
     /// Waits for its own end.
     pub fn wait_for_end(&mut self) -> ExitStatus {
         let ended = wait(|| self.child.try_wait().expect("a child"));
