@@ -148,6 +148,7 @@ impl<K: Kernel, S: Sockets> Userspace<K, S> {
         keys: &mut Dirty,
     ) -> anyhow::Result<()> {
         let mut result = Ok(());
+        let mut homeless = 0;
         for name in touched {
             let Some(listener) = self.table.listener(name) else {
                 continue;
@@ -157,9 +158,7 @@ impl<K: Kernel, S: Sockets> Userspace<K, S> {
                 continue;
             }
             let Some(address) = self.address else {
-                tracing::warn!(
-                    "{name} is refused: this node has no address of that family but link-local ones"
-                );
+                homeless += 1;
                 continue;
             };
             match self.sockets.open(name, address, &listener.backends) {
@@ -173,6 +172,13 @@ impl<K: Kernel, S: Sockets> Userspace<K, S> {
                     result = Err(anyhow::Error::new(error).context(what));
                 }
             }
+        }
+        if homeless > 0 {
+            tracing::warn!(
+                family = ?self.settings.family,
+                "{homeless} Service ports are refused: this node has no address of that family \
+                 that pods can reach"
+            );
         }
         result
     }
@@ -204,6 +210,10 @@ impl<K: Kernel, S: Sockets> Userspace<K, S> {
             self.look_for_address(model, &mut keys)?;
         }
         let mut touched = BTreeSet::new();
+        if self.full {
+            // A failed round may have left some that nobody leads to.
+            touched.extend(self.ports.keys().cloned());
+        }
         for destination in &keys.destinations {
             touched.extend(self.table.plan(model, destination));
         }

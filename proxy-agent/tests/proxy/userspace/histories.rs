@@ -33,6 +33,8 @@ enum Event {
     Move(u8),
     /// No listener can be opened, and later one can.
     Full(bool),
+    /// The kernel refuses after so many steps.
+    Refuse(usize),
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -54,6 +56,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => Just(Event::Distrust),
         1 => (1u8..4).prop_map(Event::Move),
         1 => any::<bool>().prop_map(Event::Full),
+        1 => (0usize..6).prop_map(Event::Refuse),
     ]
 }
 
@@ -171,12 +174,22 @@ proptest! {
                     mode.distrust();
                 }
                 Event::Full(full) => mode.sockets().full = *full,
+                Event::Refuse(steps) => {
+                    mode.kernel().steps_left = Some(*steps);
+                    dirty.extend(model.take_dirty());
+                    if mode.sync(&model, &dirty).is_ok() {
+                        dirty = Dirty::default();
+                    }
+                    mode.kernel().steps_left = None;
+                }
                 _ => {}
             }
         }
         mode.sockets().full = false;
-        mode.sockets().address = NODE;
-        mode.distrust();
+        if mode.sockets().address != NODE {
+            mode.sockets().address = NODE;
+            mode.distrust();
+        }
         dirty.extend(model.take_dirty());
         settle(&mut mode, &model, &dirty);
         prop_assert_eq!(mode.table(), &ListenerTable::of(&model, Family::V4));
