@@ -38,6 +38,8 @@ pub struct Iptables<R> {
     /// The kernel's generation when `installed` was known to be all; `None`: others may
     /// have changed something since.
     generation: Option<u32>,
+    /// Whether the next `sync` compares everything with what is known.
+    all: bool,
     /// Who has each destination in what is installed.
     owners: HashMap<Destination, ServicePortName>,
     /// Transactions so far.
@@ -55,6 +57,7 @@ impl<R: Rules> Iptables<R> {
             rules,
             installed: None,
             generation: None,
+            all: false,
             owners: HashMap::new(),
             transactions: 0,
         }
@@ -94,7 +97,8 @@ impl<R: Rules> Iptables<R> {
         Ok(installed)
     }
 
-    fn sync_dirty(
+    /// Changes what differs from what is known.
+    fn sync_known(
         &mut self,
         model: &Model,
         dirty: &Dirty,
@@ -111,6 +115,10 @@ impl<R: Rules> Iptables<R> {
                 None => self.owners.remove(to),
             };
             units.extend(owner.into_iter().chain(former).map(Unit::Port));
+        }
+        if self.all {
+            units.extend(plan::all_units(model, family));
+            units.extend(installed.units.keys().cloned());
         }
         let plans = self.plans(model, units);
         let steps = diff::change(&mut installed, plans);
@@ -190,10 +198,11 @@ impl<R: Rules> Mode for Iptables<R> {
     fn sync(&mut self, model: &Model, dirty: &Dirty) -> Result<()> {
         // After an error nothing is known any more.
         let installed = match self.installed.take() {
-            Some(installed) => self.sync_dirty(model, dirty, installed)?,
+            Some(installed) => self.sync_known(model, dirty, installed)?,
             None => self.sync_all(model)?,
         };
         self.installed = Some(installed);
+        self.all = false;
         Ok(())
     }
 
@@ -206,6 +215,7 @@ impl<R: Rules> Mode for Iptables<R> {
     }
 
     fn distrust(&mut self) {
+        self.all = true;
         let now = self.rules.generation();
         if now.is_none() || now != self.generation {
             self.installed = None;
