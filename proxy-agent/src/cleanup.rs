@@ -15,7 +15,8 @@ pub fn run() -> anyhow::Result<()> {
     for name in ModeName::ALL {
         for (family, version) in [(Family::V4, "IPv4"), (Family::V6, "IPv6")] {
             match mode::cleanup(name, family) {
-                Ok(()) => println!("{name} {version}: nothing is left"),
+                Ok(true) => println!("{name} {version}: removed"),
+                Ok(false) => println!("{name} {version}: nothing there"),
                 Err(error) => {
                     println!("{name} {version}: not removed: {error:#}");
                     failed.push(format!("{name} {version}"));

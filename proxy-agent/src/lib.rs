@@ -166,8 +166,11 @@ fn clean_up(own: ModeName, families: Vec<Family>) -> Box<dyn Fn() -> anyhow::Res
     Box::new(move || {
         for other in ModeName::ALL.into_iter().filter(|mode| *mode != own) {
             for family in &families {
-                mode::cleanup(other, *family)
+                let removed = mode::cleanup(other, *family)
                     .with_context(|| format!("cannot remove what mode {other} has left"))?;
+                if removed {
+                    tracing::info!("removed what mode {other} had left");
+                }
             }
         }
         Ok(())

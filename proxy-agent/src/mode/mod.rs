@@ -189,9 +189,9 @@ pub fn render(mode: ModeName, settings: &Settings, model: &Model) -> Result<Stri
 }
 
 /// Removes all that a mode has ever made in this network namespace for one family,
-/// and nothing else. Where there is nothing, or the kernel has not what the mode
-/// needs, there is nothing to do.
-pub fn cleanup(mode: ModeName, family: Family) -> Result<()> {
+/// and nothing else; whether there was anything. Where the kernel has not what the mode
+/// needs, there is nothing.
+pub fn cleanup(mode: ModeName, family: Family) -> Result<bool> {
     match mode {
         ModeName::Nftables => nftables::cleanup(family),
         ModeName::Iptables => iptables::cleanup(family),

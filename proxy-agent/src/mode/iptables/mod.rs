@@ -174,15 +174,15 @@ pub fn open(mut settings: Settings) -> Result<Iptables<Programs>> {
     Ok(Iptables::new(settings, programs))
 }
 
-/// Removes kube-proxy's chains and the jumps to them, in one family's tables. Where the
-/// machine has no iptables there are none.
+/// Removes kube-proxy's chains and the jumps to them, in one family's tables; whether there
+/// were any. Where the machine has no iptables there are none.
 ///
 /// # Errors
 /// The rules can be read but not changed.
-pub fn cleanup(family: Family) -> Result<()> {
+pub fn cleanup(family: Family) -> Result<bool> {
     match Programs::find(family) {
         Some(mut programs) => remove(&mut programs),
-        None => Ok(()),
+        None => Ok(false),
     }
 }
 

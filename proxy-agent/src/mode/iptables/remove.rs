@@ -9,22 +9,23 @@ use super::names::{MARK_MASQ, Table, rank};
 use super::parse::{Found, parse_save};
 use super::programs::Rules;
 
-/// Removes the jumps, then the chains.
+/// Removes the jumps, then the chains; whether there were any.
 ///
 /// # Errors
 /// The rules can be read but not changed. Where they cannot be read, there are none.
-pub fn remove(rules: &mut impl Rules) -> Result<()> {
+pub fn remove(rules: &mut impl Rules) -> Result<bool> {
     let Ok(text) = rules.save() else {
-        return Ok(());
+        return Ok(false);
     };
     let found = parse_save(&text).context("cannot read the iptables rules")?;
     let steps = steps(&found);
+    let is_there = !steps.is_empty();
     for input in inputs(&sections(steps, rules.limit())) {
         rules
             .restore(&input)
             .context("cannot remove the iptables rules")?;
     }
-    Ok(())
+    Ok(is_there)
 }
 
 fn steps(found: &Found) -> Vec<Step> {

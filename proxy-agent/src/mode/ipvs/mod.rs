@@ -209,14 +209,14 @@ pub fn open(settings: Settings) -> Result<Director<netlink::Netlink>> {
 }
 
 /// Removes the virtual servers, addresses and the table of one family, and the interface
-/// with the last address. Virtual servers of others stay.
+/// with the last address; whether there was any of it. Virtual servers of others stay.
 ///
 /// # Errors
 /// The kernel refuses. Where neither interface nor table is there, nothing is asked of
 /// IPVS, so that its module is not loaded for nothing.
-pub fn cleanup(family: Family) -> Result<()> {
+pub fn cleanup(family: Family) -> Result<bool> {
     if !netlink::has_traces(family)? {
-        return Ok(());
+        return Ok(false);
     }
     // Without IPVS there are no virtual servers, but the rest may be there all the same.
     if let Ok(mut kernel) = netlink::Netlink::open(family) {
@@ -228,5 +228,6 @@ pub fn cleanup(family: Family) -> Result<()> {
             .commit(&ops)
             .context("cannot remove the virtual servers")?;
     }
-    netlink::remove_traces(family).context("cannot remove the interface and the table")
+    netlink::remove_traces(family).context("cannot remove the interface and the table")?;
+    Ok(true)
 }

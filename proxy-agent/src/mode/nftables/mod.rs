@@ -173,26 +173,27 @@ fn is_too_large(error: &anyhow::Error) -> bool {
     matches!(kernel, Some(kernel::KernelError::TooLarge(_)))
 }
 
-/// Removes the table of one family, where there is one.
+/// Removes the table of one family; whether there was one.
 ///
 /// # Errors
 /// The kernel refuses, which a kernel without nf_tables is not counted as.
-pub fn cleanup(family: Family) -> anyhow::Result<()> {
+pub fn cleanup(family: Family) -> anyhow::Result<bool> {
     remove_table(family, layout::TABLE)
 }
 
 /// The same for a table of another name.
-pub(super) fn remove_table(family: Family, table: &'static str) -> anyhow::Result<()> {
+pub(super) fn remove_table(family: Family, table: &'static str) -> anyhow::Result<bool> {
     let Ok(mut netlink) = netlink::Netlink::open_table(family, table) else {
-        return Ok(());
+        return Ok(false);
     };
     if netlink.generation().is_err() {
-        return Ok(());
+        return Ok(false);
     }
-    if netlink.dump(&Settings::new(family))?.table {
+    let is_there = netlink.dump(&Settings::new(family))?.table;
+    if is_there {
         netlink.commit(&[vec![Op::DeleteTable]])?;
     }
-    Ok(())
+    Ok(is_there)
 }
 
 impl<K: Kernel> Mode for Table<K> {

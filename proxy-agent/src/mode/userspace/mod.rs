@@ -64,11 +64,11 @@ pub fn open(settings: Settings, limits: Limits) -> anyhow::Result<Userspace<Netl
     Ok(Userspace::new(settings, netlink, sockets))
 }
 
-/// Removes the rules of one family. Listeners end with the process that has them.
+/// Removes the rules of one family; whether there were any. Listeners end with the process that has them.
 ///
 /// # Errors
 /// The kernel refuses, which a kernel without nf_tables is not counted as.
-pub fn cleanup(family: Family) -> anyhow::Result<()> {
+pub fn cleanup(family: Family) -> anyhow::Result<bool> {
     nftables::remove_table(family, TABLE)
 }
 

@@ -47,10 +47,53 @@ fn cleanup_removes_what_the_agent_has_made_and_nothing_else() {
             );
             let said = clean_up(&arguments);
             assert_eq!(output("nft", "list ruleset"), foreign);
-            assert!(said.contains("nftables IPv4: "), "{said}");
+            assert!(said.contains("nftables IPv4: removed\n"), "{said}");
+            assert!(said.contains("userspace IPv4: nothing there\n"), "{said}");
         }
         // Where there is nothing, that is no error.
-        clean_up(&["cleanup"]);
+        let said = clean_up(&["cleanup"]);
+        assert!(!said.contains("removed"), "{said}");
         assert_eq!(output("nft", "list ruleset"), foreign);
+    });
+}
+
+/// With the first rules of the new mode the former mode's go, and not before.
+#[test]
+fn a_mode_gives_way_to_one_that_works() {
+    const NAME: &str = "operations::cleaning::a_mode_gives_way_to_one_that_works";
+    in_namespaces(NAME, || {
+        set_up_loopback();
+        let api = Api::start();
+        api.put(
+            "services",
+            json!({
+                "metadata": {"namespace": "default", "name": "web"},
+                "spec": {"clusterIP": "10.96.0.10", "ports": [{"port": 80}]},
+            }),
+        );
+        let tables = || output("nft", "list tables");
+        let agent = Agent::start(&api, &[]);
+        agent.wait_until_ready();
+        drop(agent);
+        assert!(tables().contains("coracle-proxy"));
+
+        // Node port addresses that the Node never names: not opened yet.
+        let agent = Agent::start(
+            &api,
+            &["--proxy-mode=userspace", "--nodeport-addresses=primary"],
+        );
+        agent.wait("it to say what it waits for", || {
+            agent.log().contains("waiting for the Node's").then_some(())
+        });
+        drop(agent);
+        assert!(tables().contains("coracle-proxy"));
+
+        let agent = Agent::start(&api, &["--proxy-mode=userspace"]);
+        agent.wait_until_ready();
+        agent.wait("the former rules to go", || {
+            (!tables().contains("coracle-proxy")).then_some(())
+        });
+        assert!(tables().contains("coracle-userspace"));
+        assert!(agent.log().contains("removed what mode nftables had left"));
     });
 }
