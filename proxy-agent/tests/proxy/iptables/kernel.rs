@@ -245,6 +245,8 @@ const EDITS: &[&str] = &[
     // A rule too many, and one that is no longer last.
     "*nat\n-I KUBE-SERVICES -d 10.96.0.10/32 -j RETURN\n-A KUBE-SERVICES -d 10.96.0.99/32 -j RETURN\nCOMMIT\n",
     "*filter\n-I KUBE-SERVICES -d 10.96.0.10/32 -m comment --comment \"no such port of a cluster IP\" -j REJECT\nCOMMIT\n",
+    // The same rule moved to the front.
+    "*filter\n-D KUBE-SERVICES -d 10.96.0.10/32 -m comment --comment \"no such port of a cluster IP\" -j REJECT\n-I KUBE-SERVICES -d 10.96.0.10/32 -m comment --comment \"no such port of a cluster IP\" -j REJECT\nCOMMIT\n",
     // A chain of a Service that is gone, with one that leads to it.
     "*nat\n:KUBE-SEP-AAAAAAAAAAAAAAAA - [0:0]\n:KUBE-SVC-AAAAAAAAAAAAAAAA - [0:0]\n-A KUBE-SVC-AAAAAAAAAAAAAAAA -j KUBE-SEP-AAAAAAAAAAAAAAAA\nCOMMIT\n",
     // The mark is given another bit.
