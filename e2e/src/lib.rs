@@ -7,6 +7,7 @@ mod client;
 mod generation;
 mod lab;
 mod probe;
+pub mod scenarios;
 mod tools;
 mod wait;
 

@@ -1,6 +1,6 @@
 //! What a lab's cluster has from its first second on, and how the host finds out that it
 //! is ready: through the API, and for DNS by a real query through the cluster IP. Never
-//! overwrites an object that is there already, but the proxy's credential.
+//! overwrites an object that is there already, but the proxy's credential and its place.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Node, Secret, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Node, Secret, Service};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -69,9 +69,25 @@ pub async fn objects(client: &Client, topology: &Topology, kubeconfig: &Path) ->
             .await
             .context("renew the proxy's credential")?;
     }
-    create(client, &proxy::config_map(topology)?).await?;
-    create(client, &proxy::daemon_set(topology)?).await?;
+    if !create(client, &proxy::config_map(topology)?).await? {
+        mend_proxy_config(client).await?;
+    }
+    create(client, &proxy::daemon_set()?).await?;
     create(client, &dns_service(topology)?).await.map(drop)
+}
+
+/// A lab that was made when the proxy's configuration did not say where its credential is.
+async fn mend_proxy_config(client: &Client) -> Result<()> {
+    let api: Api<ConfigMap> = Api::namespaced(client.clone(), SYSTEM_NAMESPACE);
+    let found = api.get_opt(proxy::NAME).await?;
+    let config = found.and_then(|map| map.data?.remove(proxy::CONFIG_FILE));
+    if let Some(mended) = config.as_deref().and_then(proxy::mended) {
+        let patch = Patch::Merge(json!({"data": {proxy::CONFIG_FILE: mended}}));
+        api.patch(proxy::NAME, &PatchParams::default(), &patch)
+            .await
+            .context("mend the proxy's configuration")?;
+    }
+    Ok(())
 }
 
 /// Says whether it was not there yet.

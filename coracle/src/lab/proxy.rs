@@ -18,6 +18,8 @@ const CONFIG_MOUNT: &str = "/var/lib/kube-proxy";
 /// Where the pods have the Secret's files.
 const CREDENTIAL_MOUNT: &str = "/etc/coracle";
 const KUBECONFIG: &str = "kubeconfig";
+/// The ConfigMap's key.
+pub const CONFIG_FILE: &str = "config.conf";
 /// The port of `/healthz`.
 const HEALTH_PORT: u16 = 10256;
 
@@ -26,14 +28,28 @@ pub fn config_map(topology: &Topology) -> Result<ConfigMap> {
     let config = format!(
         "apiVersion: kubeproxy.config.k8s.io/v1alpha1\n\
          kind: KubeProxyConfiguration\n\
+         {}\
          clusterCIDR: {}\n\
          mode: nftables\n",
+        credential(),
         topology.pod_cidr
     );
     Ok(serde_json::from_value(json!({
         "metadata": {"name": NAME, "labels": {"app": LABEL}},
-        "data": {"config.conf": config},
+        "data": {CONFIG_FILE: config},
     }))?)
+}
+
+/// The lines of the configuration that say where the credential is.
+fn credential() -> String {
+    format!("clientConnection:\n  kubeconfig: {CREDENTIAL_MOUNT}/{KUBECONFIG}\n")
+}
+
+/// A configuration of a lab from when a flag said where the credential is, with that place;
+/// none where it says one itself.
+pub fn mended(config: &str) -> Option<String> {
+    let says = config.contains("clientConnection");
+    (!says).then(|| format!("{}\n{}", config.trim_end(), credential()))
 }
 
 /// The credential, as the text of a kubeconfig.
@@ -46,7 +62,7 @@ pub fn secret(kubeconfig: &str) -> Result<Secret> {
 
 /// One proxy a node, on the node's own network. It must run before anything that needs a
 /// Service, so it tolerates every taint and asks for no Service itself.
-pub fn daemon_set(topology: &Topology) -> Result<DaemonSet> {
+pub fn daemon_set() -> Result<DaemonSet> {
     Ok(serde_json::from_value(json!({
         "metadata": {"name": NAME, "labels": {"k8s-app": LABEL}},
         "spec": {
@@ -64,8 +80,7 @@ pub fn daemon_set(topology: &Topology) -> Result<DaemonSet> {
                         "name": "kube-proxy",
                         "image": "coracle.local/proxy-agent",
                         "args": [
-                            format!("--cluster-cidr={}", topology.pod_cidr),
-                            format!("--kubeconfig={CREDENTIAL_MOUNT}/{KUBECONFIG}"),
+                            format!("--config={CONFIG_MOUNT}/{CONFIG_FILE}"),
                             "--hostname-override=$(NODE_NAME)",
                         ],
                         "env": [{
@@ -90,4 +105,21 @@ pub fn daemon_set(topology: &Topology) -> Result<DaemonSet> {
             },
         },
     }))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_former_configuration_gets_the_place_of_the_credential() {
+        let former = "kind: KubeProxyConfiguration\nmode: iptables\n";
+        let mended_once = mended(former).expect("it says no place");
+        assert_eq!(
+            mended_once,
+            "kind: KubeProxyConfiguration\nmode: iptables\n\
+             clientConnection:\n  kubeconfig: /etc/coracle/kubeconfig\n"
+        );
+        assert_eq!(mended(&mended_once), None);
+    }
 }

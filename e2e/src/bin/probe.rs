@@ -1,11 +1,11 @@
-//! The test's hands inside the lab: requests from a node, and a server at an address of choice.
+//! The test's hands inside the lab: requests from a node, and servers at addresses of choice.
 //!
 //! Never judges: it prints what happened, a line a request.
 
 use std::{
     env,
     io::{self, Read, Write},
-    net::TcpListener,
+    net::{TcpListener, UdpSocket},
     process::ExitCode,
     thread,
     time::Duration,
@@ -13,7 +13,10 @@ use std::{
 
 use e2e::Request;
 
-const USAGE: &str = "usage: probe get ADDRESS:PORT PATH COUNT PAUSE_MS TIMEOUT_MS | probe serve ADDRESS:PORT NAME | probe generation";
+/// For the answer to one datagram.
+const UDP_ANSWER: Duration = Duration::from_millis(300);
+
+const USAGE: &str = "usage: probe get ADDRESS:PORT PATH COUNT PAUSE_MS TIMEOUT_MS | probe serve ADDRESS:PORT NAME | probe serve-udp ADDRESS:PORT NAME | probe ask-udp ADDRESS:PORT PAUSE_MS | probe generation";
 
 fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();
@@ -23,6 +26,8 @@ fn main() -> ExitCode {
             get(to, path, [count, pause_ms, timeout_ms])
         }
         ["serve", at, name] => serve(at, name),
+        ["serve-udp", at, name] => serve_udp(at, name).map_err(|error| format!("{at}: {error}")),
+        ["ask-udp", to, pause_ms] => ask_udp(to, pause_ms),
         ["generation"] => e2e::ruleset_generation()
             .map(|id| println!("{id}"))
             .map_err(|error| error.to_string()),
@@ -80,4 +85,40 @@ fn serve(at: &str, name: &str) -> Result<(), String> {
         let _ = stream.write_all((head + &body).as_bytes());
     }
     Ok(())
+}
+
+/// Answers every datagram with `NAME`.
+fn serve_udp(at: &str, name: &str) -> io::Result<()> {
+    let socket = UdpSocket::bind(at)?;
+    let mut question = [0; 64];
+    loop {
+        let (_, client) = socket.recv_from(&mut question)?;
+        socket.send_to(name.as_bytes(), client)?;
+    }
+}
+
+/// Asks from one socket, so from one port, until nobody reads: a line for each answer, or
+/// `none`.
+fn ask_udp(to: &str, pause_ms: &str) -> Result<(), String> {
+    let pause = pause_ms.parse().map(Duration::from_millis);
+    let pause = pause.map_err(|error| format!("{pause_ms}: {error}"))?;
+    let connected = UdpSocket::bind("0.0.0.0:0").and_then(|socket| {
+        socket.connect(to)?;
+        socket.set_read_timeout(Some(UDP_ANSWER))?;
+        Ok(socket)
+    });
+    let socket = connected.map_err(|error| format!("{to}: {error}"))?;
+    let mut answer = [0; 64];
+    loop {
+        // A refusal of an earlier datagram is an error of this call.
+        let _ = socket.send(b"who");
+        let text = match socket.recv(&mut answer) {
+            Ok(length) => String::from_utf8_lossy(&answer[..length]).into_owned(),
+            Err(_) => "none".to_owned(),
+        };
+        if writeln!(io::stdout(), "{text}").is_err() {
+            return Ok(());
+        }
+        thread::sleep(pause);
+    }
 }

@@ -3,20 +3,22 @@
 //!
 //! Never shares an object between tests: each has a namespace of its own.
 
-mod affinity;
+mod daemon_set;
 mod dns;
+mod drain;
 mod hand_written;
-mod manifests;
-mod node_port;
+mod load_balancer;
 mod output;
-mod policies;
-mod readiness;
 mod rolling_restart;
+mod udp;
 mod virtual_ip;
 
 use std::{process::ExitCode, sync::Arc};
 
-use e2e::{Client, Lab, LabOptions};
+use e2e::{
+    Client, Lab, LabOptions,
+    scenarios::{affinity, manifests, node_port, policies, readiness},
+};
 use libtest_mimic::{Arguments, Trial};
 
 type Scenario = fn(&Lab, &Client);
@@ -62,6 +64,14 @@ const SCENARIOS: &[(&str, Scenario)] = &[
         "s07_a_misspelt_policy_names_the_allowed_values",
         policies::misspelt,
     ),
+    (
+        "s07_a_health_check_port_says_which_nodes_have_endpoints",
+        load_balancer::health_checks,
+    ),
+    (
+        "s08_a_load_balancers_address_and_source_ranges",
+        load_balancer::address_and_ranges,
+    ),
     ("s09_an_external_name_is_a_cname", dns::external_name),
     (
         "s10_pods_reach_the_api_through_its_service",
@@ -76,11 +86,20 @@ const SCENARIOS: &[(&str, Scenario)] = &[
         readiness::publish_not_ready,
     ),
     ("s13_endpoints_follow_deleted_pods", readiness::deleted_pods),
+    ("s13_a_udp_client_follows_the_endpoints", udp::failover),
+    (
+        "s13_a_pod_that_ends_is_used_while_there_is_no_other",
+        drain::last_resort,
+    ),
     ("s14_services_in_the_environment", virtual_ip::environment),
     ("s16_a_cluster_ip_is_virtual", virtual_ip::virtual_only),
     (
         "s23_a_service_does_not_check_health",
         hand_written::dead_address,
+    ),
+    (
+        "a_daemon_set_has_one_pod_a_node",
+        daemon_set::one_pod_a_node,
     ),
 ];
 

@@ -4,9 +4,9 @@
 
 use std::collections::BTreeSet;
 
-use e2e::{Answer, Client, Lab, Namespace, wait_for};
+use crate::{Answer, Client, Lab, Namespace, wait_for};
 
-use crate::manifests::{at, client_pod, deployment, service};
+use super::manifests::{at, client_pod, deployment, service};
 
 /// Requests within which every pod of three must have answered: a miss is one in 10^10.
 const REQUESTS: usize = 60;
@@ -42,6 +42,7 @@ fn names(lab: &Lab, place: &str, ns: &Namespace, service: &str) -> BTreeSet<Stri
     answers.iter().map(name).collect()
 }
 
+/// S1: pods that are not ready get no traffic, and the connection is refused at once.
 pub fn not_ready(lab: &Lab, client: &Client) {
     let ns = client.namespace("s01");
     ns.apply(&(deployment("web", 3, "/index1.html") + &service("web", "") + &client_pod()));
@@ -68,6 +69,7 @@ pub fn not_ready(lab: &Lab, client: &Client) {
     assert_eq!(curl.code, 7, "{curl:?}");
 }
 
+/// S2: a mended probe rolls out, and all pods answer.
 pub fn mended(lab: &Lab, client: &Client) {
     let ns = client.namespace("s02");
     ns.apply(&(deployment("web", 3, "/index1.html") + &service("web", "") + &client_pod()));
@@ -108,6 +110,7 @@ pub fn mended(lab: &Lab, client: &Client) {
     );
 }
 
+/// S12: `publishNotReadyAddresses`, on and off.
 pub fn publish_not_ready(lab: &Lab, client: &Client) {
     let ns = client.namespace("s12");
     ns.apply(&(deployment("web", 1, "/index1.html") + &service("web", "")));
@@ -142,6 +145,7 @@ pub fn publish_not_ready(lab: &Lab, client: &Client) {
     refused(lab, &ns, "web");
 }
 
+/// S13: traffic follows when all pods are deleted.
 pub fn deleted_pods(lab: &Lab, client: &Client) {
     let ns = client.namespace("s13");
     ns.apply(&(deployment("web", 3, "/index.html") + &service("web", "")));

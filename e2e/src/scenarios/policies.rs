@@ -3,12 +3,12 @@
 //!
 //! Never takes a refused connection for a dropped one.
 
-use e2e::{Answer, Client, Lab, Namespace, wait_for};
+use crate::{Answer, Client, Lab, Namespace, wait_for};
 
-use crate::manifests::{at, client_pod, deployment, service};
+use super::manifests::{at, client_pod, deployment, service};
 
-/// (name, address) of the node that runs the only pod, and of one that does not.
-fn nodes(lab: &Lab, ns: &Namespace) -> [(String, String); 2] {
+/// (name, address) of the node that runs the only pod of `web`, and of one that does not.
+pub fn with_and_without(lab: &Lab, ns: &Namespace) -> [(String, String); 2] {
     let pods = ns.get(&["pods", "-l", "app=web"]);
     let with = pods["items"][0]["spec"]["nodeName"]
         .as_str()
@@ -24,8 +24,9 @@ fn nodes(lab: &Lab, ns: &Namespace) -> [(String, String); 2] {
     [find(true), find(false)]
 }
 
+/// Waits until a request from `place` gets that answer.
 #[track_caller]
-fn expect(lab: &Lab, place: &str, to: (&str, u16), path: &str, wanted: &Answer) {
+pub fn expect(lab: &Lab, place: &str, to: (&str, u16), path: &str, wanted: &Answer) {
     wait_for(
         &format!("{place} → {}:{}{path} to be {wanted}", to.0, to.1),
         || {
@@ -39,13 +40,28 @@ fn expect(lab: &Lab, place: &str, to: (&str, u16), path: &str, wanted: &Answer) 
     );
 }
 
+/// S7: `externalTrafficPolicy: Local`, and the pod sees the client's own address.
 pub fn external_local(lab: &Lab, client: &Client) {
+    let ns = external_local_answers(lab, client);
+    let name = &ns.pods("app=web")[0];
+    wait_for("the client's own address in the pod's log", || {
+        let log = ns.run(&["logs", name]).ok();
+        if log.lines().any(|line| line.starts_with("192.168.78.2 ")) {
+            Ok(())
+        } else {
+            Err(log)
+        }
+    });
+}
+
+/// S7: who is answered under `externalTrafficPolicy: Local`, by which node.
+pub fn external_local_answers(lab: &Lab, client: &Client) -> Namespace {
     let ns = client.namespace("s07e");
     ns.apply(&(deployment("web", 1, "/index.html") + &service("web", "type: NodePort")));
     ns.wait_endpoints("web", 1, 0);
     let port = ns.get(&["service", "web"])["spec"]["ports"][0]["nodePort"].as_u64();
     let port = u16::try_from(port.expect("a node port")).expect("a port");
-    let [(with, with_ip), (without, without_ip)] = nodes(lab, &ns);
+    let [(with, with_ip), (without, without_ip)] = with_and_without(lab, &ns);
     let pod = Answer::Http(200, ns.pods("app=web").remove(0));
     expect(lab, "outside", (&without_ip, port), "/hostname.html", &pod);
 
@@ -66,23 +82,15 @@ pub fn external_local(lab: &Lab, client: &Client) {
     // A node of the cluster meets all endpoints, through its own address too.
     expect(lab, &without, (&without_ip, port), "/hostname.html", &pod);
     expect(lab, &with, (&with_ip, port), "/hostname.html", &pod);
-    // The pod saw the client's own address.
-    let name = &ns.pods("app=web")[0];
-    wait_for("the client's own address in the pod's log", || {
-        let log = ns.run(&["logs", name]).ok();
-        if log.lines().any(|line| line.starts_with("192.168.78.2 ")) {
-            Ok(())
-        } else {
-            Err(log)
-        }
-    });
+    ns
 }
 
+/// S7: `internalTrafficPolicy: Local`.
 pub fn internal_local(lab: &Lab, client: &Client) {
     let ns = client.namespace("s07i");
     ns.apply(&(deployment("web", 1, "/index.html") + &service("web", "") + &client_pod()));
     ns.wait_endpoints("web", 1, 0);
-    let [(with, _), (without, _)] = nodes(lab, &ns);
+    let [(with, _), (without, _)] = with_and_without(lab, &ns);
     let ip = ns.cluster_ip("web");
     let pod = Answer::Http(200, ns.pods("app=web").remove(0));
     expect(lab, &without, (&ip, 80), "/hostname.html", &pod);
@@ -96,6 +104,7 @@ pub fn internal_local(lab: &Lab, client: &Client) {
     expect(lab, &with, (&ip, 80), "/hostname.html", &pod);
 }
 
+/// S7: a policy in lower case is a 422 that names the allowed values.
 pub fn misspelt(_lab: &Lab, client: &Client) {
     let ns = client.namespace("s07m");
     ns.apply(&service("web", "type: NodePort"));

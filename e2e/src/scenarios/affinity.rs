@@ -4,9 +4,9 @@
 
 use std::{collections::BTreeSet, thread, time::Duration};
 
-use e2e::{Answer, Client, Lab, Namespace, wait_for};
+use crate::{Answer, Client, Lab, Namespace, wait_for};
 
-use crate::manifests::{at, deployment, service};
+use super::manifests::{at, deployment, service};
 
 /// Requests of one client; without affinity, one pod of three answers all of them once in 10^9.
 const REQUESTS: usize = 20;
@@ -27,6 +27,7 @@ fn seen(lab: &Lab, place: &str, ns: &Namespace) -> BTreeSet<String> {
     answers.into_iter().map(name).collect()
 }
 
+/// S5: one client always meets one pod, and any of them once affinity is off.
 pub fn sticky(lab: &Lab, client: &Client) {
     let ns = client.namespace("s05");
     ns.apply(&(deployment("web", 3, "/index.html") + &service("web", "sessionAffinity: ClientIP")));
@@ -66,6 +67,7 @@ pub fn sticky(lab: &Lab, client: &Client) {
     });
 }
 
+/// S5: what is remembered is forgotten when it was not used for the timeout.
 pub fn timeout(lab: &Lab, client: &Client) {
     let ns = client.namespace("s05t");
     let affinity = format!(

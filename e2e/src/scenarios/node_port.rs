@@ -2,13 +2,19 @@
 //!
 //! Never leaves the lab but for the lab's own loopback address on the host.
 
-use e2e::{Answer, Client, Lab, Request, wait_for};
+use crate::{Answer, Client, Lab, Request, wait_for};
 
-use crate::manifests::{at, deployment, service};
+use super::manifests::{at, deployment, service};
 
-/// Each client's tests run at the same time, so each has a port of its own.
+/// Each client's tests run at the same time, and each mode's leave their Services there, so
+/// each has a port of its own.
 fn port(client: &Client) -> u16 {
-    if client.name == "lite" { 31002 } else { 30010 }
+    match client.name {
+        "lite" => 31002,
+        "iptables" => 31003,
+        "userspace" => 31004,
+        _ => 30010,
+    }
 }
 
 fn node_port(port: u16) -> String {
@@ -20,6 +26,7 @@ fn service_with(name: &str, more: &str) -> String {
     service(name, more).replace("  ports:\n  - {name: http, port: 80, targetPort: 80}\n", "")
 }
 
+/// S6: the node port answers on every node, for every observer, and on the host.
 pub fn every_node(lab: &Lab, client: &Client) {
     let (ns, port) = (client.namespace("s06"), port(client));
     ns.apply(&(deployment("web", 1, "/index.html") + &service_with("web", &node_port(port))));
@@ -54,6 +61,7 @@ pub fn every_node(lab: &Lab, client: &Client) {
     );
 }
 
+/// S6: a port in use or out of range is a 422 that says so.
 pub fn bad_ports(_lab: &Lab, client: &Client) {
     let ns = client.namespace("s06b");
     let taken = if client.name == "lite" { 32124 } else { 32123 };
