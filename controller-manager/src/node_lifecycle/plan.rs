@@ -72,7 +72,9 @@ pub fn reconcile(observed: &Observed<'_>, limits: Limits, now: Timestamp) -> Pla
         ready_status(observed.node)
     };
     plan.taints = changed_taints(observed.node, ready, now);
-    if ready != "True" {
+    // A node that says itself that it is not ready speaks for its pods, too: one that has just
+    // started is heard of before it is ready, and its pods may already be.
+    if silent || is_given_up(observed.node) {
         let ready_pods = observed.pods.iter().filter(|pod| pod::is_ready(pod));
         plan.not_ready = ready_pods.cloned().collect();
     }
@@ -92,6 +94,17 @@ pub fn ready_status(node: &Node) -> &str {
         .into_iter()
         .find(|condition| condition.type_ == "Ready");
     ready.map_or("Unknown", |condition| condition.status.as_str())
+}
+
+/// Whether somebody wrote that nothing is heard of the node.
+fn is_given_up(node: &Node) -> bool {
+    let conditions = node
+        .status
+        .iter()
+        .flat_map(|status| status.conditions.iter().flatten());
+    conditions
+        .into_iter()
+        .any(|condition| condition.type_ == "Ready" && condition.status == "Unknown")
 }
 
 fn unknown_conditions(node: &Node, now: Timestamp) -> Vec<NodeCondition> {

@@ -197,6 +197,19 @@ fn a_node_that_returns_loses_its_taints() {
 }
 
 #[test]
+fn a_node_that_speaks_for_itself_speaks_for_its_pods() {
+    let pods = [pod("a", Value::Null, Value::Null)];
+    check(
+        &node("False", Value::Null),
+        &pods,
+        0,
+        0,
+        true,
+        "taints not-ready:NoSchedule not-ready:NoExecute; again in 40s",
+    );
+}
+
+#[test]
 fn foreign_taints_stay_and_cordoning_is_shown() {
     let mut cordoned = node("True", json!([{"key": "mine", "effect": "NoSchedule"}]));
     cordoned.spec.get_or_insert_default().unschedulable = Some(true);
