@@ -84,7 +84,9 @@ fn main() -> ExitCode {
     };
     // Stock kubectl takes the lab through the modes, kubectl-lite back.
     for mode in ["iptables", "userspace", "nftables"] {
-        trial(mode, "s17_switch::kubectl", client(0), switch::is_complete);
+        trial(mode, "s17_switch::kubectl", client(0), |lab, client| {
+            switch::is_complete(lab, client, "s17");
+        });
         for (name, run) in IN_EVERY_MODE {
             // The lab of all scenarios has them in this mode.
             if mode != "nftables" {
@@ -97,7 +99,9 @@ fn main() -> ExitCode {
     }
     trial("nftables", "s17_no_ipvs_here", client(0), switch::no_ipvs);
     for mode in ["userspace", "iptables", "nftables"] {
-        trial(mode, "s17_switch::lite", client(1), switch::is_complete);
+        trial(mode, "s17_switch::lite", client(1), |lab, client| {
+            switch::is_complete(lab, client, "s17l");
+        });
     }
     let conclusion = libtest_mimic::run(&args, trials);
     if let Some(lab) = lab.filter(|_| conclusion.has_failed()) {

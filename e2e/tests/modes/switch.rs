@@ -93,8 +93,8 @@ fn traces(lab: &Lab, node: &str) -> Vec<&'static str> {
 }
 
 /// All pods answer from every node, and the proxy's pods are ready.
-pub fn is_complete(lab: &Lab, client: &Client) {
-    let ns = client.namespace("s17");
+pub fn is_complete(lab: &Lab, client: &Client, namespace: &str) {
+    let ns = client.namespace(namespace);
     ns.apply(&(deployment("web", 3, "/index.html") + &service("web", "")));
     ns.wait_endpoints("web", 3, 0);
     let to = at(&ns.cluster_ip("web"), 80);
