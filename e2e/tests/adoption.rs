@@ -1,4 +1,5 @@
-//! A node agent that is killed ends no container, and its successor takes the pods over.
+//! A node agent that is killed ends no container, and its successor takes the pods over; what
+//! others say of its pods' readiness does not last.
 //!
 //! Never looks at a file of the agent's: what it knows is asked through the API.
 
@@ -97,6 +98,29 @@ fn a_killed_node_agent_ends_no_container_and_its_successor_adopts_them() {
             Ok(())
         } else {
             Err(format!("{left:?}"))
+        }
+    });
+}
+
+#[test]
+fn a_static_pod_that_others_call_not_ready_is_ready_again() {
+    let lab = Lab::start(LabOptions::default());
+    let ns = Namespace {
+        client: lab.lite(),
+        name: "kube-system".into(),
+    };
+    ns.wait_endpoints("kube-dns", 1, 0);
+    let not_ready = r#"{"status":{"conditions":[{"type":"Ready","status":"False"}]}}"#;
+    let pod = "cluster-dns-control-plane";
+    let patch = ["patch", "pod", pod, "--subresource=status", "-p", not_ready];
+    ns.run(&patch).ok();
+    let ready = r"jsonpath={.status.conditions[?(@.type=='Ready')].status}";
+    wait_for("the node agent to say it is ready", || {
+        let seen = ns.run(&["get", "pod", pod, "-o", ready]).ok();
+        if seen.trim() == "True" {
+            Ok(())
+        } else {
+            Err(seen)
         }
     });
 }

@@ -284,12 +284,25 @@ impl Pods {
 
     fn apply(&mut self, pod: Pod) {
         let Some(uid) = pod.uid() else { return };
-        if pod.annotations().contains_key(MIRROR) {
+        if let Some(hash) = pod.annotations().get(MIRROR) {
+            self.tell_mirrored(hash, &pod);
             let key = (pod.namespace().unwrap_or_default(), pod.name_any());
             self.mirrors.insert(key, Arc::new(pod));
             return;
         }
         self.want(uid, Arc::new(pod), false);
+    }
+
+    /// Shows a static pod's worker the status in the API: what others wrote there, as the node
+    /// lifecycle controller does while the node is new, is the worker's to put right.
+    fn tell_mirrored(&self, hash: &str, mirror: &Pod) {
+        let (Some(manifest), Some(worker)) = (self.statics.get(hash), self.workers.get(hash))
+        else {
+            return;
+        };
+        let mut shown = Pod::clone(manifest);
+        shown.status = mirror.status.clone();
+        worker.send_replace(Wanted::Pod(Arc::new(shown)));
     }
 
     /// Gives the pod to its worker, a new one where it has none.
