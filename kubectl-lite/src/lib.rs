@@ -1,4 +1,4 @@
-//! A kubectl-like client that knows no kind by name, but for `describe`: what
+//! A kubectl-like client that knows no kind by name, but for `describe` and `create deployment`: what
 //! there is comes from discovery, what a list shows from the server's `Table`.
 //!
 //! `cmd/` has a file for each verb; `select` and `manifest` say which objects,

@@ -10,6 +10,7 @@ pub mod describe;
 pub mod edit;
 pub mod exec;
 pub mod explain;
+pub mod expose;
 pub mod get;
 pub mod label;
 pub mod logs;
@@ -38,6 +39,9 @@ pub enum Command {
     /// Create a resource from a file or from stdin
     #[command(after_help = create::EXAMPLES)]
     Create(create::Arguments),
+    /// Take a deployment, pod or service and expose it as a new service
+    #[command(after_help = expose::EXAMPLES)]
+    Expose(expose::Arguments),
     /// Delete resources by file names, stdin, resources and names, or by label selector
     #[command(after_help = delete::EXAMPLES)]
     Delete(delete::Arguments),
@@ -90,6 +94,7 @@ impl Command {
             Self::Describe(arguments) => describe::run(arguments, context).await,
             Self::Apply(arguments) => apply::run(arguments, context).await,
             Self::Create(arguments) => create::run(arguments, context).await,
+            Self::Expose(arguments) => expose::run(arguments, context).await,
             Self::Delete(arguments) => delete::run(arguments, context).await,
             Self::Patch(arguments) => patch::run(arguments, context).await,
             Self::Edit(arguments) => edit::run(arguments, context).await,

@@ -1,12 +1,15 @@
-//! `create -f`: objects that must not exist yet. Never changes one that does.
+//! `create -f` and `create deployment`: objects that must not exist yet. Never changes one
+//! that does.
+
+mod deployment;
 
 use std::path::PathBuf;
 
 use http::Method;
 use serde_json::Value;
 
-use super::get::{self, Format};
 use crate::client::Call;
+use crate::cmd::get::{self, Format};
 use crate::error::{Error, Result};
 use crate::manifest::{self, Manifest};
 use crate::{Context, patch, say, select};
@@ -14,7 +17,8 @@ use crate::{Context, patch, say, select};
 /// Shown by `create --help`.
 pub const EXAMPLES: &str = "Examples:
   kubectl-lite create -f web.yaml
-  kubectl-lite create -f - < pod.json";
+  kubectl-lite create -f - < pod.json
+  kubectl-lite create deployment web --image=nginx --replicas=3";
 
 /// `--dry-run`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -64,21 +68,22 @@ impl Validate {
     }
 }
 
-/// Arguments of `create`.
+/// What is made without a file.
+#[derive(Clone, Debug, clap::Subcommand)]
+enum Made {
+    /// Create a deployment with the specified name
+    #[command(visible_alias = "deploy", after_help = deployment::EXAMPLES)]
+    Deployment {
+        #[command(flatten)]
+        arguments: deployment::Arguments,
+        #[command(flatten)]
+        sending: Sending,
+    },
+}
+
+/// How an object is sent, and what is printed of it.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Arguments {
-    /// Files, folders or - with the objects
-    #[arg(
-        long,
-        short = 'f',
-        value_name = "FILE",
-        value_delimiter = ',',
-        required = true
-    )]
-    pub filename: Vec<PathBuf>,
-    /// Folders below the given ones too
-    #[arg(long, short = 'R')]
-    pub recursive: bool,
+pub(super) struct Sending {
     /// Print only what would be done: none, client or server
     #[arg(long, value_enum, default_value_t, num_args = 0..=1, default_missing_value = "client", require_equals = true)]
     pub dry_run: DryRun,
@@ -93,11 +98,40 @@ pub struct Arguments {
     pub output: Option<String>,
 }
 
+/// Arguments of `create`.
+#[derive(Clone, Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct Arguments {
+    #[command(subcommand)]
+    made: Option<Made>,
+    /// Files, folders or - with the objects
+    #[arg(
+        long,
+        short = 'f',
+        value_name = "FILE",
+        value_delimiter = ',',
+        required = true
+    )]
+    pub filename: Vec<PathBuf>,
+    /// Folders below the given ones too
+    #[arg(long, short = 'R')]
+    pub recursive: bool,
+    #[command(flatten)]
+    sending: Sending,
+}
+
 /// Runs `create`.
 pub async fn run(arguments: Arguments, context: &Context) -> Result {
+    if let Some(Made::Deployment { arguments, sending }) = &arguments.made {
+        let manifest = Manifest {
+            source: "the command line".to_owned(),
+            object: deployment::object(arguments)?,
+        };
+        return one(sending, &manifest, context).await;
+    }
     let (manifests, mut errors) = manifest::read(&arguments.filename, arguments.recursive);
     for manifest in manifests {
-        match one(&arguments, &manifest, context).await {
+        match one(&arguments.sending, &manifest, context).await {
             Err(error @ Error::Output(_)) => return Err(error),
             Err(error) => {
                 errors.push(error.doing(format!("error when creating {:?}", manifest.source)))
@@ -108,35 +142,35 @@ pub async fn run(arguments: Arguments, context: &Context) -> Result {
     Error::collect(errors)
 }
 
-async fn one(arguments: &Arguments, manifest: &Manifest, context: &Context) -> Result {
+async fn one(sending: &Sending, manifest: &Manifest, context: &Context) -> Result {
     let mut target = select::of_manifest(context.discovery().await?, manifest, context)?;
     let mut object = manifest.object.clone();
     if target.kind.namespaced {
         object["metadata"]["namespace"] = target.namespace.clone().into();
     }
-    if arguments.save_config {
+    if sending.save_config {
         object = patch::with_last_applied(&object);
     }
-    let created: Value = if arguments.dry_run == DryRun::Client {
+    let created: Value = if sending.dry_run == DryRun::Client {
         object
     } else {
         let path = target.kind.collection(Some(&target.namespace));
         let mut call = Call::with_json(Method::POST, &path, &object)
             .parameter("fieldManager", "kubectl-create")
-            .parameter("fieldValidation", arguments.validate.parameter());
-        if arguments.dry_run == DryRun::Server {
+            .parameter("fieldValidation", sending.validate.parameter());
+        if sending.dry_run == DryRun::Server {
             call = call.parameter("dryRun", "All");
         }
         context.server.call(call).await?
     };
-    match &arguments.output {
+    match &sending.output {
         Some(output) => get::print_object(&Format::parse(Some(output))?, &created, context).await,
         None => {
             target.name = created["metadata"]["name"].as_str().map(str::to_owned);
             say(format!(
                 "{} created{}",
                 target.shown(),
-                arguments.dry_run.suffix()
+                sending.dry_run.suffix()
             ))
         }
     }
