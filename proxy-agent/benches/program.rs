@@ -1,19 +1,22 @@
-//! How long the kernel takes to have it: a full load and one endpoint's change,
-//! beside a layout of one chain per Service loaded with `nft -f` in the same run.
-//! Works in a network namespace of its own; asserts nothing.
+//! How long the kernel takes to have it: a full load and one endpoint's change, from
+//! decoded objects to the acknowledged transaction, beside a layout of one chain per
+//! Service loaded with `nft -f` in the same run; memory and processor time; a connection
+//! through the rules beside one without any. Works in a network namespace of its own;
+//! asserts nothing.
 //!
 //! `cargo bench -p proxy-agent -- [SERVICES…] [--baseline SERVICES]`
 
 use std::fmt::Write as _;
 use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, unshare};
 use proxy_agent::mode::Mode;
-use proxy_agent::mode::nftables::Table;
 use proxy_agent::mode::nftables::netlink::Netlink;
+use proxy_agent::mode::nftables::{Table, cleanup};
 use proxy_agent::mode::{LocalTraffic, Settings};
 use proxy_agent::model::{Change, Family, Model, ServiceName};
 
@@ -31,18 +34,15 @@ fn main() {
         .skip(1)
         .filter(|argument| argument != "--bench");
     while let Some(argument) = arguments.next() {
+        let number = |text: Option<String>| text.and_then(|n| n.parse::<usize>().ok());
         match argument.as_str() {
-            "--baseline" => {
-                baseline = arguments
-                    .next()
-                    .and_then(|n| n.parse().ok())
-                    .unwrap_or(baseline)
-            }
-            number => sizes.extend(number.parse::<usize>()),
+            "--baseline" => baseline = number(arguments.next()).unwrap_or(baseline),
+            "--one" => return one_size(number(arguments.next()).expect("a size")),
+            size => sizes.extend(size.parse::<usize>()),
         }
     }
     if sizes.is_empty() {
-        sizes = vec![1_000, 10_000];
+        sizes = vec![1_000, 10_000, 50_000];
     }
     println!(
         "{ENDPOINTS} endpoints a Service; change: one endpoint more, and its removal, mean of {CHANGES}"
@@ -54,17 +54,50 @@ fn main() {
         );
     }
     for size in sizes {
-        let ours = value_maps(size);
-        println!(
-            "{size:>6} Services, value maps, netlink:   load {:>9.1?}  change {:>9.1?}  (plan {:?}, dump and compare {:?})",
-            ours.load, ours.change, ours.model, ours.restart
-        );
-        if let Some((load, change)) = base {
+        // A process of its own, whose memory is this size's alone.
+        let output = Command::new(std::env::current_exe().expect("own path"))
+            .args(["--one", &size.to_string()])
+            .stderr(Stdio::inherit())
+            .output()
+            .expect("own program");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let (figures, rest) = text.split_once('\n').unwrap_or((&text, ""));
+        print!("{rest}");
+        let seconds: Vec<f64> = figures.split(' ').filter_map(|n| n.parse().ok()).collect();
+        if let ([load, change], Some(base)) = (&seconds[..], base) {
             println!(
                 "       against {baseline} Services of the other: load {:.0}x, change {:.0}x as fast",
-                load.as_secs_f64() / ours.load.as_secs_f64(),
-                change.as_secs_f64() / ours.change.as_secs_f64()
+                base.0.as_secs_f64() / load,
+                base.1.as_secs_f64() / change
             );
+        }
+    }
+}
+
+/// Figures of one size; the first line is load and change in seconds, for the ratio.
+fn one_size(size: usize) {
+    let (ours, mut model, mut table) = value_maps(size);
+    println!("{} {}", ours.load.as_secs_f64(), ours.change.as_secs_f64());
+    println!(
+        "{size:>6} Services, value maps, netlink:   load {:>9.1?}  change {:>9.1?}  (of the load: model {:.1?}; restart, which dumps and compares: {:.1?})",
+        ours.load, ours.change, ours.model, ours.restart
+    );
+    println!(
+        "       memory {:.1} MB, processor {:.2} s for the load",
+        ours.memory_bytes as f64 / 1e6,
+        ours.processor.as_secs_f64()
+    );
+    match connections(&mut model, &mut table) {
+        Ok([none, beside, through]) => println!(
+            "       a connection: without rules {none:.1?}, beside the rules {beside:.1?}, through a cluster IP {through:.1?} ({:.2}x)",
+            through.as_secs_f64() / none.as_secs_f64()
+        ),
+        Err(error) => println!("       CONNECTIONS SKIPPED: {error}"),
+    }
+    if size == 1_000 {
+        for count in [1_000, 5_000] {
+            let change = large_service(count);
+            println!("       one Service of {count} endpoints: change {change:.1?}");
         }
     }
 }
@@ -125,17 +158,39 @@ struct Figures {
     load: Duration,
     change: Duration,
     restart: Duration,
+    memory_bytes: usize,
+    processor: Duration,
 }
 
-fn value_maps(size: usize) -> Figures {
-    let settings = || Settings {
+fn table() -> Table<Netlink> {
+    let settings = Settings {
         local_traffic: LocalTraffic::Network("10.0.0.0/8".parse().expect("a network")),
         ..Settings::new(Family::V4)
     };
-    let table = || Table::new(settings(), Netlink::open(Family::V4).expect("netlink"));
-    table()
-        .sync(&Model::new("node"), &Default::default())
-        .expect("emptied");
+    Table::new(settings, Netlink::open(Family::V4).expect("netlink"))
+}
+
+/// Resident memory of this process; a page is 4 KiB where this runs.
+fn memory_bytes() -> usize {
+    let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = text
+        .split(' ')
+        .nth(1)
+        .and_then(|pages| pages.parse::<usize>().ok());
+    pages.unwrap_or(0) * 4_096
+}
+
+/// Time on a processor so far, to 10 ms.
+fn processor_time() -> Duration {
+    let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let after_name = text.rsplit(')').next().unwrap_or_default();
+    let times = after_name.split_whitespace().skip(11).take(2);
+    let ticks: u64 = times.filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
+    Duration::from_millis(ticks * 10)
+}
+
+fn value_maps(size: usize) -> (Figures, Model, Table<Netlink>) {
+    cleanup(Family::V4).expect("an empty table");
     let mut model = Model::new("node");
     for index in 0..size {
         model.apply(service(index));
@@ -144,16 +199,19 @@ fn value_maps(size: usize) -> Figures {
             .collect();
         model.apply(slice(index, &format!("s{index}-a"), &addresses));
     }
+    let mut ours = table();
+    let processor = processor_time();
     let begin = Instant::now();
     let all = model.take_dirty();
     let model_time = begin.elapsed();
-    let mut ours = table();
-    let begin = Instant::now();
     ours.sync(&model, &all).expect("loaded");
     let load = begin.elapsed();
+    let processor = processor_time() - processor;
+    drop(all);
     while ours.needs_sweep() {
         ours.sweep(&model).expect("swept");
     }
+    let memory_bytes = memory_bytes();
     let mut changing = Duration::ZERO;
     for round in 0..CHANGES / 2 {
         let index = round as usize * 7 % size;
@@ -180,12 +238,85 @@ fn value_maps(size: usize) -> Figures {
     let begin = Instant::now();
     again.sync(&model, &Default::default()).expect("compared");
     let restart = begin.elapsed();
-    Figures {
+    let figures = Figures {
         model: model_time,
         load,
         change: changing / CHANGES,
         restart,
+        memory_bytes,
+        processor,
+    };
+    (figures, model, again)
+}
+
+/// One endpoint's change in a Service of `count`, a hundred a slice.
+fn large_service(count: usize) -> Duration {
+    cleanup(Family::V4).expect("an empty table");
+    let mut model = Model::new("node");
+    model.apply(service(0));
+    for part in 0..count / 100 {
+        let addresses = (part * 100..part * 100 + 100).map(|index| address(index, 1));
+        let addresses: Vec<_> = addresses.collect();
+        model.apply(slice(0, &format!("s0-{part}"), &addresses));
     }
+    let mut ours = table();
+    let all = model.take_dirty();
+    ours.sync(&model, &all).expect("loaded");
+    let mut changing = Duration::ZERO;
+    for round in 0..CHANGES {
+        let more = ["10.9.9.9".to_owned()];
+        let change = slice(0, "s0-more", &more[..(round % 2) as usize]);
+        let begin = Instant::now();
+        model.apply(change);
+        let dirty = model.take_dirty();
+        ours.sync(&model, &dirty).expect("changed");
+        changing += begin.elapsed();
+        while ours.needs_sweep() {
+            ours.sweep(&model).expect("swept");
+        }
+    }
+    changing / CHANGES
+}
+
+/// Medians of connections to a listener on this node: through a cluster IP among the rules
+/// that are loaded, straight to it, and straight to it once there are no rules.
+fn connections(model: &mut Model, table: &mut Table<Netlink>) -> io::Result<[Duration; 3]> {
+    const ENDPOINT: &str = "10.1.0.1";
+    for arguments in [
+        "link set lo up".to_owned(),
+        format!("addr replace {ENDPOINT}/32 dev lo"),
+        format!("route replace 10.96.0.0/16 dev lo src {ENDPOINT}"),
+    ] {
+        let status = Command::new("ip").args(arguments.split(' ')).status()?;
+        if !status.success() {
+            return Err(io::Error::other(format!("ip {arguments}: {status}")));
+        }
+    }
+    let listener = TcpListener::bind((ENDPOINT, 8080))?;
+    std::thread::spawn(move || listener.incoming().for_each(drop));
+    let straight = format!("{ENDPOINT}:8080").parse().expect("an address");
+    // The Service gets this endpoint alone.
+    model.apply(slice(0, "s0-a", &[ENDPOINT.to_owned()]));
+    let service = "10.96.0.1:80".parse().expect("an address");
+    let dirty = model.take_dirty();
+    table.sync(model, &dirty).map_err(io::Error::other)?;
+    let through = median(service)?;
+    let beside = median(straight)?;
+    cleanup(Family::V4).map_err(io::Error::other)?;
+    let none = median(straight)?;
+    Ok([none, beside, through])
+}
+
+fn median(to: SocketAddr) -> io::Result<Duration> {
+    let mut times = Vec::new();
+    for _ in 0..2_000 {
+        let begin = Instant::now();
+        let stream = TcpStream::connect(to)?;
+        times.push(begin.elapsed());
+        drop(stream);
+    }
+    times.sort_unstable();
+    Ok(times[times.len() / 2])
 }
 
 /// One chain and one anonymous map per Service, as is usual.

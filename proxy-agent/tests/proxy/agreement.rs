@@ -7,23 +7,32 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use proxy_agent::mode::iptables::Iptables;
+use proxy_agent::mode::ipvs::Director;
 use proxy_agent::mode::nftables::Table;
-use proxy_agent::mode::{LocalTraffic, Mode, Settings};
-use proxy_agent::model::{Change, Dirty, Family, Model};
+use proxy_agent::mode::{LocalTraffic, Mode, ModeName, Settings};
+use proxy_agent::model::{Change, Dirty, Family, Model, Protocol};
 
 use super::generate::Generator;
 use super::histories::normal;
+use super::iptables::memory::Memory;
+use super::ipvs_memory::MemoryServers;
 use super::memory_kernel::MemoryKernel;
-use super::packet::{Outcome, Packet};
+use super::network::{interface_of, node_addresses};
+use super::packet::{Outcome, PROXY, Packet};
 use super::reference::Cluster;
 use super::table::settings_of;
 use super::tracer::Tracer;
+use super::{iptables, userspace};
 
 const HISTORIES: u64 = 10_000;
 /// Changes before the first sync, and steps after it.
 const FIRST_CHANGES: u64 = 12;
 const MAX_STEPS: u64 = 20;
 const PACKETS: usize = 16;
+/// All modes are looked at after one history in so many of each family, mode nftables
+/// after each.
+const ALL_MODES_EVERY: u64 = 4;
 const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 
 /// What a mode's plan for a model does to a packet.
@@ -33,13 +42,39 @@ type Outcomes = Box<dyn FnMut(&Packet) -> BTreeSet<Outcome>>;
 type Plan = fn(&Settings, &Model) -> Outcomes;
 
 /// Every mode, as a tracer over its plan: one line each.
-const MODES: [(&str, Plan); 1] = [("nftables", nftables)];
+const MODES: [(ModeName, Plan); 4] = [
+    (ModeName::Nftables, nftables),
+    (ModeName::Iptables, iptables),
+    (ModeName::Ipvs, ipvs),
+    (ModeName::Userspace, userspace),
+];
 
 fn nftables(settings: &Settings, model: &Model) -> Outcomes {
     let mut table = Table::new(settings.clone(), MemoryKernel::default());
     table.sync(model, &Dirty::default()).expect("synced");
     let node = node_addresses();
     Box::new(move |packet| trace(&mut table, &node, packet))
+}
+
+fn iptables(settings: &Settings, model: &Model) -> Outcomes {
+    let mut mode = Iptables::new(settings.clone(), Memory::default());
+    mode.sync(model, &Dirty::default()).expect("synced");
+    let tracer = iptables::tracer::Tracer::new(mode.rules(), node_addresses(), interface_of);
+    Box::new(move |packet| tracer.outcomes(packet))
+}
+
+fn ipvs(settings: &Settings, model: &Model) -> Outcomes {
+    let own = node_addresses().into_iter();
+    let own: Vec<_> = own.filter(|a| Family::of(a) == settings.family).collect();
+    let mut director = Director::new(settings.clone(), MemoryServers::of_node(&own));
+    director.sync(model, &Dirty::default()).expect("synced");
+    let kernel = director.kernel().clone();
+    Box::new(move |packet| kernel.outcomes(packet))
+}
+
+fn userspace(settings: &Settings, model: &Model) -> Outcomes {
+    let mut mode = userspace::packets::synced(settings.clone(), model, &Dirty::default());
+    Box::new(move |packet| userspace::packets::outcomes(&mut mode, packet))
 }
 
 /// Every outcome that chance allows, each time for a client that is new.
@@ -61,10 +96,29 @@ fn trace(table: &mut Table<MemoryKernel>, node: &[IpAddr], packet: &Packet) -> B
     outcomes
 }
 
-fn node_addresses() -> Vec<IpAddr> {
-    ["192.168.77.11", "fd77::11"]
-        .map(|text| text.parse().expect("an address"))
-        .to_vec()
+/// What a mode makes of it that cannot do it, as the packet table has it.
+fn row_of(
+    packet: &Packet,
+    wanted: &BTreeSet<Outcome>,
+    mode: ModeName,
+    cluster: &Cluster,
+) -> BTreeSet<Outcome> {
+    let instead = |outcome: &Outcome| match (mode, outcome) {
+        // The node has the address itself, and nobody listens.
+        (ModeName::Ipvs, Outcome::Untouched) if cluster.is_claimed(&packet.destination) => {
+            Outcome::Reject
+        }
+        (ModeName::Userspace, Outcome::Endpoint { .. }) if packet.protocol == Protocol::Sctp => {
+            Outcome::Reject
+        }
+        // The endpoint sees the proxy's own connection, whoever the client was.
+        (ModeName::Userspace, Outcome::Endpoint { target, .. }) => Outcome::Endpoint {
+            target: *target,
+            masquerade: !packet.is_from(&PROXY),
+        },
+        (_, outcome) => outcome.clone(),
+    };
+    wanted.iter().map(instead).collect()
 }
 
 /// The world so far, seen three ways.
@@ -75,6 +129,7 @@ struct World {
     changes: Vec<Change>,
     /// One family's; which one, changes with the seed.
     settings: Settings,
+    all_modes: bool,
     table: Table<MemoryKernel>,
     dirty: Dirty,
 }
@@ -119,6 +174,7 @@ impl World {
             changes: Vec::new(),
             table: Table::new(settings.clone(), MemoryKernel::default()),
             settings,
+            all_modes: (seed / FAMILIES.len() as u64).is_multiple_of(ALL_MODES_EVERY),
             dirty: Dirty::default(),
         }
     }
@@ -168,21 +224,24 @@ impl World {
         let node = node_addresses();
         let mut modes: Vec<_> = MODES
             .iter()
+            .filter(|_| self.all_modes)
             .map(|(name, plan)| (*name, plan(&self.settings, &self.model)))
             .collect();
         for _ in 0..PACKETS {
             let packet = self.generator.packet(self.settings.family);
             let wanted = self.cluster.outcomes(&packet);
             tally.add(&wanted);
-            let check = |name: &str, found: BTreeSet<Outcome>| match found == wanted {
+            let check = |name: &str, wanted: &BTreeSet<Outcome>, found| match found == *wanted {
                 true => Ok(()),
                 false => Err(format!(
                     "{packet:?}\n  wanted {wanted:?}\n  but {name} {found:?}"
                 )),
             };
-            check("step by step", trace(&mut self.table, &node, &packet))?;
-            for (name, outcomes) in &mut modes {
-                check(name, outcomes(&packet))?;
+            let found = trace(&mut self.table, &node, &packet);
+            check("nftables, step by step", &wanted, found)?;
+            for (mode, outcomes) in &mut modes {
+                let wanted = row_of(&packet, &wanted, *mode, &self.cluster);
+                check(mode.as_str(), &wanted, outcomes(&packet))?;
             }
         }
         Ok(())

@@ -137,6 +137,18 @@ impl Cluster {
         chosen.into_iter().map(outcome).collect()
     }
 
+    /// Whether some Service has this address, on any port.
+    pub fn is_claimed(&self, to: &IpAddr) -> bool {
+        self.proxied().any(|(_, spec, service)| {
+            let external = spec.external_ips.iter().flatten();
+            let mut external = external.filter_map(|ip| ip.parse().ok());
+            cluster_ips(spec)
+                .iter()
+                .any(|ip| ip.is_ipv4() == to.is_ipv4())
+                && (external.any(|ip: IpAddr| ip == *to) || ingress(service).any(|ip| ip == *to))
+        })
+    }
+
     /// The Services that a proxy cares for in some family.
     fn proxied(&self) -> impl Iterator<Item = (&ServiceName, &ServiceSpec, &Service)> {
         self.services.iter().filter_map(|(name, service)| {

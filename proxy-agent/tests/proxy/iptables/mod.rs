@@ -7,4 +7,4 @@ mod live;
 pub mod memory;
 mod packets;
 mod rules_text;
-mod tracer;
+pub mod tracer;
