@@ -290,9 +290,6 @@ impl Agent {
             }
             let seconds = begin.elapsed().as_secs_f64();
             self.metrics.synced(family, seconds, self.is_full);
-            for (table, count) in mode.rule_counts() {
-                self.metrics.counted_rules(family, table, count);
-            }
             for (what, count) in mode.refusals() {
                 self.metrics.refused(family, what, count);
             }

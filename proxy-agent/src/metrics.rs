@@ -22,13 +22,6 @@ pub struct OfFamily {
     ip_family: &'static str,
 }
 
-/// Labels `ip_family` and `table`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct OfTable {
-    ip_family: &'static str,
-    table: &'static str,
-}
-
 /// Labels `ip_family` and `traffic_policy`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct OfPolicy {
@@ -98,7 +91,6 @@ pub struct Metrics {
     pub service_changes_pending: Gauge,
     failures: Counters,
     cleanup_failures: Counters,
-    rules: Numbers<OfTable>,
     no_local_endpoints: Numbers<OfPolicy>,
     conntrack_seconds: Histograms,
     conntrack_deleted: Counters,
@@ -148,7 +140,6 @@ impl Metrics {
             service_changes_pending: Gauge::default(),
             failures: Labelled::default(),
             cleanup_failures: Labelled::default(),
-            rules: Labelled::default(),
             no_local_endpoints: Labelled::default(),
             conntrack_seconds: rounds(),
             conntrack_deleted: Labelled::default(),
@@ -272,11 +263,6 @@ impl Metrics {
                     "Rounds that failed",
                     self.failures.clone(),
                 );
-                self.register(
-                    "sync_proxy_rules_iptables_total",
-                    "Rules that are programmed",
-                    self.rules.clone(),
-                );
             }
             ModeName::Userspace => {
                 self.register(
@@ -333,17 +319,6 @@ impl Metrics {
         self.programming_seconds
             .get_or_create(&family.into())
             .observe(seconds);
-    }
-
-    /// How many rules one table of a family has.
-    pub fn counted_rules(&self, family: Family, table: &'static str, count: usize) {
-        let labels = OfTable {
-            ip_family: family_name(family),
-            table,
-        };
-        self.rules
-            .get_or_create(&labels)
-            .set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// How much of one kind a family has turned away in all.

@@ -110,12 +110,6 @@ pub trait Mode: Send {
         Vec::new()
     }
 
-    /// How many rules there are now, by the table that they are in; for metrics, and so
-    /// at no cost. Empty where rules are not what the mode makes.
-    fn rule_counts(&self) -> Vec<(&'static str, usize)> {
-        Vec::new()
-    }
-
     /// How much it has turned away at its limits since its start, by what it was: for
     /// metrics. Empty where the mode carries nothing itself.
     fn refusals(&self) -> Vec<(&'static str, u64)> {

@@ -88,4 +88,9 @@ impl Settings {
             ipvs: IpvsSettings::default(),
         }
     }
+
+    /// The bit of a packet's mark that asks for masquerade.
+    pub fn masquerade_mark(&self) -> u32 {
+        1 << (self.masquerade_bit & 31)
+    }
 }

@@ -60,14 +60,9 @@ pub const SHARED: [Shared; 6] = [
     NAT_SERVICES,
 ];
 
-/// The bit of a packet's mark that asks for masquerade.
-fn mark(settings: &Settings) -> u32 {
-    1_u32.wrapping_shl(settings.masquerade_bit.into())
-}
-
 /// The chains of constant content.
 pub fn chains(settings: &Settings) -> [(Table, &'static str, Vec<Rule>); 5] {
-    let mark = mark(settings);
+    let mark = settings.masquerade_mark();
     let postrouting = vec![
         Rule {
             marked: Some((false, mark)),

@@ -131,21 +131,6 @@ pub fn chains(settings: &Settings) -> Vec<Chain> {
                 ]),
             ],
         ),
-        plain(
-            "guarded",
-            vec![
-                rule([Statement::ScratchVerdict(SetName::PickGuard)]),
-                // A value that leads nowhere lets nobody in.
-                rule([Statement::Verdict(Verdict::Drop)]),
-            ],
-        ),
-        plain(
-            "guard",
-            vec![rule([
-                Statement::LoadScratch(TO.to_vec(), SetName::Guards),
-                Statement::Verdict(goto("guarded")),
-            ])],
-        ),
         plain("unserved-outside", vec![unserved(SetName::OutsideServices)]),
         plain(
             "unserved",
@@ -163,6 +148,7 @@ pub fn chains(settings: &Settings) -> Vec<Chain> {
             ])],
         ),
     ];
+    chains.extend(guard_chains());
     chains.extend(masquerade_chains(settings));
     chains.push(plain(
         "services",
@@ -176,6 +162,27 @@ pub fn chains(settings: &Settings) -> Vec<Chain> {
     ));
     chains.extend(base_chains(settings));
     chains
+}
+
+/// Who may come, for destinations that not everybody may use.
+fn guard_chains() -> [Chain; 2] {
+    [
+        plain(
+            "guarded",
+            vec![
+                rule([Statement::ScratchVerdict(SetName::PickGuard)]),
+                // A value that leads nowhere lets nobody in.
+                rule([Statement::Verdict(Verdict::Drop)]),
+            ],
+        ),
+        plain(
+            "guard",
+            vec![rule([
+                Statement::LoadScratch(TO.to_vec(), SetName::Guards),
+                Statement::Verdict(goto("guarded")),
+            ])],
+        ),
+    ]
 }
 
 fn unserved(values: SetName) -> Rule {
@@ -200,7 +207,7 @@ fn masquerade_chains(settings: &Settings) -> Vec<Chain> {
     let mark = |condition: Option<Statement>| Rule {
         statements: condition
             .into_iter()
-            .chain([Statement::SetMark(masquerade_mark(settings))])
+            .chain([Statement::SetMark(settings.masquerade_mark())])
             .collect(),
     };
     let mut unless_from_pod = vec![clear()];
@@ -225,7 +232,7 @@ fn masquerade_chains(settings: &Settings) -> Vec<Chain> {
         plain(
             "new-source",
             vec![rule([
-                Statement::ClearMark(masquerade_mark(settings)),
+                Statement::ClearMark(settings.masquerade_mark()),
                 Statement::Masquerade,
             ])],
         ),
@@ -273,11 +280,6 @@ fn base_chains(settings: &Settings) -> [Chain; 3] {
     ]
 }
 
-/// The bit of the packet's mark that asks for masquerade.
-fn masquerade_mark(settings: &Settings) -> u32 {
-    1 << (settings.masquerade_bit & 31)
-}
-
 fn postrouting(settings: &Settings) -> Vec<Rule> {
     vec![
         // The mark of packets from outside has done its work. They keep their source.
@@ -290,7 +292,7 @@ fn postrouting(settings: &Settings) -> Vec<Rule> {
             Statement::Verdict(Verdict::Accept),
         ]),
         rule([
-            Statement::HasMark(masquerade_mark(settings)),
+            Statement::HasMark(settings.masquerade_mark()),
             Statement::Verdict(goto("new-source")),
         ]),
         // A pod that reaches itself must see the answer come from elsewhere. Its own

@@ -16,9 +16,6 @@ use crate::model::{Family, Protocol};
 pub const TABLE: &str = "coracle-proxy";
 /// Written into the table; another number means that it is built anew.
 pub const LAYOUT_VERSION: u32 = 3;
-/// The bit of the packet's mark that asks for masquerade, upstream's default.
-/// The other bits are left as they are.
-pub const MASQUERADE_MARK: u32 = 0x4000;
 
 /// What nft knows as words of its language cannot be names.
 const REFUSE: &str = "refuse";
@@ -110,7 +107,8 @@ pub fn chains(settings: &Settings) -> Vec<Chain> {
         plain(
             NEW_SOURCE,
             vec![rule([
-                Statement::ClearMark(MASQUERADE_MARK),
+                // The other bits are left as they are.
+                Statement::ClearMark(settings.masquerade_mark()),
                 Statement::Masquerade,
             ])],
         ),
@@ -163,7 +161,13 @@ fn base_chains(settings: &Settings) -> [Chain; 8] {
         ),
         base("nat-prerouting", Nat, Prerouting, DSTNAT, services()),
         base("nat-output", Nat, Output, DSTNAT, services()),
-        base("nat-postrouting", Nat, Postrouting, SRCNAT, postrouting()),
+        base(
+            "nat-postrouting",
+            Nat,
+            Postrouting,
+            SRCNAT,
+            postrouting(settings),
+        ),
     ]
 }
 
@@ -196,7 +200,7 @@ pub fn constant_elements() -> [(SetName, Key, Data); 2] {
     ]
 }
 
-fn postrouting() -> Vec<Rule> {
+fn postrouting(settings: &Settings) -> Vec<Rule> {
     vec![
         // The scratch word is the queueing priority: leave none behind on a packet
         // of this node. Forwarded ones had theirs set again by routing.
@@ -206,7 +210,7 @@ fn postrouting() -> Vec<Rule> {
             Statement::SetScratch(0),
         ]),
         rule([
-            Statement::HasMark(MASQUERADE_MARK),
+            Statement::HasMark(settings.masquerade_mark()),
             Statement::Verdict(Verdict::Goto(NEW_SOURCE.to_owned())),
         ]),
         // A pod that reaches itself must see the answer come from elsewhere.

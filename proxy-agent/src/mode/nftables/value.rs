@@ -11,7 +11,7 @@
 //! |       | plus 86,401 times whom to masquerade: 0, 1, 2 as in `WHOM`        |
 
 use super::guard::ALLOW;
-use super::layout::{MASQUERADE_MARK, not_from_pod};
+use super::layout::not_from_pod;
 use super::rule::{Chain, End, Field, Rule, Statement};
 use super::set::{SetName, Verdict};
 use crate::mode::Settings;
@@ -256,7 +256,7 @@ pub fn chains_of(settings: &Settings, face: Face, value: u32) -> Vec<Chain> {
     }
     let mut rules = Vec::new();
     if let Some(mut statements) = masquerade_condition(settings, face, value) {
-        statements.push(Statement::SetMark(MASQUERADE_MARK));
+        statements.push(Statement::SetMark(settings.masquerade_mark()));
         rules.push(Rule { statements });
     }
     let draw = Statement::DrawScratch {
