@@ -87,22 +87,23 @@ pub struct ListenerTable {
     listeners: BTreeMap<ListenerName, Listener>,
 }
 
-/// The way of a route. SCTP is refused: this mode has no listener for it.
+/// The way of a route. SCTP that would be served is refused: this mode has no listener
+/// for it.
 fn lead_of(port: &ServicePortName, protocol: Protocol, route: &Route) -> Lead {
+    if route.endpoints.is_empty() {
+        return match route.unserved {
+            Unserved::Reject => Lead::Reject,
+            Unserved::Drop => Lead::Drop,
+        };
+    }
     if protocol == Protocol::Sctp {
         return Lead::Reject;
     }
-    if !route.endpoints.is_empty() {
-        return Lead::To(ListenerName {
-            port: port.clone(),
-            protocol,
-            policy: route.policy,
-        });
-    }
-    match route.unserved {
-        Unserved::Reject => Lead::Reject,
-        Unserved::Drop => Lead::Drop,
-    }
+    Lead::To(ListenerName {
+        port: port.clone(),
+        protocol,
+        policy: route.policy,
+    })
 }
 
 fn portal_of(destination: &Destination, port: &ServicePortName, routes: &Routes) -> Portal {
