@@ -33,6 +33,8 @@ const LAST_RETRY: Duration = Duration::from_secs(30);
 const REPAIR_EVERY: Duration = Duration::from_secs(1);
 /// Changes taken in before the kernel is told of them.
 const MAX_BURST: usize = 10_000;
+/// Trigger times kept while the kernel refuses; later ones are not measured.
+const MAX_TRIGGERS: usize = 10_000;
 /// Names the moment that made a slice change.
 const TRIGGER_TIME: &str = "endpoints.kubernetes.io/last-change-trigger-time";
 
@@ -244,7 +246,7 @@ impl Agent {
                 self.metrics.endpoint_changes.inc();
                 self.metrics.endpoint_changes_pending.inc();
                 // What was there before the start says nothing about this agent.
-                if self.synced == KINDS {
+                if self.synced == KINDS && self.triggers.len() < MAX_TRIGGERS {
                     self.triggers.extend(trigger(slice));
                 }
             }
