@@ -65,9 +65,9 @@ fn main() {
         print!("{rest}");
         let seconds: Vec<f64> = figures.split(' ').filter_map(|n| n.parse().ok()).collect();
         if let ([load, change], Some(base)) = (&seconds[..], base) {
+            let per_service = (base.0.as_secs_f64() / baseline as f64) / (load / size as f64);
             println!(
-                "       against {baseline} Services of the other: load {:.0}x, change {:.0}x as fast",
-                base.0.as_secs_f64() / load,
+                "       against {baseline} Services of the other: {per_service:.1}x as fast to load each, change {:.0}x as fast",
                 base.1.as_secs_f64() / change
             );
         }

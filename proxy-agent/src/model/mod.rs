@@ -80,14 +80,26 @@ impl Dirty {
         self.destinations.is_empty() && self.cluster_ips.is_empty() && self.own_endpoints.is_empty()
     }
 
-    /// Removes all that is in `other`.
-    pub fn remove_all(&mut self, other: &Dirty) {
-        self.destinations
-            .retain(|key| !other.destinations.contains(key));
-        self.cluster_ips
-            .retain(|key| !other.cluster_ips.contains(key));
-        self.own_endpoints
-            .retain(|key| !other.own_endpoints.contains(key));
+    /// The same in parts of at most `count` destinations, and at least one part: the
+    /// endpoints in the first, the cluster IPs, which come after their destinations, in
+    /// the last.
+    pub fn parts(&self, count: usize) -> Vec<Dirty> {
+        let mut parts = vec![Dirty::default()];
+        for (index, destination) in self.destinations.iter().enumerate() {
+            if index > 0 && index % count == 0 {
+                parts.push(Dirty::default());
+            }
+            if let Some(part) = parts.last_mut() {
+                part.destinations.insert(destination.clone());
+            }
+        }
+        if let Some(first) = parts.first_mut() {
+            first.own_endpoints.clone_from(&self.own_endpoints);
+        }
+        if let Some(last) = parts.last_mut() {
+            last.cluster_ips.clone_from(&self.cluster_ips);
+        }
+        parts
     }
 
     /// Adds all of `other`.
@@ -106,6 +118,9 @@ struct Claims {
     own_endpoints: BTreeSet<IpAddr>,
 }
 
+/// Who claims a destination, sorted by name; nearly always one, so a list and no tree.
+type Claimants = Vec<(ServicePortName, Routes)>;
+
 /// All Services and EndpointSlices as this node sees them.
 pub struct Model {
     node_name: String,
@@ -116,12 +131,13 @@ pub struct Model {
     services: HashMap<ServiceName, ServiceInfo>,
     /// Services that are another proxy's.
     ignored: BTreeMap<ServiceName, Ignored>,
-    slices: HashMap<ServiceName, BTreeMap<String, SliceInfo>>,
+    /// By name; nearly always one, so a list and no tree.
+    slices: HashMap<ServiceName, Vec<(String, SliceInfo)>>,
     slice_owner: HashMap<ServiceName, ServiceName>,
     claims: HashMap<ServiceName, Claims>,
     /// Two Services can claim one destination (an external IP): the first by
     /// name has it, and the other takes over when the first is gone.
-    routes: HashMap<Destination, BTreeMap<ServicePortName, Routes>>,
+    routes: HashMap<Destination, Claimants>,
     cluster_ips: HashMap<IpAddr, usize>,
     own_endpoints: HashMap<IpAddr, usize>,
     changed: BTreeSet<ServiceName>,
@@ -219,10 +235,14 @@ impl Model {
             self.forget_slice(&slice_name);
         }
         let slices = self.slices.entry(owner.clone()).or_default();
-        if slices.get(&slice_name.name) == Some(&info) {
-            return;
+        match slices.iter_mut().find(|(name, _)| *name == slice_name.name) {
+            Some((_, former)) if *former == info => return,
+            Some((_, former)) => *former = info,
+            None => {
+                slices.reserve_exact(1);
+                slices.push((slice_name.name.clone(), info));
+            }
         }
-        slices.insert(slice_name.name.clone(), info);
         self.slice_owner.insert(slice_name, owner.clone());
         self.changed.insert(owner);
     }
@@ -232,7 +252,7 @@ impl Model {
             return;
         };
         if let Some(slices) = self.slices.get_mut(&owner) {
-            slices.remove(&slice_name.name);
+            slices.retain(|(name, _)| *name != slice_name.name);
             if slices.is_empty() {
                 self.slices.remove(&owner);
             }
@@ -252,7 +272,7 @@ impl Model {
 
     fn recompute(&mut self, name: &ServiceName, dirty: &mut Dirty) {
         let old = self.claims.remove(name).unwrap_or_default();
-        let none = BTreeMap::new();
+        let none = Vec::new();
         let slices = self.slices.get(name).unwrap_or(&none);
         let mut new = Claims::default();
         let mut routes: Vec<(Destination, ServicePortName, Routes)> = Vec::new();
@@ -265,7 +285,7 @@ impl Model {
                 let place = self.place();
                 for family in [Family::V4, Family::V6] {
                     let endpoints = slice::merge(
-                        slices.values(),
+                        slices.iter().map(|(_, slice)| slice),
                         (&port.name, port.protocol),
                         family,
                         &self.node_name,
@@ -321,7 +341,7 @@ impl Model {
                 continue;
             }
             if let Some(claimants) = self.routes.get_mut(destination) {
-                claimants.retain(|name, _| name.service != *service);
+                claimants.retain(|(name, _)| name.service != *service);
                 if claimants.is_empty() {
                     self.routes.remove(destination);
                 }
@@ -330,9 +350,20 @@ impl Model {
         }
         for (destination, (port, route)) in wanted {
             let claimants = self.routes.entry(destination.clone()).or_default();
-            claimants.retain(|name, _| name.service != port.service || *name == port);
-            if claimants.get(&port) != Some(&route) {
-                claimants.insert(port, route);
+            claimants.retain(|(name, _)| name.service != port.service || *name == port);
+            let is_new = match claimants.binary_search_by(|(name, _)| name.cmp(&port)) {
+                Ok(at) if claimants[at].1 == route => false,
+                Ok(at) => {
+                    claimants[at].1 = route;
+                    true
+                }
+                Err(at) => {
+                    claimants.reserve_exact(1);
+                    claimants.insert(at, (port, route));
+                    true
+                }
+            };
+            if is_new {
                 dirty.destinations.insert(destination.clone());
             }
             new.destinations.insert(destination);
@@ -346,7 +377,8 @@ impl Model {
 
     /// The routes of a destination and the Service port that has it.
     pub fn claimed(&self, destination: &Destination) -> Option<(&ServicePortName, &Routes)> {
-        self.routes.get(destination)?.iter().next()
+        let (name, routes) = self.routes.get(destination)?.first()?;
+        Some((name, routes))
     }
 
     /// Gives a destination these routes, or none: for a model that is made from another
@@ -358,8 +390,8 @@ impl Model {
     ) {
         match claim {
             Some((name, routes)) => {
-                let claimants = BTreeMap::from([(name, routes)]);
-                self.routes.insert(destination.clone(), claimants);
+                self.routes
+                    .insert(destination.clone(), vec![(name, routes)]);
             }
             None => {
                 self.routes.remove(destination);
@@ -398,7 +430,7 @@ impl Model {
         let port = ports.and_then(|ports| ports.iter().find(|port| port.name == name.port));
         let Some(port) = port else { return Vec::new() };
         let slices = self.slices.get(&name.service);
-        let slices = slices.into_iter().flat_map(BTreeMap::values);
+        let slices = slices.into_iter().flatten().map(|(_, slice)| slice);
         let port = (&*port.name, port.protocol);
         slice::merge(slices, port, family, &self.node_name)
     }

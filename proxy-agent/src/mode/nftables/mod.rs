@@ -30,6 +30,10 @@ use self::ruleset::{Op, Ruleset, Step};
 use super::{Asked, Mode, Settings};
 use crate::model::{Destination, Dirty, Family, Model, Routes};
 
+/// Destinations that are planned and committed together: what a plan takes in memory does
+/// not grow with the number of Services.
+const PART: usize = 1_024;
+
 /// One family's table.
 pub struct Table<K> {
     settings: Settings,
@@ -143,15 +147,17 @@ impl<K: Kernel> Table<K> {
         } else {
             dirty
         };
-        let scopes = plan::plan(model, self.settings.family, keys, &installed);
-        let chains = diff::picks(&self.settings, &installed, &scopes);
-        self.commit(&mut installed, &chains)?;
-        let steps = diff::make(&installed, &scopes);
-        self.commit(&mut installed, &steps)?;
         if self.full {
             self.leaving = Leaving::default();
         }
-        self.leaving.note(&installed, &scopes);
+        for part in keys.parts(PART) {
+            let scopes = plan::plan(model, self.settings.family, &part, &installed);
+            let chains = diff::picks(&self.settings, &installed, &scopes);
+            self.commit(&mut installed, &chains)?;
+            let steps = diff::make(&installed, &scopes);
+            self.commit(&mut installed, &steps)?;
+            self.leaving.note(&installed, &scopes);
+        }
         self.full = false;
         self.installed = Some(installed);
         Ok(())
