@@ -4,7 +4,7 @@
 //! destination that changed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, UdpSocket};
+use std::net::IpAddr;
 
 use crate::model::{Destination, Family, Protocol, Target};
 use crate::netlink::{
@@ -72,7 +72,7 @@ impl Entry {
     }
 
     /// Whether it keeps a client from where it should go now.
-    fn is_stale(&self, wanted: &Wanted) -> bool {
+    fn is_stale(&self, wanted: &Wanted, own: &BTreeSet<IpAddr>) -> bool {
         let Entry { protocol, to, .. } = self;
         let to_address = Destination::Address {
             address: to.address,
@@ -86,7 +86,9 @@ impl Entry {
         };
         let endpoints = wanted.get(&to_address).or_else(|| {
             let endpoints = wanted.get(&to_node)?;
-            is_own(&to.address).then_some(endpoints)
+            // The loopback network is the node's wholly.
+            let is_own = to.address.is_loopback() || own.contains(&to.address);
+            is_own.then_some(endpoints)
         });
         match endpoints {
             _ if !is_cleaned(*protocol) => false,
@@ -98,9 +100,15 @@ impl Entry {
     }
 }
 
-/// Whether the address is one of this node's: only there can a socket be.
-fn is_own(address: &IpAddr) -> bool {
-    UdpSocket::bind((*address, 0)).is_ok()
+/// This node's addresses, where a node port is asked about. What a socket can be bound to is
+/// more than that where `ip_nonlocal_bind` is set.
+fn own_addresses(wanted: &Wanted) -> Result<BTreeSet<IpAddr>, KernelError> {
+    let is_node_port = |to: &Destination| matches!(to, Destination::NodePort { .. });
+    if !wanted.keys().any(is_node_port) {
+        return Ok(BTreeSet::new());
+    }
+    let own = crate::addresses::own().map_err(KernelError::Socket)?;
+    Ok(own.into_iter().collect())
 }
 
 /// `CTA_IP_V4_SRC` … `CTA_IP_V6_DST`
@@ -136,6 +144,7 @@ pub fn clean(wanted: &Wanted) -> Result<Cleaned, KernelError> {
     if questions.is_empty() {
         return Ok(cleaned);
     }
+    let own = own_addresses(wanted)?;
     let mut socket = Socket::open()?;
     for question in questions {
         let (seen, stale) = socket.dump(
@@ -144,7 +153,7 @@ pub fn clean(wanted: &Wanted) -> Result<Cleaned, KernelError> {
                 *seen += 1;
                 stale.extend(
                     Entry::read(message)
-                        .filter(|entry| entry.is_stale(wanted))
+                        .filter(|entry| entry.is_stale(wanted, &own))
                         .map(|entry| entry.original),
                 );
                 Ok(())
