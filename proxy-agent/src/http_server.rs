@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 
 /// Connections to one listener at a time; more wait in its backlog.
 const MAX_CONNECTIONS: usize = 64;
@@ -22,20 +22,22 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 pub type Answer =
     Arc<dyn Fn(Request<Incoming>) -> BoxFuture<'static, Response<String>> + Send + Sync>;
 
-/// Answers until the task is aborted; the listener is closed then.
+/// Answers until it is dropped; the listener and all its connections are closed then.
 pub async fn accept(listener: TcpListener, answer: Answer) {
-    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut connections = JoinSet::new();
     loop {
-        let Ok(permit) = permits.clone().acquire_owned().await else {
-            return;
+        let has_room = connections.len() < MAX_CONNECTIONS;
+        let accepted = tokio::select! {
+            Some(_) = connections.join_next() => continue,
+            accepted = listener.accept(), if has_room => accepted,
         };
-        let Ok((stream, _)) = listener.accept().await else {
+        let Ok((stream, _)) = accepted else {
             // Out of descriptors, most likely: let some be closed.
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
         let answer = answer.clone();
-        tokio::spawn(async move {
+        connections.spawn(async move {
             let service = service_fn(|request| {
                 let answer = answer(request);
                 async { Ok::<_, Infallible>(answer.await) }
@@ -46,7 +48,6 @@ pub async fn accept(listener: TcpListener, answer: Answer) {
                 .header_read_timeout(HEAD_TIMEOUT)
                 .serve_connection(TokioIo::new(stream), service)
                 .await;
-            drop(permit);
         });
     }
 }
@@ -62,4 +63,72 @@ pub fn respond(status: StatusCode, content_type: &'static str, body: String) -> 
         HeaderValue::from_static("nosniff"),
     );
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+
+    /// A server, and where it is.
+    async fn start() -> (std::net::SocketAddr, tokio::task::JoinHandle<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let answer: Answer = Arc::new(|_| {
+            let answer = respond(StatusCode::OK, "text/plain", "here\n".to_owned());
+            std::future::ready(answer).boxed()
+        });
+        (address, tokio::spawn(accept(listener, answer)))
+    }
+
+    /// A connection that has been answered, and is kept.
+    async fn ask(address: std::net::SocketAddr) -> TcpStream {
+        let mut stream = TcpStream::connect(address).await.expect("a connection");
+        stream.write_all(REQUEST).await.expect("sent");
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"here\n") {
+            let count = stream.read_buf(&mut answer).await.expect("an answer");
+            assert_ne!(count, 0, "hung up");
+        }
+        stream
+    }
+
+    #[tokio::test]
+    async fn kept_connections_end_with_their_server() {
+        let (address, server) = start().await;
+        let mut kept = ask(address).await;
+        server.abort();
+        let _ = server.await;
+        let mut rest = Vec::new();
+        // The end of the stream, or a reset.
+        let _ = kept.read_to_end(&mut rest).await;
+        assert_eq!(rest, b"");
+    }
+
+    #[tokio::test]
+    async fn more_connections_than_the_limit_wait_for_their_turn() {
+        let (address, server) = start().await;
+        let mut kept = Vec::new();
+        for _ in 0..MAX_CONNECTIONS {
+            kept.push(ask(address).await);
+        }
+        let mut waits = TcpStream::connect(address).await.expect("a connection");
+        waits.write_all(REQUEST).await.expect("sent");
+        // All that can be done now is done, and it is not among it.
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        let mut answer = [0; 8];
+        let now = waits.try_read(&mut answer).map_err(|error| error.kind());
+        assert_eq!(now, Err(std::io::ErrorKind::WouldBlock));
+        drop(kept.pop());
+        waits.read_exact(&mut answer).await.expect("its turn");
+        assert_eq!(&answer, b"HTTP/1.1");
+        server.abort();
+    }
 }

@@ -1,12 +1,13 @@
 //! `/explain` over HTTP: JSON, or lines for people where `Accept` asks for them. Never
 //! answers from anything but the agent's loop.
 
-use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
+use http::header::{ACCEPT, HeaderMap};
 use http::{Response, StatusCode, Uri};
 use serde_json::json;
 
 use super::desk::{Asker, NoAnswer};
 use super::query::parse;
+use crate::http_server::respond;
 
 /// The answer to `GET /explain?source=A&destination=B:PORT&protocol=tcp`: 400 names the
 /// field that is wrong, 503 is for "ask again".
@@ -38,15 +39,6 @@ fn wants_text(headers: &HeaderMap) -> bool {
     let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok());
     let accept = accept.unwrap_or_default();
     accept.contains("text/plain") && !accept.contains("application/json")
-}
-
-fn respond(status: StatusCode, content_type: &'static str, body: String) -> Response<String> {
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    response
 }
 
 #[cfg(test)]
@@ -135,6 +127,8 @@ mod tests {
         server.abort();
         answers.abort();
         let (head, body) = answer.split_once("\r\n\r\n").expect("head and body");
+        let is_guarded = head.contains("x-content-type-options: nosniff");
+        assert!(is_guarded, "a browser may guess: {head}");
         let status = head.lines().next().unwrap_or_default();
         (status.to_owned(), body.to_owned())
     }
