@@ -145,7 +145,7 @@ impl Sockets for NodeSockets {
         if let Some(open) = self.open.remove(name) {
             open.task.abort();
             if let Some(udp) = open.udp {
-                udp.forget_all();
+                udp.close();
             }
         }
     }
