@@ -1,7 +1,6 @@
 //! EndpointSlices: what one says, and the endpoints that several say together.
 //! Never decides which endpoint is used.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -124,50 +123,61 @@ fn hints_of(endpoint: &k8s_openapi::api::discovery::v1::Endpoint) -> Hints {
     }
 }
 
-/// The endpoints of a Service's port, by its name and protocol, from all slices; one that is in several
-/// slices (it moves between them) counts once, in its best condition.
+/// The endpoints of a Service's port, by its name and protocol, from all slices, sorted; one
+/// that is in several slices (it moves between them) counts once, in its best condition.
 pub(super) fn merge<'a>(
     slices: impl Iterator<Item = &'a SliceInfo>,
     (port_name, protocol): (&str, Protocol),
     family: Family,
     node_name: &str,
 ) -> Vec<Endpoint> {
-    let mut merged: BTreeMap<Target, Endpoint> = BTreeMap::new();
+    let mut found: Vec<(Target, &Address)> = Vec::new();
     for slice in slices.filter(|slice| slice.family == family) {
         let is_its = |(name, of, _): &&(String, Option<Protocol>, u16)| {
             name == port_name && of.is_none_or(|of| of == protocol)
         };
-        for (_, _, port) in slice.ports.iter().filter(is_its) {
-            for address in &slice.addresses {
-                let target = Target {
-                    address: address.address,
-                    port: *port,
-                };
-                let is_local = address.node_name.as_deref() == Some(node_name);
-                let endpoint = merged.entry(target).or_insert(Endpoint {
-                    target,
-                    ready: false,
-                    serving: false,
-                    terminating: true,
-                    is_local: false,
-                    may_be_own: false,
-                    hints: Hints::default(),
-                });
-                endpoint.ready |= address.ready;
-                endpoint.serving |= address.serving;
-                endpoint.terminating &= address.terminating;
-                endpoint.is_local |= is_local;
-                endpoint
-                    .hints
-                    .nodes
-                    .extend(address.hints.nodes.iter().cloned());
-                endpoint
-                    .hints
-                    .zones
-                    .extend(address.hints.zones.iter().cloned());
-                endpoint.may_be_own |= is_local || address.node_name.is_none();
-            }
+        for &(_, _, port) in slice.ports.iter().filter(is_its) {
+            found.extend(slice.addresses.iter().map(|endpoint| {
+                let address = endpoint.address;
+                (Target { address, port }, endpoint)
+            }));
         }
     }
-    merged.into_values().collect()
+    // Not a tree: most often they are sorted already, and nothing is found twice. Stable,
+    // so that hints stay in the slices' order.
+    found.sort_by_key(|(target, _)| *target);
+    let same = found.chunk_by(|(one, _), (other, _)| one == other);
+    same.filter_map(|same| {
+        let (target, _) = *same.first()?;
+        Some(together(target, same.iter().map(|(_, it)| *it), node_name))
+    })
+    .collect()
+}
+
+/// One endpoint, of which each of `said` is said.
+fn together<'a>(
+    target: Target,
+    said: impl Iterator<Item = &'a Address>,
+    node_name: &str,
+) -> Endpoint {
+    let mut endpoint = Endpoint {
+        target,
+        ready: false,
+        serving: false,
+        terminating: true,
+        is_local: false,
+        may_be_own: false,
+        hints: Hints::default(),
+    };
+    for it in said {
+        let is_local = it.node_name.as_deref() == Some(node_name);
+        endpoint.ready |= it.ready;
+        endpoint.serving |= it.serving;
+        endpoint.terminating &= it.terminating;
+        endpoint.is_local |= is_local;
+        endpoint.may_be_own |= is_local || it.node_name.is_none();
+        endpoint.hints.nodes.extend(it.hints.nodes.iter().cloned());
+        endpoint.hints.zones.extend(it.hints.zones.iter().cloned());
+    }
+    endpoint
 }

@@ -236,7 +236,7 @@ fn is_carried(address: &IpAddr, plan: &Plan, installed: &Installed) -> bool {
     }
     let keys =
         Key::Destination(range.start().destination())..=Key::Destination(range.end().destination());
-    let mut others = installed.table.range(SetName::Services, &keys);
+    let mut others = installed.table.range(SetName::Services, keys);
     others.any(|(key, _)| match key {
         Key::Destination(destination) => {
             let is = |frontend: &Frontend| frontend.destination() == *destination;

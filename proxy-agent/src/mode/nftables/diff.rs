@@ -182,12 +182,8 @@ pub fn guards(installed: &Ruleset) -> impl Iterator<Item = String> {
 }
 
 fn removals<'a>(installed: &'a Ruleset, scope: &'a Scope) -> impl Iterator<Item = Step> + 'a {
-    installed
-        .range(scope.set, &scope.range)
-        .filter(|(key, _)| !scope.elements.contains_key(key))
-        .map(|(key, _)| vec![Op::Delete(scope.set, key.clone())])
-        .collect::<Vec<_>>()
-        .into_iter()
+    let unwanted = scope.unwanted(installed);
+    unwanted.map(|key| vec![Op::Delete(scope.set, key.clone())])
 }
 
 /// Chains and verdicts for values that are new to the table: to be committed before `make`

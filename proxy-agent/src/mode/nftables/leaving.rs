@@ -37,17 +37,15 @@ impl Leaving {
                 .elements
                 .range((scope.set, first)..=(scope.set, last))
                 .map(|(element, _)| element)
-                .filter(|(_, key)| scope.elements.contains_key(key))
+                .filter(|(_, key)| scope.wants(key))
                 .cloned()
                 .collect();
             for element in again {
                 self.elements.remove(&element);
             }
-            for (key, _) in installed.range(scope.set, &scope.range) {
-                if !scope.elements.contains_key(key) {
-                    let element = (scope.set, key.clone());
-                    self.elements.entry(element).or_insert(self.sweeps);
-                }
+            for key in scope.unwanted(installed) {
+                let element = (scope.set, key.clone());
+                self.elements.entry(element).or_insert(self.sweeps);
             }
         }
     }

@@ -2,7 +2,7 @@
 //! installed in, wanted elements out; never an operation (that is `diff`'s).
 
 use std::collections::BTreeMap;
-use std::ops::RangeInclusive;
+use std::ops::{Bound, RangeInclusive};
 
 use super::guard::Guards;
 use super::rule::Chain;
@@ -12,15 +12,18 @@ use super::slots::assign;
 use super::value::{FACES, Face, OUTSIDE_IDENTITY, OUTSIDE_SLOT, affinity_of, value_of};
 use crate::model::{Destination, Dirty, Family, Model, Route, Target};
 
-/// Within `range` of `set` there should be exactly `elements`.
+/// Within `range` of `set` there should be exactly `elements`, and what is in `kept` already.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scope {
     /// The set.
     pub set: SetName,
     /// The keys that this is about.
     pub range: RangeInclusive<Key>,
-    /// The wanted elements.
+    /// The wanted elements, but for those in `kept` that are there as they should be: a
+    /// change among many endpoints is then a plan of few.
     pub elements: BTreeMap<Key, Data>,
+    /// The first part of `range`, where every key is wanted.
+    pub kept: Option<RangeInclusive<Key>>,
     /// Chains that the elements lead to.
     pub chains: Vec<Chain>,
 }
@@ -32,8 +35,26 @@ impl Scope {
             set,
             range,
             elements,
+            kept: None,
             chains: Vec::new(),
         }
+    }
+
+    /// Whether there should be an element with this key of `range`.
+    pub fn wants(&self, key: &Key) -> bool {
+        let kept = self.kept.as_ref();
+        self.elements.contains_key(key) || kept.is_some_and(|kept| kept.contains(key))
+    }
+
+    /// The keys that are there and should not be.
+    pub fn unwanted<'a>(&'a self, installed: &'a Ruleset) -> impl Iterator<Item = &'a Key> {
+        let first = match &self.kept {
+            Some(kept) => Bound::Excluded(kept.end()),
+            None => Bound::Included(self.range.start()),
+        };
+        let rest = (first, Bound::Included(self.range.end()));
+        let keys = installed.range(self.set, rest).map(|(key, _)| key);
+        keys.filter(move |key| !self.elements.contains_key(key))
     }
 }
 
@@ -147,13 +168,22 @@ fn plan_face(
     let mut endpoints = BTreeMap::new();
     let mut sticky_slots = BTreeMap::new();
     let mut sticky_endpoints = BTreeMap::new();
+    let mut kept = None;
     let key = Key::Destination(destination.clone());
     if let Some(route) = route {
         let value = value_of(route);
         values.insert(key.clone(), Data::Value(value));
         let sticky = affinity_of(value).is_some();
         let former = former_slots(face, destination, sticky, installed);
-        for (index, target) in assign(&former, &route.endpoints).into_iter().enumerate() {
+        let assigned = assign(&former, &route.endpoints);
+        if !sticky && let Some(last) = assigned.len().checked_sub(1) {
+            let slot = |index| Key::Slot(destination.clone(), face.first_slot() + index as u32);
+            kept = Some(slot(0)..=slot(last));
+        }
+        for (index, target) in assigned.into_iter().enumerate() {
+            if !sticky && former.get(index) == Some(&Some(target)) {
+                continue;
+            }
             let slot = Key::Slot(destination.clone(), face.first_slot() + index as u32);
             if sticky {
                 let identity = identity_of(face, &target);
@@ -175,7 +205,10 @@ fn plan_face(
     scopes.extend([
         Scope::new(face.sticky_endpoints(), identities, sticky_endpoints),
         Scope::new(face.sticky_slots(), slots.clone(), sticky_slots),
-        Scope::new(face.endpoints(), slots, endpoints),
+        Scope {
+            kept,
+            ..Scope::new(face.endpoints(), slots, endpoints)
+        },
         Scope::new(face.values(), one, values),
     ]);
 }
@@ -192,7 +225,7 @@ fn former_slots(
         face.endpoints()
     };
     let mut former = Vec::new();
-    for (key, data) in installed.range(set, &slot_range(face, destination)) {
+    for (key, data) in installed.range(set, slot_range(face, destination)) {
         let Key::Slot(_, slot) = key else { continue };
         let target = match data {
             Data::Target(target) => Some(*target),

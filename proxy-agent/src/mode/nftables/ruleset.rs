@@ -2,7 +2,7 @@
 //! Never talks to the kernel; `netlink` fills one of these from a dump.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::RangeInclusive;
+use std::ops::RangeBounds;
 
 use super::render;
 use super::rule::{Chain, Hook};
@@ -151,12 +151,10 @@ impl Ruleset {
     pub fn range(
         &self,
         set: SetName,
-        range: &RangeInclusive<Key>,
+        range: impl RangeBounds<Key>,
     ) -> impl Iterator<Item = (&Key, &Data)> {
-        self.elements
-            .get(&set)
-            .into_iter()
-            .flat_map(|elements| elements.range(range.clone()))
+        let elements = self.elements.get(&set);
+        elements.map(|all| all.range(range)).into_iter().flatten()
     }
 
     /// All elements of a set.
