@@ -174,16 +174,26 @@ pub fn open(mut settings: Settings) -> Result<Iptables<Programs>> {
     Ok(Iptables::new(settings, programs))
 }
 
-/// Removes kube-proxy's chains and the jumps to them, in one family's tables; whether there
-/// were any. Where the machine has no iptables there are none.
+/// Removes kube-proxy's chains and the jumps to them, in one family's tables of every
+/// backend that the machine has; whether there were any. Where the machine has no iptables
+/// there are none.
 ///
 /// # Errors
-/// The rules can be read but not changed.
+/// The rules of a backend cannot be read or changed; those of the other have been removed.
 pub fn cleanup(family: Family) -> Result<bool> {
-    match Programs::find(family) {
-        Some(mut programs) => remove(&mut programs),
-        None => Ok(false),
+    remove_all(Programs::find_all(family))
+}
+
+/// The same for these backends.
+pub fn remove_all(backends: Vec<impl Rules>) -> Result<bool> {
+    let mut outcome = Ok(false);
+    for mut rules in backends {
+        outcome = match (outcome, remove(&mut rules)) {
+            (Ok(before), Ok(now)) => Ok(before || now),
+            (Err(error), _) | (Ok(_), Err(error)) => Err(error),
+        };
     }
+    outcome
 }
 
 impl<R: Rules> Mode for Iptables<R> {

@@ -23,6 +23,18 @@ const WAIT_SECONDS: &str = "5";
 const MAX_OUTPUT_BYTES: u64 = 512 << 20;
 /// What of an error's text is shown.
 const MAX_ERROR_CHARS: usize = 600;
+/// The programs' names tell one backend from the other; without a word it is the machine's
+/// choice.
+const BACKENDS: [&str; 3] = ["", "-nft", "-legacy"];
+/// How the programs say, beside the operating system's words, that the kernel has no such
+/// tables.
+const NO_TABLES: [&str; 5] = [
+    "Operation not supported",
+    "Protocol not supported",
+    "Protocol not available",
+    "Address family not supported by protocol",
+    "Table does not exist",
+];
 /// Where the programs are when `PATH` does not say.
 const PLACES: [&str; 4] = ["/usr/sbin", "/sbin", "/usr/local/sbin", "/usr/bin"];
 
@@ -85,14 +97,32 @@ impl Programs {
         }
     }
 
-    /// Finds the programs; `None` where the machine does not have them.
-    pub fn find(family: Family) -> Option<Programs> {
+    /// Finds the programs of one backend, empty for the one that the machine prefers; `None`
+    /// where the machine does not have them.
+    fn find(family: Family, backend: &str) -> Option<Programs> {
         let start = match family {
             Family::V4 => "iptables",
             Family::V6 => "ip6tables",
         };
-        let save = look_up(&format!("{start}-save"))?;
-        Some(Programs::at(save, look_up(&format!("{start}-restore"))?))
+        let save = look_up(&format!("{start}{backend}-save"))?;
+        let restore = look_up(&format!("{start}{backend}-restore"))?;
+        Some(Programs::at(save, restore))
+    }
+
+    /// The programs of every backend that the machine has, each once. Those of one see
+    /// nothing of what the other has made.
+    pub fn find_all(family: Family) -> Vec<Programs> {
+        let mut all: Vec<Programs> = Vec::new();
+        let mut seen = BTreeSet::new();
+        for backend in BACKENDS {
+            // Many names lead to one file for each backend.
+            let found = Programs::find(family, backend);
+            all.extend(found.filter(|programs| match programs.save.canonicalize() {
+                Ok(file) => seen.insert(file),
+                Err(_) => true,
+            }));
+        }
+        all
     }
 
     /// Finds the programs, and out how they work here.
@@ -100,7 +130,7 @@ impl Programs {
     /// # Errors
     /// They are not there, do not run, or may not read the rules.
     pub fn open(family: Family) -> Result<Programs> {
-        let programs = Programs::find(family).context(
+        let programs = Programs::find(family, "").context(
             "iptables-save and iptables-restore are not on this machine: install the package iptables, or use mode nftables",
         )?;
         programs.tried()
@@ -115,7 +145,8 @@ impl Programs {
         if !version.output.contains("nf_tables") {
             self.limit = Limit::LEGACY;
         }
-        let trial = run(&self.restore, &["--noflush", "--test"], Some(TRIAL))
+        let arguments = ["--noflush", "--test", "--wait", WAIT_SECONDS];
+        let trial = run(&self.restore, &arguments, Some(TRIAL))
             .context("cannot make rules as mode iptables has them")?;
         let mut lacking: BTreeSet<&str> = trial.errors.lines().filter_map(lacking).collect();
         self.remembers = !lacking.remove("recent");
@@ -162,6 +193,18 @@ impl Rules for Programs {
     }
 }
 
+/// The kernel has not what a program needs.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Unsupported(String);
+
+/// Whether there can be no rules, since the program is not there or the kernel cannot have
+/// any; every other error is one of the moment, or of rights.
+pub fn says_there_are_none(error: &anyhow::Error) -> bool {
+    let system = error.downcast_ref::<std::io::Error>();
+    error.is::<Unsupported>() || system.is_some_and(|e| e.kind() == std::io::ErrorKind::NotFound)
+}
+
 /// The extension that this line says is not in the kernel.
 fn lacking(line: &str) -> Option<&str> {
     let name = line.split_once(LACKS.0)?.1.split_once(LACKS.1)?.0;
@@ -197,6 +240,8 @@ fn run_now(program: &Path, arguments: &[&str], input: Option<&str>) -> Result<Pr
     let name = program.display();
     let mut child = Command::new(program)
         .args(arguments)
+        // What it says is looked at.
+        .env("LC_ALL", "C")
         .stdin(match input {
             Some(_) => Stdio::piped(),
             None => Stdio::null(),
@@ -236,7 +281,11 @@ fn run_now(program: &Path, arguments: &[&str], input: Option<&str>) -> Result<Pr
     let status = status.with_context(|| format!("cannot wait for {name}"))?;
     if !status.success() {
         let errors: String = errors.trim().chars().take(MAX_ERROR_CHARS).collect();
-        bail!("{name} failed ({status}): {errors}");
+        let says = format!("{name} failed ({status}): {errors}");
+        if NO_TABLES.iter().any(|words| errors.contains(words)) {
+            return Err(Unsupported(says).into());
+        }
+        bail!(says);
     }
     let output = output.with_context(|| format!("cannot read what {name} prints"))?;
     Ok(Printed { output, errors })

@@ -7,15 +7,17 @@ use super::batch::{inputs, sections};
 use super::diff::{Op, Step};
 use super::names::{MARK_MASQ, Table, rank};
 use super::parse::{Found, parse_save};
-use super::programs::Rules;
+use super::programs::{Rules, says_there_are_none};
 
 /// Removes the jumps, then the chains; whether there were any.
 ///
 /// # Errors
-/// The rules can be read but not changed. Where they cannot be read, there are none.
+/// The rules cannot be read or changed. Where the machine cannot have any, there are none.
 pub fn remove(rules: &mut impl Rules) -> Result<bool> {
-    let Ok(text) = rules.save() else {
-        return Ok(false);
+    let text = match rules.save() {
+        Ok(text) => text,
+        Err(error) if says_there_are_none(&error) => return Ok(false),
+        Err(error) => return Err(error.context("cannot read the iptables rules")),
     };
     let found = parse_save(&text).context("cannot read the iptables rules")?;
     let steps = steps(&found);

@@ -53,7 +53,7 @@ COMMIT
 ";
 
 /// One backend's programs.
-struct Backend {
+pub struct Backend {
     programs: Programs,
     save: PathBuf,
     restore: PathBuf,
@@ -61,7 +61,7 @@ struct Backend {
 
 impl Backend {
     /// Programs with a lock of their own: the host's is another user's.
-    fn new(name: &str, place: &Path) -> Option<Backend> {
+    pub fn new(name: &str, place: &Path) -> Option<Backend> {
         let [save, restore] = ["save", "restore"].map(|verb| {
             let program = format!("iptables-{name}-{verb}");
             let found = ["/usr/sbin", "/sbin", "/usr/local/sbin", "/usr/bin"];
@@ -87,8 +87,13 @@ impl Backend {
         })
     }
 
-    fn mode(&self) -> Iptables<Programs> {
+    pub fn mode(&self) -> Iptables<Programs> {
         Iptables::new(table::settings(), self.programs.clone())
+    }
+
+    /// Whether any of kube-proxy's chains is there.
+    pub fn has_ours(&mut self) -> bool {
+        self.state().keys().any(|chain| chain.contains("KUBE-"))
     }
 
     /// As somebody else would.

@@ -6,5 +6,6 @@ mod large;
 mod live;
 pub mod memory;
 mod packets;
+mod removal;
 mod rules_text;
 pub mod tracer;
