@@ -129,6 +129,22 @@ pub fn servers_of_ours<'a>(
     installed.servers.keys().filter(is_ours).copied()
 }
 
+/// What is to go with the mode: the virtual servers that this mode has made, or else, where
+/// the interface is there but not this mode's table, a kube-proxy's. That one makes virtual
+/// servers for node ports on the node's own addresses.
+pub fn servers_of_a_proxy(installed: &Installed) -> Vec<Name> {
+    let settings = Settings::new(Family::V4);
+    let mut all: BTreeSet<Name> = servers_of_ours(&settings, installed).collect();
+    if installed.interface && !installed.table.table {
+        let is_own = |name: &&Name| match name {
+            Name::Frontend(frontend) => installed.own.contains(&frontend.address),
+            Name::Mark(..) => false,
+        };
+        all.extend(installed.servers.keys().filter(is_own));
+    }
+    all.into_iter().collect()
+}
+
 type ServerOf = fn(Family, Frontend, &Wanted) -> Option<(Name, &VirtualServer)>;
 
 fn inside_of(_: Family, frontend: Frontend, wanted: &Wanted) -> Option<(Name, &VirtualServer)> {
@@ -323,10 +339,48 @@ impl<'a> Diff<'a> {
 
     /// What is there in a scope and not wanted.
     fn remove(&mut self, scope: &Scope) {
-        for (key, _) in self.installed.table.range(scope.set, &scope.range) {
-            if !scope.elements.contains_key(key) {
-                self.delete(scope.set, key.clone());
-            }
+        for key in scope.unwanted(&self.installed.table) {
+            self.delete(scope.set, key.clone());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+    use crate::mode::ipvs::server::Scheduling;
+
+    #[test]
+    fn a_stock_proxys_node_ports_go_with_its_interface_and_nobody_elses() {
+        let own: IpAddr = [192, 168, 77, 11].into();
+        let cluster_ip: IpAddr = [10, 96, 0, 10].into();
+        let server = |address: IpAddr| {
+            let (protocol, port) = (Protocol::Tcp, 30_010);
+            Name::Frontend(Frontend {
+                address,
+                protocol,
+                port,
+            })
+        };
+        let foreign = server([192, 168, 99, 1].into());
+        let mut installed = Installed::default();
+        for name in [server(own), server(cluster_ip), foreign] {
+            let scheduling = Scheduling {
+                scheduler: "rr".to_owned(),
+                persistent_seconds: None,
+            };
+            installed.apply(&Op::AddServer(name, scheduling));
+        }
+        installed.own.insert(own);
+        assert_eq!(servers_of_a_proxy(&installed), []);
+        installed.interface = true;
+        installed.carried.insert(cluster_ip);
+        let of_a_proxy = servers_of_a_proxy(&installed);
+        assert_eq!(of_a_proxy, [server(cluster_ip), server(own)]);
+        // With this mode's table all of this mode's are known.
+        installed.table.table = true;
+        assert_eq!(servers_of_a_proxy(&installed), [server(cluster_ip)]);
     }
 }

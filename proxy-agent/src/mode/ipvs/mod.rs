@@ -209,7 +209,9 @@ pub fn open(settings: Settings) -> Result<Director<netlink::Netlink>> {
 }
 
 /// Removes the virtual servers, addresses and the table of one family, and the interface
-/// with the last address; whether there was any of it. Virtual servers of others stay.
+/// with the last address; whether there was any of it. Virtual servers of others stay, but
+/// of a kube-proxy that had such an interface those go that are on the node's addresses:
+/// upstream's own clean-up takes all there are.
 ///
 /// # Errors
 /// The kernel refuses. Where neither interface nor table is there, nothing is asked of
@@ -221,9 +223,8 @@ pub fn cleanup(family: Family) -> Result<bool> {
     // Without IPVS there are no virtual servers, but the rest may be there all the same.
     if let Ok(mut kernel) = netlink::Netlink::open(family) {
         let installed = kernel.dump().context("cannot read the virtual servers")?;
-        let settings = Settings::new(family);
-        let ours = diff::servers_of_ours(&settings, &installed);
-        let ops: Vec<Op> = ours.map(Op::DeleteServer).collect();
+        let servers = diff::servers_of_a_proxy(&installed).into_iter();
+        let ops: Vec<Op> = servers.map(Op::DeleteServer).collect();
         kernel
             .commit(&ops)
             .context("cannot remove the virtual servers")?;

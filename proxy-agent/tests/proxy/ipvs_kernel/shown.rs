@@ -145,6 +145,28 @@ fn changes_of_mode_leave_nothing_of_the_former() {
     });
 }
 
+/// Its node ports are on the node's own addresses, and it has no table of ours.
+#[test]
+fn nothing_is_left_of_a_stock_kube_proxy() {
+    let name = "ipvs_kernel::shown::nothing_is_left_of_a_stock_kube_proxy";
+    in_vm(GROUP, name, || {
+        let _network = Network::new();
+        output("ipvsadm", "-A -t 192.168.99.1:6443 -s rr");
+        output("ip", "link add kube-ipvs0 type dummy");
+        output("ip", "addr add 10.96.0.10/32 dev kube-ipvs0");
+        output("ipvsadm", "-A -t 10.96.0.10:80 -s rr");
+        output("ipvsadm", "-A -t 192.168.77.11:30010 -s rr");
+        output(
+            "ipvsadm",
+            "-a -t 192.168.77.11:30010 -r 10.244.1.11:8080 -m",
+        );
+        assert!(mode::cleanup(ModeName::Ipvs, Family::V4).expect("cleaned"));
+        assert_eq!(output("ipvsadm", "-Sn"), "-A -t 192.168.99.1:6443 -s rr\n");
+        assert!(!output("ip", "-o link").contains("kube-ipvs0"));
+        output("ipvsadm", "-C");
+    });
+}
+
 #[test]
 fn an_unknown_scheduler_is_named() {
     let name = "ipvs_kernel::shown::an_unknown_scheduler_is_named";
