@@ -1,5 +1,5 @@
 //! What follows from a Service beside rules: its health check, an Event where the mode
-//! cannot do all of it, a count of Services without local endpoints. The work of a
+//! cannot do all of it or a part cannot be read, a count of Services without local endpoints. The work of a
 //! round is that of the Services that changed. Never programs anything.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -19,6 +19,7 @@ pub struct Services {
     health_checks: HealthChecks,
     without_local: HashMap<ServiceName, BTreeMap<(Family, &'static str), i64>>,
     unsupported: HashMap<ServiceName, BTreeSet<&'static str>>,
+    unreadable: HashMap<ServiceName, Vec<String>>,
 }
 
 impl Services {
@@ -36,6 +37,7 @@ impl Services {
             health_checks,
             without_local: HashMap::new(),
             unsupported: HashMap::new(),
+            unreadable: HashMap::new(),
         }
     }
 
@@ -50,6 +52,7 @@ impl Services {
         for name in &changed {
             self.count(name, model);
             self.warn(name, model, modes);
+            self.warn_unreadable(name, model);
         }
         let checks = changed.into_iter().map(|name| {
             let check = model.health_check(&name);
@@ -85,6 +88,26 @@ impl Services {
         for (&(family, policy), count) in &now {
             self.metrics
                 .moved_no_local_endpoints(family, policy, *count);
+        }
+    }
+
+    /// Once for each change of what cannot be read.
+    fn warn_unreadable(&mut self, name: &ServiceName, model: &Model) {
+        let ranges = model.service(name).map(|service| &service.source_ranges);
+        let unreadable = ranges.map_or(&[][..], |ranges| &ranges.unreadable);
+        if unreadable.is_empty() {
+            self.unreadable.remove(name);
+        } else if self.unreadable.get(name).map(Vec::as_slice) != Some(unreadable) {
+            self.events.warn(Warning {
+                service: name.clone(),
+                reason: "InvalidSourceRange",
+                action: "Program",
+                note: format!(
+                    "node {} lets nobody in by what is no network in spec.loadBalancerSourceRanges: {unreadable:?}",
+                    self.node_name
+                ),
+            });
+            self.unreadable.insert(name.clone(), unreadable.to_vec());
         }
     }
 

@@ -18,6 +18,15 @@ pub enum Family {
     V6,
 }
 
+impl std::fmt::Display for Family {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Family::V4 => "IPv4",
+            Family::V6 => "IPv6",
+        })
+    }
+}
+
 impl Family {
     /// The family of an address.
     pub fn of(address: &IpAddr) -> Family {
@@ -267,7 +276,8 @@ fn allowed_sources(
     node_addresses: &[IpAddr],
 ) -> Option<Vec<IpNet>> {
     let of_family = |range: &&IpNet| Family::of(&range.addr()) == family;
-    let ranges = service.source_ranges.as_ref()?.iter().filter(of_family);
+    let ranges = service.source_ranges.allowed.as_ref()?;
+    let ranges = ranges.iter().filter(of_family);
     let mut ranges: Vec<IpNet> = ranges.copied().collect();
     let has_node = |range: &IpNet| node_addresses.iter().any(|a| range.contains(a));
     if ranges.iter().any(has_node) {

@@ -2,10 +2,12 @@
 //! per destination. Knows no mode, no kernel, and never does I/O.
 
 mod choose;
+mod dirty;
 mod frontend;
 mod local;
 mod service;
 mod slice;
+mod source_ranges;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -14,12 +16,14 @@ use k8s_openapi::api::core::v1::{Node, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
 pub use choose::{Chosen, MAX_ENDPOINTS, Place, Prefer, choose, preference};
+pub use dirty::Dirty;
 pub use frontend::{
     Affinity, Destination, Family, Masquerade, Origin, Policy, Protocol, Route, Routes, Target,
     Unserved,
 };
 pub use service::{Ignored, ServiceInfo, ServicePort};
 pub use slice::{Endpoint, Hints, SliceInfo};
+pub use source_ranges::SourceRanges;
 
 /// The label that says which zone a node is in.
 const ZONE: &str = "topology.kubernetes.io/zone";
@@ -61,53 +65,6 @@ pub enum Change {
     SliceGone(ServiceName),
     /// This proxy's own Node was added or replaced.
     Node(Box<Node>),
-}
-
-/// What differs since the last [`Model::take_dirty`]: the keys to look up again.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Dirty {
-    /// Destinations whose routes may have changed.
-    pub destinations: BTreeSet<Destination>,
-    /// Cluster IPs that came or went.
-    pub cluster_ips: BTreeSet<IpAddr>,
-    /// Endpoint addresses whose pods may meet themselves through this node that came or went.
-    pub own_endpoints: BTreeSet<IpAddr>,
-}
-
-impl Dirty {
-    /// Whether there is nothing to do.
-    pub fn is_empty(&self) -> bool {
-        self.destinations.is_empty() && self.cluster_ips.is_empty() && self.own_endpoints.is_empty()
-    }
-
-    /// The same in parts of at most `count` destinations, and at least one part: the
-    /// endpoints in the first, the cluster IPs, which come after their destinations, in
-    /// the last.
-    pub fn parts(&self, count: usize) -> Vec<Dirty> {
-        let mut parts = vec![Dirty::default()];
-        for (index, destination) in self.destinations.iter().enumerate() {
-            if index > 0 && index % count == 0 {
-                parts.push(Dirty::default());
-            }
-            if let Some(part) = parts.last_mut() {
-                part.destinations.insert(destination.clone());
-            }
-        }
-        if let Some(first) = parts.first_mut() {
-            first.own_endpoints.clone_from(&self.own_endpoints);
-        }
-        if let Some(last) = parts.last_mut() {
-            last.cluster_ips.clone_from(&self.cluster_ips);
-        }
-        parts
-    }
-
-    /// Adds all of `other`.
-    pub fn extend(&mut self, other: Dirty) {
-        self.destinations.extend(other.destinations);
-        self.cluster_ips.extend(other.cluster_ips);
-        self.own_endpoints.extend(other.own_endpoints);
-    }
 }
 
 /// What one Service claims at present; kept so that a change can be undone.
@@ -210,7 +167,7 @@ impl Model {
         if addresses != self.addresses {
             self.addresses = addresses;
             let guarded = self.services.iter();
-            let guarded = guarded.filter(|(_, info)| info.source_ranges.is_some());
+            let guarded = guarded.filter(|(_, info)| info.source_ranges.allowed.is_some());
             self.changed.extend(guarded.map(|(name, _)| name.clone()));
         }
         let labels = node.metadata.labels.as_ref();
@@ -305,13 +262,13 @@ impl Model {
             }
             new.cluster_ips.extend(info.cluster_ips.iter().copied());
         }
-        count(
+        dirty::count(
             &mut self.cluster_ips,
             &old.cluster_ips,
             &new.cluster_ips,
             &mut dirty.cluster_ips,
         );
-        count(
+        dirty::count(
             &mut self.own_endpoints,
             &old.own_endpoints,
             &new.own_endpoints,
@@ -468,30 +425,5 @@ impl Model {
     /// Every address of which `is_own_endpoint` is true.
     pub fn own_endpoints(&self) -> impl Iterator<Item = &IpAddr> {
         self.own_endpoints.keys()
-    }
-}
-
-/// Moves the reference counts from `old` to `new`; what came or went is added to `dirty`.
-fn count(
-    counts: &mut HashMap<IpAddr, usize>,
-    old: &BTreeSet<IpAddr>,
-    new: &BTreeSet<IpAddr>,
-    dirty: &mut BTreeSet<IpAddr>,
-) {
-    for address in new.difference(old) {
-        let uses = counts.entry(*address).or_default();
-        *uses += 1;
-        if *uses == 1 {
-            dirty.insert(*address);
-        }
-    }
-    for address in old.difference(new) {
-        if let Some(uses) = counts.get_mut(address) {
-            *uses -= 1;
-            if *uses == 0 {
-                counts.remove(address);
-                dirty.insert(*address);
-            }
-        }
     }
 }

@@ -3,12 +3,12 @@
 
 use std::net::IpAddr;
 
-use ipnet::IpNet;
 use k8s_openapi::api::core::v1::{Service, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::ServiceName;
 use super::frontend::{Affinity, Protocol};
+use super::source_ranges::SourceRanges;
 
 /// A Service that carries this label belongs to another proxy.
 const SERVICE_PROXY_NAME: &str = "service.kubernetes.io/service-proxy-name";
@@ -41,8 +41,8 @@ pub struct ServiceInfo {
     pub external_ips: Vec<IpAddr>,
     /// The load balancer's addresses that are answered on the node.
     pub load_balancer_ips: Vec<IpAddr>,
-    /// Who may use `load_balancer_ips`, sorted; `None`: everybody.
-    pub source_ranges: Option<Vec<IpNet>>,
+    /// Who may use `load_balancer_ips`.
+    pub source_ranges: SourceRanges,
     /// `spec.healthCheckNodePort`, where the Service has one.
     pub health_check_node_port: Option<u16>,
     /// Session affinity.
@@ -77,7 +77,7 @@ impl ServiceInfo {
             cluster_ips,
             external_ips: sorted(addresses(spec.external_ips.iter().flatten())),
             load_balancer_ips: load_balancer_ips(service, spec),
-            source_ranges: source_ranges(spec),
+            source_ranges: SourceRanges::of(spec),
             health_check_node_port: health_check_node_port(spec),
             affinity: affinity(spec),
             internal_local: spec.internal_traffic_policy.as_deref() == Some("Local"),
@@ -166,16 +166,6 @@ fn load_balancer_ips(service: &Service, spec: &ServiceSpec) -> Vec<IpAddr> {
         .flat_map(|balancer| balancer.ingress.iter().flatten())
         .filter(|ingress| ingress.ip_mode.as_deref() != Some("Proxy"));
     sorted(addresses(ingress.filter_map(|ingress| ingress.ip.as_ref())))
-}
-
-/// A range that cannot be read allows nobody, rather than everybody.
-fn source_ranges(spec: &ServiceSpec) -> Option<Vec<IpNet>> {
-    let texts = spec.load_balancer_source_ranges.as_ref()?;
-    if spec.type_.as_deref() != Some("LoadBalancer") || texts.is_empty() {
-        return None;
-    }
-    let ranges = texts.iter().filter_map(|text| text.trim().parse().ok());
-    Some(sorted(ranges.map(|range: IpNet| range.trunc()).collect()))
 }
 
 fn health_check_node_port(spec: &ServiceSpec) -> Option<u16> {

@@ -137,6 +137,31 @@ fn what_a_mode_cannot_do_is_said_once_for_each_change() {
 }
 
 #[test]
+fn a_source_range_that_cannot_be_read_is_said_once_for_each_change() {
+    let mut bench = Bench::new();
+    let mut put = |ranges: &[&str]| {
+        let service = json!({
+            "metadata": {"namespace": "default", "name": "web"},
+            "spec": {
+                "type": "LoadBalancer", "clusterIP": "10.96.0.10", "ports": [{"port": 80}],
+                "loadBalancerSourceRanges": ranges,
+            },
+        });
+        let service = serde_json::from_value(service).expect("a Service");
+        bench.apply(Change::Service(Box::new(service)))
+    };
+    let none: [&str; 0] = [];
+    let said = [
+        r#"node node-1 lets nobody in by what is no network in spec.loadBalancerSourceRanges: ["10.0.0.0/33"]"#,
+    ];
+    assert_eq!(put(&["10.0.0.0/8"]), none);
+    assert_eq!(put(&["10.0.0.0/33", "10.0.0.0/8"]), said);
+    assert_eq!(put(&["10.0.0.0/33"]), none);
+    assert_eq!(put(&["10.0.0.0/8"]), none);
+    assert_eq!(put(&["10.0.0.0/33"]), said);
+}
+
+#[test]
 fn too_many_warnings_are_left_out_and_counted() {
     let mut bench = Bench::new();
     for index in 0..300 {
