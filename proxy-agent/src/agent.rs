@@ -2,6 +2,8 @@
 //! EndpointSlices have both been seen whole, so that a fresh start without an API
 //! server leaves the rules of a former run alone.
 
+mod lane;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -14,27 +16,22 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use crate::conntrack;
+use self::lane::Lane;
+use crate::conntrack::{self, Cleaned, Wanted};
 use crate::explain::desk::Desk;
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::mode::{self, Mode};
-use crate::model::{Change, Destination, Dirty, Family, Model, ServiceName};
+use crate::model::{Change, Family, Model, ServiceName};
+use crate::netlink::KernelError;
 use crate::services::Services;
 use crate::watch::{KINDS, Report};
 
 /// Between two sweeps; what matters is that packets pass meanwhile
 /// (`mode::let_packets_pass`), this keeps sweeps few.
 const SWEEP_EVERY: Duration = Duration::from_millis(20);
-/// Between tries after a failure: doubled from the first to the last.
-const FIRST_RETRY: Duration = Duration::from_millis(100);
-const LAST_RETRY: Duration = Duration::from_secs(30);
-/// Between two repairs of what others have changed, if they go on.
-const REPAIR_EVERY: Duration = Duration::from_secs(1);
 /// Changes taken in before the kernel is told of them.
 const MAX_BURST: usize = 10_000;
-/// Trigger times kept while the kernel refuses; later ones are not measured.
-const MAX_TRIGGERS: usize = 10_000;
 /// Names the moment that made a slice change.
 const TRIGGER_TIME: &str = "endpoints.kubernetes.io/last-change-trigger-time";
 
@@ -62,36 +59,33 @@ pub struct Beside {
     pub services: Services,
     /// Sees the own Node.
     pub on_node: Box<dyn Fn(&Node) + Send>,
-    /// Removes what other modes have left, once this one's rules are there.
-    pub clean_up: Box<dyn Fn() -> anyhow::Result<()> + Send>,
+    /// Removes what other modes have left of a family, once this one's rules are there.
+    pub clean_up: Box<dyn Fn(Family) -> anyhow::Result<()> + Send>,
 }
+
+/// Forgets stale connections.
+type Forget = Box<dyn Fn(&Wanted) -> Result<Cleaned, KernelError> + Send>;
 
 /// One agent.
 pub struct Agent {
     model: Model,
     modes: Vec<Box<dyn Mode>>,
+    /// One for each of `modes`, in their order.
+    lanes: Vec<Lane>,
     metrics: Arc<Metrics>,
     health: Arc<Health>,
     synced: usize,
-    dirty: Dirty,
-    /// Trigger times of slices whose rules are not programmed yet.
-    triggers: Vec<(Family, SystemTime)>,
     periods: Periods,
     beside: Option<Beside>,
     /// Services whose rules are there, and nothing else yet.
     unfollowed: BTreeSet<ServiceName>,
-    /// When to remove what other modes have left; `None`: it is gone.
-    clean_up_at: Option<Instant>,
-    /// The next round looks at everything.
-    is_full: bool,
-    /// The delay of the last retry; `None`: the last round succeeded.
-    retry: Option<Duration>,
+    forget: Forget,
     desk: Desk,
 }
 
 impl Agent {
-    /// An agent with an empty model; each of `modes` gets the same changes. Questions
-    /// that come to `desk` are answered between two rounds.
+    /// An agent with an empty model; each of `modes` has another family and gets the same
+    /// changes. Questions that come to `desk` are answered between two rounds.
     pub fn new(
         model: Model,
         modes: Vec<Box<dyn Mode>>,
@@ -99,20 +93,20 @@ impl Agent {
         health: Arc<Health>,
         desk: Desk,
     ) -> Agent {
+        let families = modes.iter().map(|mode| mode.settings().family);
+        let lanes: Vec<Lane> = families.map(|of| Lane::new(of, Instant::now())).collect();
+        lanes.iter().for_each(|lane| health.carries(lane.family));
         Agent {
             model,
             modes,
+            lanes,
             metrics,
             health,
             synced: 0,
-            dirty: Dirty::default(),
-            triggers: Vec::new(),
             periods: Periods::default(),
             beside: None,
             unfollowed: BTreeSet::new(),
-            clean_up_at: Some(Instant::now()),
-            is_full: true,
-            retry: None,
+            forget: Box::new(conntrack::clean),
             desk,
         }
     }
@@ -128,16 +122,23 @@ impl Agent {
 
     /// Works until the watches end. The rules stay.
     pub async fn run(&mut self, mut reports: mpsc::Receiver<Report>) {
-        let never = || Instant::now() + Duration::from_secs(86_400);
-        let [mut sync_at, mut sweep_at, mut verify_at, mut repair_at] = [(); 4].map(|()| never());
-        let [mut not_before, mut quiet_until] = [Instant::now(); 2];
+        let mut sweep_at = None;
         let disturbed = Arc::new(Notify::new());
         let _watchers = self.watch_for_others(&disturbed);
         let mut passing = JoinSet::new();
         loop {
-            let wake = sync_at.min(sweep_at).min(verify_at).min(repair_at);
+            let wake = self.lanes.iter().filter_map(Lane::wake_at);
+            let wake = wake.chain(sweep_at).min();
+            let wake = wake.unwrap_or_else(|| Instant::now() + Duration::from_secs(86_400));
             tokio::select! {
+                // Reports come last: they may never cease, and the rest is soon done.
                 biased;
+                Some(_) = passing.join_next(), if !passing.is_empty() => self.sweep(),
+                () = disturbed.notified() => self.note_disturbance(),
+                question = self.desk.next() => {
+                    let model = (self.synced == KINDS).then_some(&self.model);
+                    question.answer(model, &self.modes);
+                }
                 report = reports.recv() => {
                     let Some(report) = report else { return };
                     self.take(report);
@@ -145,53 +146,51 @@ impl Agent {
                         let Ok(report) = reports.try_recv() else { break };
                         self.take(report);
                     }
-                    if self.synced < KINDS {
-                        continue;
-                    }
-                    // While the kernel refuses, new changes wait for the retry.
-                    if self.retry.is_none() {
-                        sync_at = sync_at.min(not_before.max(Instant::now()));
+                    if self.synced == KINDS {
+                        let now = Instant::now();
+                        self.lanes.iter_mut().for_each(|lane| lane.changed(now));
                     }
                 }
-                question = self.desk.next() => {
-                    let model = (self.synced == KINDS).then_some(&self.model);
-                    question.answer(model, &self.modes);
-                }
-                () = disturbed.notified() => {
-                    // Before the first round there is nothing to compare with.
-                    if self.synced == KINDS && self.modes.iter_mut().any(|m| m.is_disturbed()) {
-                        repair_at = repair_at.min(quiet_until);
-                    }
-                }
-                Some(_) = passing.join_next(), if !passing.is_empty() => self.sweep(),
                 () = sleep_until(wake) => {}
             }
-            let now = Instant::now();
-            if verify_at <= now {
-                self.modes.iter_mut().for_each(|mode| mode.distrust());
-                self.is_full = true;
-                (sync_at, verify_at) = (now, never());
-            }
-            if repair_at <= now {
-                self.distrust_disturbed();
-                (sync_at, repair_at, quiet_until) = (now, never(), now + REPAIR_EVERY);
-            }
-            if sync_at <= now {
-                sync_at = match self.sync() {
-                    Ok(()) => never(),
-                    Err(delay) => now + delay,
-                };
-                verify_at = verify_at.min(now + self.periods.verify);
-                not_before = now + self.periods.between_syncs;
-                self.look_beside().await;
-            }
-            if sweep_at <= now {
+            self.work().await;
+            if sweep_at.take_if(|at| *at <= Instant::now()).is_some() {
                 passing.spawn_blocking(mode::let_packets_pass);
-                sweep_at = never();
             }
             if passing.is_empty() && self.modes.iter().any(|mode| mode.needs_sweep()) {
-                sweep_at = sweep_at.min(Instant::now() + SWEEP_EVERY);
+                sweep_at.get_or_insert(Instant::now() + SWEEP_EVERY);
             }
+        }
+    }
+
+    /// All that is due.
+    async fn work(&mut self) {
+        let now = Instant::now();
+        for (lane, mode) in self.lanes.iter_mut().zip(&mut self.modes) {
+            if lane.verifies(now) {
+                mode.distrust();
+            }
+            if lane.repairs(now) && mode.is_disturbed() {
+                tracing::warn!(
+                    mode = mode.name(),
+                    "somebody else changed the rules: repairing"
+                );
+                mode.distrust();
+                lane.looks_at_all(now);
+            }
+        }
+        let due: Vec<bool> = self.lanes.iter_mut().map(|lane| lane.syncs(now)).collect();
+        if due.contains(&true) {
+            self.note_dirty();
+        }
+        for index in (0..due.len()).filter(|index| due[*index]) {
+            self.sync(index);
+        }
+        for index in 0..self.lanes.len() {
+            self.forget_stale_connections(index);
+        }
+        if due.contains(&true) {
+            self.look_beside().await;
         }
     }
 
@@ -216,15 +215,15 @@ impl Agent {
         watchers
     }
 
-    fn distrust_disturbed(&mut self) {
-        for mode in &mut self.modes {
+    fn note_disturbance(&mut self) {
+        // Before the first round there is nothing to compare with.
+        if self.synced < KINDS {
+            return;
+        }
+        let now = Instant::now();
+        for (lane, mode) in self.lanes.iter_mut().zip(&mut self.modes) {
             if mode.is_disturbed() {
-                tracing::warn!(
-                    mode = mode.name(),
-                    "somebody else changed the rules: repairing"
-                );
-                mode.distrust();
-                self.is_full = true;
+                lane.disturbed(now);
             }
         }
     }
@@ -234,7 +233,7 @@ impl Agent {
             Report::Synced => self.synced += 1,
             Report::Change(change) => {
                 self.account(&change);
-                self.health.queued();
+                self.lanes.iter().for_each(|l| self.health.queued(l.family));
                 self.model.apply(change);
             }
         }
@@ -246,8 +245,12 @@ impl Agent {
                 self.metrics.endpoint_changes.inc();
                 self.metrics.endpoint_changes_pending.inc();
                 // What was there before the start says nothing about this agent.
-                if self.synced == KINDS && self.triggers.len() < MAX_TRIGGERS {
-                    self.triggers.extend(trigger(slice));
+                if self.synced == KINDS
+                    && let Some((family, since)) = trigger(slice)
+                {
+                    let of_family = |lane: &&mut Lane| lane.family == family;
+                    let lanes = self.lanes.iter_mut().filter(of_family);
+                    lanes.for_each(|lane| lane.triggered(since));
                 }
             }
             Change::SliceGone(_) => {
@@ -265,74 +268,73 @@ impl Agent {
                 }
             }
         }
-        for mode in &self.modes {
-            self.metrics.queued(mode.settings().family);
+        for lane in &self.lanes {
+            self.metrics.queued(lane.family);
         }
     }
 
-    /// Until all modes have it; else says when to try again.
-    fn sync(&mut self) -> Result<(), Duration> {
-        self.dirty.extend(self.model.take_dirty());
+    /// Gives each family its part of what has changed in the model.
+    fn note_dirty(&mut self) {
+        let dirty = self.model.take_dirty();
+        for lane in &mut self.lanes {
+            lane.dirty.extend(dirty.of_family(lane.family));
+        }
         self.unfollowed.extend(self.model.take_recomputed());
-        let retry = self
-            .retry
-            .map_or(FIRST_RETRY, |last| (last * 2).min(LAST_RETRY));
-        let mut succeeded = true;
-        for mode in &mut self.modes {
-            let family = mode.settings().family;
-            let begin = std::time::Instant::now();
-            if let Err(error) = mode.sync(&self.model, &self.dirty) {
-                tracing::error!(
-                    mode = mode.name(),
-                    "{error:#}; trying again in {retry:?}, former rules stay"
-                );
-                self.metrics.failed(family);
-                succeeded = false;
-                continue;
-            }
-            let seconds = begin.elapsed().as_secs_f64();
-            self.metrics.synced(family, seconds, self.is_full);
-            for (what, count) in mode.refusals() {
-                self.metrics.refused(family, what, count);
-            }
-        }
-        self.is_full = !succeeded;
-        if !succeeded {
-            self.retry = Some(retry);
-            return Err(retry);
-        }
-        self.forget_stale_connections();
-        self.dirty = Dirty::default();
-        self.retry = None;
-        self.metrics.endpoint_changes_pending.set(0);
-        self.metrics.service_changes_pending.set(0);
-        for (family, trigger) in self.triggers.drain(..) {
-            if let Ok(since) = trigger.elapsed() {
-                self.metrics.programmed(family, since.as_secs_f64());
-            }
-        }
-        self.health.updated();
-        Ok(())
     }
 
-    /// What follows from a round beside rules. Where it failed, Services are followed
-    /// after the next one.
+    /// One family's round.
+    fn sync(&mut self, index: usize) {
+        let (lane, mode) = (&mut self.lanes[index], &mut self.modes[index]);
+        let begin = Instant::now();
+        if let Err(error) = mode.sync(&self.model, &lane.dirty) {
+            let retry = lane.failed(begin, Instant::now(), self.periods);
+            tracing::error!(
+                mode = mode.name(),
+                family = %lane.family,
+                "{error:#}; trying again in {retry:?}, former rules stay"
+            );
+            self.metrics.failed(lane.family);
+            return;
+        }
+        let seconds = begin.elapsed().as_secs_f64();
+        self.metrics.synced(lane.family, seconds, lane.is_full);
+        for (what, count) in mode.refusals() {
+            self.metrics.refused(lane.family, what, count);
+        }
+        let changed = lane.dirty.destinations.iter();
+        let cleaned = changed.filter(|to| conntrack::is_cleaned(to.transport().0));
+        if !lane.stale.add(cleaned.cloned()) {
+            tracing::warn!("too many connections to forget later: some stay until they end");
+        }
+        for trigger in lane.succeeded(begin, self.periods) {
+            if let Ok(since) = trigger.elapsed() {
+                self.metrics.programmed(lane.family, since.as_secs_f64());
+            }
+        }
+        self.health.updated(lane.family);
+        if self.lanes.iter().all(Lane::is_settled) {
+            self.metrics.endpoint_changes_pending.set(0);
+            self.metrics.service_changes_pending.set(0);
+        }
+    }
+
+    /// What follows from a round beside rules, of the families where it succeeded. Where it
+    /// failed for all, Services are followed after the next one.
     async fn look_beside(&mut self) {
         let Some(beside) = &mut self.beside else {
             return;
         };
-        if self.retry.is_some() {
+        if self.lanes.iter().all(Lane::is_failing) {
             return;
         }
         let now = Instant::now();
-        if self.clean_up_at.is_some_and(|at| at <= now) {
-            self.clean_up_at = match (beside.clean_up)() {
-                Ok(()) => None,
-                Err(error) => {
-                    tracing::error!("{error:#}; trying again later");
-                    Some(now + self.periods.verify)
-                }
-            };
+        for lane in self.lanes.iter_mut().filter(|lane| !lane.is_failing()) {
+            if lane.clean_up_at.take_if(|at| *at <= now).is_some()
+                && let Err(error) = (beside.clean_up)(lane.family)
+            {
+                tracing::error!("{error:#}; trying again later");
+                lane.clean_up_at = Some(now + self.periods.verify);
+            }
         }
         let changed = std::mem::take(&mut self.unfollowed);
         let changes = beside.services.follow(changed, &self.model, &self.modes);
@@ -340,40 +342,44 @@ impl Agent {
     }
 
     /// After the rules are there, so that what a client sends next is tracked anew.
-    fn forget_stale_connections(&self) {
-        let is_cleaned = |to: &&Destination| conntrack::is_cleaned(to.transport().0);
-        let changed = self.dirty.destinations.iter().filter(is_cleaned);
-        let wanted: conntrack::Wanted = changed
+    fn forget_stale_connections(&mut self, index: usize) {
+        let lane = &mut self.lanes[index];
+        if lane.is_failing() {
+            return;
+        }
+        let now = Instant::now();
+        let wanted: Wanted = lane
+            .stale
+            .due(now)
             .map(|to| {
                 let routes = self.model.routes(to).into_iter();
                 let all = routes
                     .flat_map(|r| [Some(&r.inside), r.outside.as_ref()])
                     .flatten();
                 let endpoints = || all.flat_map(|route| route.endpoints.iter().copied());
-                let tracked = self.modes.iter().find_map(|mode| mode.tracked_as(to));
+                let tracked = self.modes[index].tracked_as(to);
                 (to.clone(), tracked.unwrap_or_else(|| endpoints().collect()))
             })
             .collect();
-        for family in [Family::V4, Family::V6] {
-            let of_family = wanted.iter().filter(|(to, _)| to.family() == family);
-            let wanted: conntrack::Wanted = of_family
-                .map(|(to, targets)| (to.clone(), targets.clone()))
-                .collect();
-            if wanted.is_empty() {
-                continue;
-            }
-            let begin = std::time::Instant::now();
-            match conntrack::clean(&wanted) {
-                Ok(cleaned) => {
-                    if cleaned.forgotten != 0 {
-                        tracing::debug!(?cleaned, "forgot stale connections");
-                    }
-                    let seconds = begin.elapsed().as_secs_f64();
-                    self.metrics
-                        .forgot_connections(family, cleaned.forgotten, seconds);
+        if wanted.is_empty() {
+            return;
+        }
+        match (self.forget)(&wanted) {
+            Ok(cleaned) => {
+                lane.stale.done();
+                if cleaned.forgotten != 0 {
+                    tracing::debug!(?cleaned, "forgot stale connections");
                 }
-                Err(error) => tracing::warn!(%error, "cannot forget stale connections"),
+                let seconds = now.elapsed().as_secs_f64();
+                let forgotten = cleaned.forgotten;
+                self.metrics
+                    .forgot_connections(lane.family, forgotten, seconds);
             }
+            // Once: a kernel that cannot do it never will.
+            Err(error) if lane.stale.failed(Instant::now()) => {
+                tracing::warn!(%error, "cannot forget stale connections; trying again");
+            }
+            Err(error) => tracing::debug!(%error, "still cannot forget stale connections"),
         }
     }
 

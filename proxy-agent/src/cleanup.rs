@@ -1,26 +1,55 @@
-//! `proxy-agent cleanup`: removes what every mode has made, of both families. Never
-//! touches what is somebody else's: each mode knows its own.
+//! Removes what modes have made: `proxy-agent cleanup` what every mode has, of both families;
+//! a running agent what the other modes have. Never touches what is somebody else's: each
+//! mode knows its own.
 
-use anyhow::bail;
+use anyhow::{Result, bail};
 
 use crate::mode::{self, ModeName};
 use crate::model::Family;
 
-/// Removes it, and prints what there was.
+/// Removes all of it, and prints what there was.
 ///
 /// # Errors
 /// Something that is there could not be removed; the rest has been.
-pub fn run() -> anyhow::Result<()> {
+pub fn run() -> Result<()> {
+    let say = |what: &str, outcome: &Result<bool>| match outcome {
+        Ok(true) => println!("{what}: removed"),
+        Ok(false) => println!("{what}: nothing there"),
+        Err(error) => println!("{what}: not removed: {error:#}"),
+    };
+    let families = [Family::V4, Family::V6];
+    each(&ModeName::ALL, &families, mode::cleanup, say)
+}
+
+/// Removes what other modes than `own` have left of these families.
+///
+/// # Errors
+/// Something that is there could not be removed; the rest has been.
+pub fn others(own: ModeName, families: &[Family]) -> Result<()> {
+    let all = ModeName::ALL.into_iter();
+    let others: Vec<ModeName> = all.filter(|mode| *mode != own).collect();
+    each(&others, families, mode::cleanup, |what, outcome| {
+        if matches!(outcome, Ok(true)) {
+            tracing::info!("removed what mode {what} had left");
+        }
+    })
+}
+
+/// Removes each, whatever becomes of the others, and says of each what became of it.
+fn each(
+    modes: &[ModeName],
+    families: &[Family],
+    remove: impl Fn(ModeName, Family) -> Result<bool>,
+    mut say: impl FnMut(&str, &Result<bool>),
+) -> Result<()> {
     let mut failed = Vec::new();
-    for name in ModeName::ALL {
-        for (family, version) in [(Family::V4, "IPv4"), (Family::V6, "IPv6")] {
-            match mode::cleanup(name, family) {
-                Ok(true) => println!("{name} {version}: removed"),
-                Ok(false) => println!("{name} {version}: nothing there"),
-                Err(error) => {
-                    println!("{name} {version}: not removed: {error:#}");
-                    failed.push(format!("{name} {version}"));
-                }
+    for mode in modes {
+        for family in families {
+            let what = format!("{mode} {family}");
+            let outcome = remove(*mode, *family);
+            say(&what, &outcome);
+            if let Err(error) = outcome {
+                failed.push(format!("{what} ({error:#})"));
             }
         }
     }
@@ -28,4 +57,35 @@ pub fn run() -> anyhow::Result<()> {
         bail!("could not remove what is there of {}", failed.join(", "));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::bail;
+
+    use super::each;
+    use crate::mode::ModeName;
+    use crate::model::Family;
+
+    #[test]
+    fn a_mode_that_cannot_be_removed_hides_no_other() {
+        let remove = |mode, family| match (mode, family) {
+            (ModeName::Nftables, Family::V4) => bail!("not now"),
+            (ModeName::Userspace, _) => Ok(true),
+            (ModeName::Ipvs, Family::V6) => bail!("no"),
+            _ => Ok(false),
+        };
+        let mut said = Vec::new();
+        let families = [Family::V4, Family::V6];
+        let outcome = each(&ModeName::ALL, &families, remove, |what, outcome| {
+            said.push(format!("{what}: {:?}", outcome.as_ref().ok()));
+        });
+        assert_eq!(said.len(), 8, "{said:?}");
+        assert!(said.contains(&"userspace IPv6: Some(true)".to_owned()));
+        let error = outcome.expect_err("two were not removed").to_string();
+        assert_eq!(
+            error,
+            "could not remove what is there of nftables IPv4 (not now), ipvs IPv6 (no)"
+        );
+    }
 }

@@ -38,7 +38,7 @@ use crate::events::Events;
 use crate::health::Health;
 use crate::health_check_node_port::HealthChecks;
 use crate::metrics::Metrics;
-use crate::mode::ModeName;
+use crate::mode::{Mode, ModeName};
 use crate::model::{Family, Model};
 use crate::serve::Paths;
 use crate::services::Services;
@@ -105,21 +105,18 @@ async fn carry(options: &Options, config: &Config) -> anyhow::Result<()> {
     for family in &families {
         settings.push(node::settings(config, &place, *family)?);
     }
-    let networks = settings
+    let modes = mode::open_all(config.mode, settings)?;
+    let networks = modes
         .iter()
-        .flat_map(|settings| settings.node_port_addresses.iter().copied())
+        .flat_map(|mode| mode.settings().node_port_addresses.iter().copied())
         .collect();
-    let mut modes = Vec::new();
-    for settings in settings {
-        modes.push(mode::open(config.mode, settings)?);
-    }
     let events = Events::start(client.clone(), &node_name, metrics.clone());
     let checks = HealthChecks::new(&node_name, networks, health.clone(), events.clone());
     let (moved, has_moved) = tokio::sync::watch::channel(None);
     let beside = Beside {
         services: Services::new(&node_name, metrics.clone(), events, checks),
         on_node: node::observer(config.clone(), place, moved),
-        clean_up: clean_up(config.mode, families),
+        clean_up: clean_up(config.mode, families, &modes),
     };
     let periods = Periods {
         verify: config.sync_period,
@@ -161,19 +158,19 @@ fn families() -> Vec<Family> {
     vec![Family::V4]
 }
 
-/// Removes what other modes than `own` have left.
-fn clean_up(own: ModeName, families: Vec<Family>) -> Box<dyn Fn() -> anyhow::Result<()> + Send> {
-    Box::new(move || {
-        for other in ModeName::ALL.into_iter().filter(|mode| *mode != own) {
-            for family in &families {
-                let removed = mode::cleanup(other, *family)
-                    .with_context(|| format!("cannot remove what mode {other} has left"))?;
-                if removed {
-                    tracing::info!("removed what mode {other} had left");
-                }
-            }
-        }
-        Ok(())
+/// Removes what other modes than `own` have left of a family; with the first one also of
+/// those that the kernel has and this mode does not carry.
+fn clean_up(
+    own: ModeName,
+    families: Vec<Family>,
+    modes: &[Box<dyn Mode>],
+) -> Box<dyn Fn(Family) -> anyhow::Result<()> + Send> {
+    let carried: Vec<Family> = modes.iter().map(|mode| mode.settings().family).collect();
+    let is_carried = move |family: &Family| carried.contains(family);
+    Box::new(move |of| {
+        let with = |family: &Family| *family == of || !is_carried(family);
+        let families: Vec<Family> = families.iter().copied().filter(with).collect();
+        cleanup::others(own, &families)
     })
 }
 

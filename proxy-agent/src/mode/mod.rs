@@ -168,6 +168,35 @@ pub fn open(mode: ModeName, settings: Settings) -> Result<Box<dyn Mode>> {
     }
 }
 
+/// The mode for each of these settings' families, the primary one first. As upstream, modes
+/// `iptables` and `ipvs` do without the other family where only that one does not work here.
+///
+/// # Errors
+/// What the mode needs is not there; nothing has been changed then.
+pub fn open_all(mode: ModeName, settings: Vec<Settings>) -> Result<Vec<Box<dyn Mode>>> {
+    open_each(mode, settings, open)
+}
+
+fn open_each<T>(
+    mode: ModeName,
+    settings: Vec<Settings>,
+    open: impl Fn(ModeName, Settings) -> Result<T>,
+) -> Result<Vec<T>> {
+    let may_lack = matches!(mode, ModeName::Iptables | ModeName::Ipvs);
+    let mut opened = Vec::new();
+    for settings in settings {
+        let family = settings.family;
+        match open(mode, settings) {
+            Ok(mode) => opened.push(mode),
+            Err(error) if may_lack && !opened.is_empty() => {
+                tracing::warn!("mode {mode} goes on without {family}: {error:#}");
+            }
+            Err(error) => return Err(error.context(format!("mode {mode} with {family}"))),
+        }
+    }
+    Ok(opened)
+}
+
 /// What the mode would bring into an empty kernel, in the notation of the tool that
 /// shows it there: `nft`, `iptables-save`, `ipvsadm`. Touches nothing.
 ///
@@ -191,5 +220,34 @@ pub fn cleanup(mode: ModeName, family: Family) -> Result<bool> {
         ModeName::Iptables => iptables::cleanup(family),
         ModeName::Ipvs => ipvs::cleanup(family),
         ModeName::Userspace => userspace::cleanup(family),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::bail;
+
+    use super::{ModeName, Settings, open_each};
+    use crate::model::Family::{self, V4, V6};
+
+    /// The families that are opened where one of them cannot be.
+    fn opened(mode: ModeName, broken: Family) -> Option<Vec<Family>> {
+        let settings = [V4, V6].map(Settings::new).to_vec();
+        let open = |_, settings: Settings| match settings.family {
+            family if family == broken => bail!("not here"),
+            family => Ok(family),
+        };
+        open_each(mode, settings, open).ok()
+    }
+
+    #[test]
+    fn the_secondary_family_may_be_missing_where_it_needs_more_than_the_primary() {
+        for mode in [ModeName::Iptables, ModeName::Ipvs] {
+            assert_eq!(opened(mode, V6), Some(vec![V4]));
+            assert_eq!(opened(mode, V4), None);
+        }
+        for mode in [ModeName::Nftables, ModeName::Userspace] {
+            assert_eq!(opened(mode, V6), None);
+        }
     }
 }

@@ -94,6 +94,10 @@ fn a_mode_gives_way_to_one_that_works() {
             (!tables().contains("coracle-proxy")).then_some(())
         });
         assert!(tables().contains("coracle-userspace"));
-        assert!(agent.log().contains("removed what mode nftables had left"));
+        assert!(
+            agent
+                .log()
+                .contains("removed what mode nftables IPv4 had left")
+        );
     });
 }
