@@ -3,6 +3,7 @@
 
 pub mod cmd;
 pub mod component;
+pub mod containers;
 pub mod demo_web;
 pub mod lab;
 

@@ -83,6 +83,12 @@ enum Command {
     /// Run one of this machine's programs inside a node, or `outside` the cluster.
     #[command(after_help = EXEC_EXAMPLES)]
     Exec(exec::Options),
+    /// Be one member of a cluster whose members are containers.
+    Member {
+        /// Which one.
+        #[command(subcommand)]
+        role: crate::containers::Role,
+    },
     /// The demo image's web server.
     DemoWeb(demo_web::Options),
     /// Print the version.
@@ -145,6 +151,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
         Command::Status(lab) => status::run(&lab),
         Command::Exec(options) => exec::run(options),
         Command::Enter(options) => enter::run(options),
+        Command::Member { role } => crate::containers::run(role),
         Command::DemoWeb(options) => {
             tokio::runtime::Builder::new_current_thread()
                 .enable_all()

@@ -7,8 +7,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Node, Secret, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -162,6 +164,47 @@ pub async fn nodes_ready(client: &Client, names: &[String], started: Timestamp) 
             if names.iter().all(ready) {
                 return Ok(());
             }
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// Fails where a node is not there or not Ready.
+pub async fn node_is_ready(client: &Client, name: &str) -> Result<()> {
+    let node = Api::<Node>::all(client.clone()).get(name).await?;
+    if is_ready(&node) {
+        return Ok(());
+    }
+    bail!("the node {name} is not Ready")
+}
+
+/// Waits until the node proxy is ready on so many nodes.
+pub async fn proxies_ready(client: &Client, nodes: usize) -> Result<()> {
+    let api: Api<DaemonSet> = Api::namespaced(client.clone(), SYSTEM_NAMESPACE);
+    loop {
+        let ready = match api.get_opt(proxy::NAME).await {
+            Ok(Some(set)) => set.status.map_or(0, |status| status.number_ready),
+            _ => 0,
+        };
+        if usize::try_from(ready).is_ok_and(|ready| ready >= nodes) {
+            return Ok(());
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// Waits until the DNS Service has an endpoint that is ready.
+pub async fn dns_has_endpoints(client: &Client) -> Result<()> {
+    let api: Api<EndpointSlice> = Api::namespaced(client.clone(), SYSTEM_NAMESPACE);
+    let of_dns = ListParams::default().labels("kubernetes.io/service-name=kube-dns");
+    loop {
+        if let Ok(slices) = api.list(&of_dns).await
+            && slices
+                .iter()
+                .flat_map(|slice| slice.endpoints.iter().flatten())
+                .any(|endpoint| endpoint.conditions.as_ref().and_then(|c| c.ready) == Some(true))
+        {
+            return Ok(());
         }
         tokio::time::sleep(LOOK_AGAIN).await;
     }

@@ -16,7 +16,7 @@ use super::topology::{API_PORT, CONTROL_PLANE, CONTROL_PLANE_ADDRESS, NodePlace}
 /// Name of the API server's component and log.
 pub const API_SERVER: &str = "apiserver";
 /// Port of a node agent.
-const NODE_AGENT_PORT: u16 = 10250;
+pub const NODE_AGENT_PORT: u16 = 10250;
 /// Domain of the cluster's names.
 pub const CLUSTER_DOMAIN: &str = "cluster.local";
 const NODE_PORT_RANGE: &str = "30000-32767";
@@ -63,14 +63,7 @@ pub fn wire(data: &DataDir, config: &LabConfig, isolated: bool) -> Result<Wiring
     let proxy = Identity::client("kube-proxy", "system:kube-proxy", &[]);
     kubeconfig(&proxy_kubeconfig, &server, proxy)?;
     let dns_config = config_directory(data, "cluster-dns")?;
-    let dns = Identity::client(
-        "cluster-dns",
-        "system:serviceaccount:kube-system:coredns",
-        &[
-            "system:serviceaccounts",
-            "system:serviceaccounts:kube-system",
-        ],
-    );
+    let dns = dns_identity();
     kubeconfig(&dns_config.join("kubeconfig"), &server, dns)?;
 
     let mut components = vec![api_server(data, config, &authority, isolated)?];
@@ -95,6 +88,18 @@ pub fn wire(data: &DataDir, config: &LabConfig, isolated: bool) -> Result<Wiring
         proxy_kubeconfig,
         dns_config,
     })
+}
+
+/// As whom the cluster's DNS asks.
+pub fn dns_identity() -> Identity {
+    Identity::client(
+        "cluster-dns",
+        "system:serviceaccount:kube-system:coredns",
+        &[
+            "system:serviceaccounts",
+            "system:serviceaccounts:kube-system",
+        ],
+    )
 }
 
 fn config_directory(data: &DataDir, name: &str) -> Result<PathBuf> {
@@ -157,14 +162,19 @@ fn api_server_names(config: &LabConfig) -> Vec<String> {
         "localhost".to_owned(),
         CONTROL_PLANE.to_owned(),
     ];
-    let service = "kubernetes.default.svc.cluster.local";
-    for (end, _) in service.match_indices('.') {
-        if !service[..end].ends_with("cluster") {
-            names.push(service[..end].to_owned());
-        }
-    }
-    names.push(service.to_owned());
+    names.extend(service_names());
     names
+}
+
+/// Every form of the name of the API's Service.
+pub fn service_names() -> Vec<String> {
+    let service = "kubernetes.default.svc.cluster.local";
+    let shorter = service.match_indices('.').map(|(end, _)| &service[..end]);
+    shorter
+        .filter(|name| !name.ends_with("cluster"))
+        .chain([service])
+        .map(str::to_owned)
+        .collect()
 }
 
 fn node_agent(

@@ -33,14 +33,16 @@ pub fn write(data: &DataDir, topology: &Topology, wiring: &Wiring) -> Result<()>
             _ => {}
         }
         if place.control_plane {
-            put(
-                &directory,
-                "cluster-dns.json",
-                &dns(&wiring.dns_config, &data.path("host")),
-            )?;
+            write_dns(&directory, &wiring.dns_config, &data.path("host"))?;
         }
     }
     Ok(())
+}
+
+/// Writes the manifest of the cluster's DNS. `config`: the directory with its kubeconfig; `host`:
+/// the one with the socket for names outside the cluster.
+pub fn write_dns(directory: &Path, config: &Path, host: &Path) -> Result<()> {
+    put(directory, "cluster-dns.json", &dns(config, host))
 }
 
 /// Replaces a manifest in one step, and only where it changed.

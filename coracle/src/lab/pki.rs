@@ -101,6 +101,12 @@ impl Authority {
         })
     }
 
+    /// The same CA, its issued files in another directory.
+    pub fn issuing_into(mut self, directory: &Path) -> Self {
+        directory.clone_into(&mut self.directory);
+        self
+    }
+
     /// Issues a certificate and writes it with its key.
     pub fn issue(&self, identity: &Identity) -> Result<Credential> {
         let key = KeyPair::generate()?;

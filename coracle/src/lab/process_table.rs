@@ -78,16 +78,24 @@ impl Component {
     }
 }
 
+/// Where the components' output goes.
+pub enum Logs {
+    /// A file for each in this directory.
+    Files(PathBuf),
+    /// To this process's own.
+    Inherited,
+}
+
 /// The components and their states.
 pub struct ProcessTable {
     components: Vec<Component>,
-    logs: PathBuf,
+    logs: Logs,
     listener: Option<OwnedFd>,
 }
 
 impl ProcessTable {
     /// All components due at once.
-    pub fn new(plans: Vec<ComponentPlan>, logs: PathBuf, listener: Option<OwnedFd>) -> Self {
+    pub fn new(plans: Vec<ComponentPlan>, logs: Logs, listener: Option<OwnedFd>) -> Self {
         let now = Instant::now();
         let components = plans
             .into_iter()
@@ -168,8 +176,11 @@ impl ProcessTable {
 
     /// Keeps each log within its limit.
     pub fn bound_logs(&self) {
+        let Logs::Files(directory) = &self.logs else {
+            return;
+        };
         for component in &self.components {
-            let path = log_path(&self.logs, &component.plan.name);
+            let path = log_path(directory, &component.plan.name);
             let too_long = fs::metadata(&path).is_ok_and(|meta| meta.len() > MAX_LOG_BYTES);
             if too_long && fs::copy(&path, path.with_extension("log.old")).is_ok() {
                 // The component appends, so it goes on at the new beginning.
@@ -187,18 +198,17 @@ pub fn log_path(logs: &Path, name: &str) -> PathBuf {
     logs.join(format!("{name}.log"))
 }
 
-fn spawn(plan: &ComponentPlan, logs: &Path, listener: Option<&OwnedFd>) -> Result<Pid> {
-    let log = File::options()
-        .create(true)
-        .append(true)
-        .open(log_path(logs, &plan.name))?;
+fn spawn(plan: &ComponentPlan, logs: &Logs, listener: Option<&OwnedFd>) -> Result<Pid> {
     let mut command = Command::new("/proc/self/exe");
     command
         .arg0("coracle")
         .args(&plan.args)
-        .stdin(Stdio::null())
-        .stdout(log.try_clone()?)
-        .stderr(log);
+        .stdin(Stdio::null());
+    if let Logs::Files(directory) = logs {
+        let path = log_path(directory, &plan.name);
+        let log = File::options().create(true).append(true).open(path)?;
+        command.stdout(log.try_clone()?).stderr(log);
+    }
     let passed = match listener {
         Some(fd) if plan.takes_listener => {
             command.arg(LISTENER_FLAG).arg(fd.as_raw_fd().to_string());
@@ -242,7 +252,7 @@ mod tests {
             args: Vec::new(),
             takes_listener: false,
         };
-        ProcessTable::new(vec![plan], PathBuf::from("/nonexistent"), None)
+        ProcessTable::new(vec![plan], Logs::Files("/nonexistent".into()), None)
     }
 
     #[test]

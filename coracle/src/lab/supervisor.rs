@@ -16,11 +16,11 @@ use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 use super::control::{self, Report, Request, SocketKind};
-use super::process_table::{ComponentPlan, ProcessTable};
+use super::process_table::{ComponentPlan, Logs, ProcessTable};
 use super::{fabric, namespaces, topology::Topology};
 
 /// How long each group of components may take to end before it is killed.
-const STOP_GRACE: Duration = Duration::from_secs(5);
+pub const STOP_GRACE: Duration = Duration::from_secs(5);
 /// How long pods' processes may take after the components have gone.
 const ORPHAN_GRACE: Duration = Duration::from_millis(500);
 
@@ -55,7 +55,7 @@ pub fn supervise(plan: LabPlan, control: OwnedFd, listener: Option<OwnedFd>) -> 
     control::send(control.as_fd(), &Report::FabricReady, None)?;
     let signals = block_signals()?;
     let isolated = plan.topology.is_some();
-    let table = ProcessTable::new(plan.components, plan.logs, listener);
+    let table = ProcessTable::new(plan.components, Logs::Files(plan.logs), listener);
     let mut supervisor = Supervisor {
         control,
         signals,
@@ -98,7 +98,8 @@ fn errno_of(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
     }
 }
 
-fn block_signals() -> Result<SignalFd> {
+/// Has the signals that a supervisor lives by come through a descriptor.
+pub fn block_signals() -> Result<SignalFd> {
     let mut mask = SigSet::empty();
     for signal in [
         Signal::SIGCHLD,

@@ -1,0 +1,63 @@
+//! The directory that all members of a cluster share: one CA, made by whoever comes first.
+//! Never keeps a member's own key there, but that of the CA, with which each issues its own.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use nix::fcntl::{Flock, FlockArg};
+
+use super::ClusterArgs;
+use crate::lab::kubeconfig;
+use crate::lab::pki::{Authority, Credential, Identity};
+
+/// Where a member's own certificate, key and kubeconfig are: in its container alone.
+const OWN_DIR: &str = "/run/coracle/pki";
+
+/// A member's means to make credentials.
+pub struct Credentials {
+    authority: Authority,
+    own: PathBuf,
+}
+
+impl Credentials {
+    /// Opens the cluster's CA; the first member makes it, the others wait for that.
+    pub fn open(cluster: &ClusterArgs) -> Result<Self> {
+        let directory = cluster.shared_dir.join("pki");
+        fs::create_dir_all(&directory).with_context(|| {
+            format!(
+                "make {}: is the shared directory mounted?",
+                directory.display()
+            )
+        })?;
+        let lock = File::create(directory.join(".lock")).context("the shared directory's lock")?;
+        let _held = Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, errno)| errno)?;
+        let own = PathBuf::from(OWN_DIR);
+        fs::create_dir_all(&own)?;
+        let authority = Authority::open(&directory)?.issuing_into(&own);
+        Ok(Self { authority, own })
+    }
+
+    /// Issues a credential into this container.
+    pub fn issue(&self, identity: &Identity) -> Result<Credential> {
+        self.authority.issue(identity)
+    }
+
+    /// The CA's certificate.
+    pub fn ca_file(&self) -> &Path {
+        &self.authority.certificate_file
+    }
+
+    /// Issues a client's credential and writes its kubeconfig into this container.
+    pub fn kubeconfig(&self, server: &str, identity: &Identity) -> Result<PathBuf> {
+        let credential = self.issue(identity)?;
+        let path = self.own.join(format!("{}.kubeconfig", identity.file));
+        kubeconfig::write(&path, server, &identity.user, &self.authority, &credential)?;
+        Ok(path)
+    }
+}
+
+/// The admin, who may do all.
+pub fn admin() -> Identity {
+    Identity::client("admin", "kubernetes-admin", &["system:masters"])
+}
