@@ -19,19 +19,18 @@ pub mod replica_set;
 pub mod scheduler;
 pub mod service_account;
 
-use std::fmt::Debug;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use informer::{IndexEntry, Informer};
+use informer::{IndexEntry, Informer, LeaderElection};
+pub(crate) use informer::{is_namespace_terminating, is_status};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, ServiceAccount};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::{Api, Client, Resource};
-use serde::de::DeserializeOwned;
+use kube::{Api, Client};
 
 /// Options of the controller manager.
 #[derive(Clone, Debug, clap::Args)]
@@ -46,7 +45,13 @@ pub struct Options {
     /// lost or not ready.
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     pub default_unreachable_toleration_seconds: u64,
+    /// How one of several instances is chosen to work.
+    #[command(flatten)]
+    pub election: LeaderElection,
 }
+
+/// The Lease of this program's instances, named as upstream's.
+const NAME: &str = "kube-controller-manager";
 
 /// Objects by the UID of their controller.
 pub const BY_OWNER: &str = "owner";
@@ -114,57 +119,34 @@ fn index_pod(pod: &Pod) -> Vec<IndexEntry> {
     entries
 }
 
-/// Whether the API server refused with that HTTP status.
-fn is_status<T>(answer: &kube::Result<T>, code: u16) -> bool {
-    matches!(answer, Err(kube::Error::Api(status)) if status.code == code)
-}
-
-/// Whether a creation failed because the namespace is on its way out: retrying is no use.
-fn is_namespace_terminating(error: &anyhow::Error) -> bool {
-    let Some(kube::Error::Api(status)) = error.downcast_ref::<kube::Error>() else {
-        return false;
-    };
-    let causes = status
-        .details
-        .iter()
-        .flat_map(|details| details.causes.iter());
-    status.code == 403
-        && causes
-            .into_iter()
-            .any(|cause| cause.reason == "NamespaceTerminating")
-}
-
-fn watching<K>(informer: &Arc<Informer<K>>) -> BoxFuture<'static, ()>
-where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
-{
-    let informer = informer.clone();
-    Box::pin(async move { informer.run().await })
-}
-
-/// Runs the controllers until `stop` resolves.
+/// Runs the controllers while this instance leads, until `stop` resolves.
 ///
 /// # Errors
-/// The kubeconfig leads nowhere. An unreachable API server is waited for.
+/// The kubeconfig leads nowhere, the leader's Lease was lost, or the options of its election
+/// do not fit together. An unreachable API server is waited for.
 pub async fn run(
     options: Options,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
-    let client = informer::client::connect(options.kubeconfig.as_deref()).await?;
-    let world = World::new(client, options);
-    let mut tasks: Vec<BoxFuture<'static, ()>> = controllers::ALL
-        .iter()
-        .map(|start| start(world.clone()))
-        .collect();
+    let (election, kubeconfig) = (options.election.clone(), options.kubeconfig.clone());
+    let work = |client| tasks(&World::new(client, options));
+    informer::election::run(&election, NAME, kubeconfig.as_deref(), stop, work).await
+}
+
+fn tasks(world: &Arc<World>) -> Vec<BoxFuture<'static, ()>> {
+    let starts = controllers::ALL.iter();
+    let mut tasks: Vec<_> = starts.map(|start| start(world.clone())).collect();
     // Handlers are registered above, before the first event can come.
-    tasks.push(watching(&world.pods));
-    tasks.push(watching(&world.nodes));
-    tasks.push(watching(&world.replica_sets));
-    tasks.push(watching(&world.deployments));
-    tasks.push(watching(&world.daemon_sets));
-    tasks.push(watching(&world.namespaces));
-    tasks.push(watching(&world.service_accounts));
-    tasks.push(watching(&world.leases));
+    tasks.extend([
+        world.pods.task(),
+        world.nodes.task(),
+        world.replica_sets.task(),
+        world.deployments.task(),
+        world.daemon_sets.task(),
+        world.namespaces.task(),
+        world.service_accounts.task(),
+        world.leases.task(),
+    ]);
     tracing::info!("controller manager started");
-    informer::client::run_until(tasks, stop).await
+    tasks
 }

@@ -14,6 +14,7 @@ use std::{
 use anyhow::Context;
 use kube::{Client, Config, config::AuthInfo};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use serde_json::json;
 use tempfile::TempDir;
 
 use crate::{lab::target_dir, wait_for};
@@ -156,6 +157,24 @@ impl ApiServer {
             ..AuthInfo::default()
         };
         Ok(Client::try_from(config)?)
+    }
+
+    /// A kubeconfig file with all rights.
+    pub fn kubeconfig(&self) -> anyhow::Result<PathBuf> {
+        let file = self.directory.path().join("kubeconfig");
+        let ca = self.directory.path().join("ca.crt");
+        let content = json!({
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "test",
+            "clusters": [{"name": "test", "cluster": {
+                "server": format!("https://{}", self.address), "certificate-authority": ca,
+            }}],
+            "users": [{"name": "test", "user": {"token": TOKEN}}],
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+        });
+        fs::write(&file, content.to_string())?;
+        Ok(file)
     }
 
     /// What the server wrote to its log so far.

@@ -4,6 +4,7 @@
 
 mod api_server;
 mod client;
+mod component;
 mod generation;
 mod lab;
 mod probe;
@@ -13,6 +14,7 @@ mod wait;
 
 pub use api_server::{ApiServer, Backend};
 pub use client::{Client, Namespace, Output};
+pub use component::Component;
 pub use generation::ruleset_generation;
 pub use lab::{Lab, LabOptions, ORDINARY_UID};
 pub use probe::{Answer, Request};

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use informer::{Cache, IndexEntry, Informer, Key};
+use informer::{Cache, IndexEntry, Informer, Key, LeaderElection};
 use k8s_openapi::api::core::v1::{Endpoints, Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::{Api, Client};
@@ -29,7 +29,13 @@ pub struct Options {
     /// Most endpoints in one EndpointSlice.
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub max_endpoints_per_slice: u16,
+    /// How one of several instances is chosen to work.
+    #[command(flatten)]
+    pub election: LeaderElection,
 }
+
+/// The Lease of this program's instances.
+const NAME: &str = "endpoints-controller";
 
 /// Label that ties an EndpointSlice to its Service.
 pub const LABEL_SERVICE_NAME: &str = "kubernetes.io/service-name";
@@ -165,32 +171,31 @@ fn index_slice(slice: &EndpointSlice) -> Vec<IndexEntry> {
         .collect()
 }
 
-/// Runs the controllers until `stop` resolves.
+/// Runs the controllers while this instance leads, until `stop` resolves.
 ///
 /// # Errors
-/// The kubeconfig leads nowhere. An unreachable API server is waited for.
+/// The kubeconfig leads nowhere, the leader's Lease was lost, or the options of its election
+/// do not fit together. An unreachable API server is waited for.
 pub async fn run(
     options: Options,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
-    let client = informer::client::connect(options.kubeconfig.as_deref()).await?;
-    let world = World::new(client, &options);
-    let mut tasks: Vec<BoxFuture<'static, ()>> = controllers::ALL
-        .iter()
-        .map(|start| start(world.clone()))
-        .collect();
+    let kubeconfig = options.kubeconfig.as_deref();
+    let work = |client| tasks(&World::new(client, &options));
+    informer::election::run(&options.election, NAME, kubeconfig, stop, work).await
+}
+
+fn tasks(world: &Arc<World>) -> Vec<BoxFuture<'static, ()>> {
+    let starts = controllers::ALL.iter();
+    let mut tasks: Vec<_> = starts.map(|start| start(world.clone())).collect();
     // Handlers are registered above, before the first event can come.
-    let (services, pods, nodes) = (
-        world.services.clone(),
-        world.pods.clone(),
-        world.nodes.clone(),
-    );
-    let (slices, endpoints) = (world.slices.clone(), world.endpoints.clone());
-    tasks.push(Box::pin(async move { services.run().await }));
-    tasks.push(Box::pin(async move { pods.run().await }));
-    tasks.push(Box::pin(async move { nodes.run().await }));
-    tasks.push(Box::pin(async move { slices.run().await }));
-    tasks.push(Box::pin(async move { endpoints.run().await }));
+    tasks.extend([
+        world.services.task(),
+        world.pods.task(),
+        world.nodes.task(),
+        world.slices.task(),
+        world.endpoints.task(),
+    ]);
     tracing::info!("endpoints controller started");
-    informer::client::run_until(tasks, stop).await
+    tasks
 }

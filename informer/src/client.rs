@@ -8,8 +8,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 use futures::future::BoxFuture;
+use http::{Request, Response};
+use hyper::body::Incoming;
 use hyper_timeout::TimeoutConnector;
 use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::{Connect, HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use kube::Client;
 use kube::client::retry::RetryPolicy;
@@ -17,6 +20,8 @@ use kube::client::{Body, ClientBuilder, ConfigExt};
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 use tower::retry::RetryLayer;
 use tower::{BoxError, ServiceBuilder, ServiceExt};
+
+use crate::fence::{Fence, Fenced};
 
 /// Idle connections kept for the next burst of requests, as many as client-go keeps; each is
 /// a descriptor here and one at the API server.
@@ -31,6 +36,14 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// # Errors
 /// The file cannot be read, or names credentials that cannot be loaded.
 pub async fn connect(kubeconfig: Option<&Path>) -> anyhow::Result<Client> {
+    connect_fenced(kubeconfig, &Fence::open()).await
+}
+
+/// A client like [`connect`]'s that sends only what `fence` lets through.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn connect_fenced(kubeconfig: Option<&Path>, fence: &Fence) -> anyhow::Result<Client> {
     // A second install is refused; the first one stays, which is what is wanted.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let config = match kubeconfig {
@@ -54,16 +67,20 @@ pub async fn connect(kubeconfig: Option<&Path>) -> anyhow::Result<Client> {
             .await
             .context("no kubeconfig found: give one with --kubeconfig")?,
     };
-    client(config).context("cannot make an API client from the kubeconfig")
+    client(config, fence.clone()).context("cannot make an API client from the kubeconfig")
 }
 
 /// A client like `kube`'s own, but for the bounds on its idle connections.
-fn client(config: Config) -> anyhow::Result<Client> {
-    let mut connector = TimeoutConnector::new(config.rustls_https_connector()?);
+fn client(config: Config, fence: Fence) -> anyhow::Result<Client> {
+    let mut http = HttpConnector::new();
+    http.enforce_http(false);
+    let guard = fence.clone();
+    let http = http.map_response(move |stream| Fenced::new(stream, guard.clone()));
+    let mut connector = TimeoutConnector::new(config.rustls_https_connector_with_connector(http)?);
     connector.set_connect_timeout(config.connect_timeout);
     connector.set_read_timeout(config.read_timeout);
     connector.set_write_timeout(config.write_timeout);
-    let pool: legacy::Client<_, Body> = legacy::Client::builder(TokioExecutor::new())
+    let pool: Pool<_> = legacy::Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE_TIMEOUT)
         .pool_max_idle_per_host(MAX_IDLE_CONNECTIONS)
@@ -74,10 +91,25 @@ fn client(config: Config) -> anyhow::Result<Client> {
         .option_layer(config.default_retry.then_some(retry))
         .option_layer(config.auth_layer()?)
         .layer(config.extra_headers_layer()?)
-        .map_err(BoxError::from)
-        .service(pool)
+        .service_fn(move |request| send(pool.clone(), fence.clone(), request))
         .boxed();
     Ok(ClientBuilder::new(service, config.default_namespace).build())
+}
+
+type Pool<C> = legacy::Client<C, Body>;
+
+/// Sends a request if the fence lets it in, and keeps its place there until the answer comes.
+async fn send<C>(
+    pool: Pool<C>,
+    fence: Fence,
+    request: Request<Body>,
+) -> Result<Response<Incoming>, BoxError>
+where
+    C: Connect + Clone + Send + Sync + 'static,
+{
+    let method = request.method().clone();
+    let _under_way = fence.enter(&method).await?;
+    Ok(pool.request(request).await?)
 }
 
 /// Resolves on SIGINT or SIGTERM.

@@ -6,6 +6,7 @@ use std::fmt::Debug;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use futures::StreamExt;
+use futures::future::BoxFuture;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
@@ -49,6 +50,12 @@ where
         if let Some(change) = self.cache.wrote(object) {
             self.tell(&change);
         }
+    }
+
+    /// [`Informer::run`] as a task among others.
+    pub fn task(self: &Arc<Self>) -> BoxFuture<'static, ()> {
+        let informer = self.clone();
+        Box::pin(async move { informer.run().await })
     }
 
     /// Watches for ever.

@@ -72,7 +72,12 @@ pub fn wire(data: &DataDir, config: &LabConfig, isolated: bool) -> Result<Wiring
             name: name.to_owned(),
             phase: Phase::Controllers,
             args: placed(data, isolated.then_some(CONTROL_PLANE), {
-                vec![name.to_owned(), flag("--kubeconfig", controllers.display())]
+                vec![
+                    name.to_owned(),
+                    flag("--kubeconfig", controllers.display()),
+                    // There is one of each: nothing to wait for after a crash.
+                    flag("--leader-elect", false),
+                ]
             }),
             takes_listener: false,
         });

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
 use futures::future::BoxFuture;
-use informer::{Key, WorkQueue};
+use informer::{Key, WorkQueue, is_status};
 use k8s_openapi::api::core::v1::{Endpoints, Service};
 use kube::Api;
 use kube::api::{DeleteParams, PostParams, Preconditions};
@@ -15,7 +15,7 @@ use crate::subsets::{is_managed, reconcile};
 use crate::trigger_time::TriggerTimes;
 use crate::{World, pod, selector_of};
 
-use super::{CONCURRENT_SERVICES, drop_if_terminating, is_status};
+use super::{CONCURRENT_SERVICES, drop_if_terminating};
 
 /// Registers what makes a Service be looked at, and returns the loop that does.
 pub fn start(world: Arc<World>) -> BoxFuture<'static, ()> {

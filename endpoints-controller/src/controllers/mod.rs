@@ -12,7 +12,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt, stream};
-use informer::Key;
+use informer::{Key, is_namespace_terminating, is_status};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Api;
 use kube::api::{DeleteParams, PostParams, Preconditions};
@@ -92,29 +92,10 @@ async fn write(world: &World, namespace: &str, plan: Plan) -> anyhow::Result<()>
         .await
 }
 
-/// Whether the API server refused with that HTTP status.
-fn is_status<T>(answer: &kube::Result<T>, code: u16) -> bool {
-    matches!(answer, Err(kube::Error::Api(status)) if status.code == code)
-}
-
 /// A namespace on its way out takes no new objects: nothing is left to do there.
 fn drop_if_terminating(outcome: anyhow::Result<()>) -> anyhow::Result<()> {
     match outcome {
         Err(error) if is_namespace_terminating(&error) => Ok(()),
         other => other,
     }
-}
-
-fn is_namespace_terminating(error: &anyhow::Error) -> bool {
-    let Some(kube::Error::Api(status)) = error.downcast_ref::<kube::Error>() else {
-        return false;
-    };
-    let causes = status
-        .details
-        .iter()
-        .flat_map(|details| details.causes.iter());
-    status.code == 403
-        && causes
-            .into_iter()
-            .any(|cause| cause.reason == "NamespaceTerminating")
 }
