@@ -7,6 +7,7 @@ use std::{
     collections::BTreeSet,
     net::IpAddr,
     sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
 };
 
 use anyhow::Context;
@@ -17,10 +18,13 @@ use tracing::warn;
 use crate::{registry::put, server::Server};
 
 /// The servers' keys, as upstream has them: `/registry/masterleases/ADDRESS`.
-const PREFIX: &str = "/registry/masterleases/";
+pub const PREFIX: &str = "/registry/masterleases/";
 
 /// How long a server counts as alive after its last word, as upstream.
 const LEASE_S: i64 = 15;
+
+/// How long an ending server tries to say so.
+const WITHDRAW_LIMIT: Duration = Duration::from_secs(2);
 
 /// Under which address and port the cluster reaches this server.
 #[derive(Debug, Clone, Copy)]
@@ -44,7 +48,37 @@ pub async fn publish(server: &Server, advertised: Advertised) -> anyhow::Result<
         return Ok(());
     }
     renew(server, address).await?;
-    let addresses = living(server, address).await?;
+    let mut addresses = living(server, address).await?;
+    addresses.insert(address);
+    write_all(server, &addresses, port).await
+}
+
+/// Says that this server ends, and takes its address from `default/kubernetes`: clients and
+/// the other servers need not wait until its lease does. The last server's address stays, as
+/// upstream: nothing would be better than it.
+pub async fn withdraw(server: &Server, advertised: Advertised) {
+    let Advertised { address, port } = advertised;
+    if address.is_loopback() {
+        return;
+    }
+    let withdrawn = async {
+        let key = key(address);
+        server.store.txn(vec![], vec![Op::Delete { key }]).await?;
+        let rest = living(server, address).await?;
+        if rest.is_empty() {
+            return Ok(());
+        }
+        write_all(server, &rest, port).await
+    };
+    match tokio::time::timeout(WITHDRAW_LIMIT, withdrawn).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => warn!("withdrawing this server's address: {error:#}"),
+        Err(_) => warn!("this server's address stays until its lease ends: the store is slow"),
+    }
+}
+
+/// Writes the addresses, all of one family, to Endpoints and EndpointSlice.
+async fn write_all(server: &Server, addresses: &BTreeSet<IpAddr>, port: u16) -> anyhow::Result<()> {
     let ips: Vec<Value> = addresses.iter().map(|ip| json!({ "ip": ip })).collect();
     let endpoints = json!({
         "metadata": {
@@ -58,26 +92,19 @@ pub async fn publish(server: &Server, advertised: Advertised) -> anyhow::Result<
         }],
     });
     let ready = |ip| json!({ "addresses": [ip], "conditions": { "ready": true } });
+    let ipv4 = addresses.iter().all(IpAddr::is_ipv4);
     let slice = json!({
         "metadata": {
             "name": "kubernetes",
             "namespace": "default",
             "labels": { "kubernetes.io/service-name": "kubernetes" },
         },
-        "addressType": if address.is_ipv4() { "IPv4" } else { "IPv6" },
+        "addressType": if ipv4 { "IPv4" } else { "IPv6" },
         "endpoints": addresses.iter().map(ready).collect::<Vec<_>>(),
         "ports": [{ "name": "https", "port": port, "protocol": "TCP" }],
     });
     write(server, "", "endpoints", endpoints).await?;
     write(server, "discovery.k8s.io", "endpointslices", slice).await
-}
-
-/// Says that this server ends: the others need not wait until its lease does.
-pub async fn withdraw(server: &Server, advertised: Advertised) {
-    let key = key(advertised.address);
-    if let Err(error) = server.store.txn(vec![], vec![Op::Delete { key }]).await {
-        warn!("withdrawing this server's address: {error}");
-    }
 }
 
 fn key(address: IpAddr) -> String {
@@ -112,7 +139,6 @@ async fn living(server: &Server, own: IpAddr) -> anyhow::Result<BTreeSet<IpAddr>
     let addresses = keys.filter_map(|kv| kv.key.strip_prefix(PREFIX)?.parse::<IpAddr>().ok());
     Ok(addresses
         .filter(|address| address.is_ipv4() == own.is_ipv4())
-        .chain([own])
         .collect())
 }
 

@@ -8,6 +8,7 @@ use std::{sync::Arc, time::Duration};
 use anyhow::Context;
 use serde_json::{Value, json};
 use store::Revision;
+use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use crate::{
@@ -49,12 +50,15 @@ pub async fn bootstrap(server: &Server, advertised: Advertised) -> anyhow::Resul
     advertise::publish(server, advertised).await
 }
 
-/// Looks after what [`bootstrap`] makes for ever: a user may have deleted some of it, and
-/// other API servers come and go.
+/// Looks after what [`bootstrap`] makes for ever: a user may have deleted some of it. When
+/// another API server comes or goes, its address is written at once.
 pub async fn bootstrap_regularly(server: Arc<Server>, advertised: Advertised, pause: Duration) {
     loop {
-        tokio::time::sleep(pause).await;
-        if let Err(error) = bootstrap(&server, advertised).await {
+        let outcome = match timeout(pause, server.servers_changed.notified()).await {
+            Ok(()) => advertise::publish(&server, advertised).await,
+            Err(_) => bootstrap(&server, advertised).await,
+        };
+        if let Err(error) = outcome {
             warn!("looking after default/kubernetes: {error:#}");
         }
     }

@@ -65,12 +65,14 @@ pub async fn run(
     }
     let store = open_store(&options).await?;
     let token = CancellationToken::new();
+    let stopped = token.clone();
     let range = options.service_node_port_range;
     let server = Server::start(Parts {
         store,
         allocators: Allocators::new(&options.service_cluster_ip_range, (range.first, range.last)),
         tokens,
         nodes,
+        event_ttl: options.event_ttl,
         stop: token.clone(),
     })
     .await
@@ -88,15 +90,16 @@ pub async fn run(
     ));
     info!("serving on {bound}");
     let service = router(server.clone());
-    let stopping = token.clone();
-    tokio::spawn(async move {
+    let stopping = tokio::spawn(async move {
         stop.await;
-        stopping.cancel();
+        looking_after.abort();
+        // First of all, so that clients come to the other servers.
+        advertise::withdraw(&server, advertised).await;
+        token.cancel();
     });
-    serve::serve(listeners, tls, service, token).await;
+    serve::serve(listeners, tls, service, stopped).await;
     compaction.abort();
-    looking_after.abort();
-    advertise::withdraw(&server, advertised).await;
+    stopping.abort();
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Never opens anything: `crate::run` does.
 
-use std::{net::IpAddr, os::fd::RawFd, path::PathBuf, str::FromStr};
+use std::{net::IpAddr, os::fd::RawFd, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::Parser;
 use ipnet::IpNet;
@@ -66,6 +66,9 @@ pub struct Options {
     /// Ports that Services get their node ports from
     #[arg(long, value_name = "FIRST-LAST", default_value = "30000-32767")]
     pub service_node_port_range: NodePorts,
+    /// How long an Event is kept
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = event_ttl)]
+    pub event_ttl: Duration,
     /// Client certificate for the node agents (exec, attach, logs)
     #[arg(long, value_name = "FILE", requires = "kubelet_client_key")]
     pub kubelet_client_certificate: Option<PathBuf>,
@@ -75,6 +78,17 @@ pub struct Options {
     /// CA that signed the node agents' certificates
     #[arg(long, value_name = "FILE")]
     pub kubelet_certificate_authority: Option<PathBuf>,
+}
+
+/// A duration as Go writes it, of whole seconds.
+fn event_ttl(text: &str) -> Result<Duration, String> {
+    let parsed = text.parse::<jiff::SignedDuration>().ok();
+    match parsed.and_then(|duration| Duration::try_from(duration).ok()) {
+        Some(duration) if duration.as_secs() > 0 => Ok(duration),
+        _ => Err(format!(
+            "`{text}` is no duration of a second or more; write 30m or 1h"
+        )),
+    }
 }
 
 /// A range of ports, `30000-32767`.

@@ -2,10 +2,13 @@
 //!
 //! Never handles a request itself.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use store::{LeaseId, Store};
-use tokio::{sync::Mutex, time::Instant};
+use tokio::{
+    sync::{Mutex, Notify},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -19,10 +22,7 @@ use crate::{
     watch_cache::{Progress, feed::Feed},
 };
 
-/// How long an Event is kept, as upstream.
-const EVENT_TTL_S: i64 = 3_600;
-
-/// Events written within this time share one lease.
+/// Events written within this time, or a twentieth of how long they are kept, share one lease.
 const EVENT_LEASE_SHARED_S: u64 = 60;
 
 /// The state of an API server.
@@ -45,6 +45,9 @@ pub struct Server {
     pub documents: Documents,
     /// Ends watches when the server stops.
     pub stop: CancellationToken,
+    /// Told when the key of an API server comes or goes in the store.
+    pub servers_changed: Arc<Notify>,
+    event_ttl_s: u64,
     event_lease: Mutex<Option<(LeaseId, Instant)>>,
 }
 
@@ -58,6 +61,8 @@ pub struct Parts {
     pub tokens: Tokens,
     /// See [`Server::nodes`].
     pub nodes: NodeClient,
+    /// How long an Event is kept; a second at least.
+    pub event_ttl: Duration,
     /// See [`Server::stop`].
     pub stop: CancellationToken,
 }
@@ -74,6 +79,8 @@ impl Server {
             metrics: Metrics::default(),
             documents: Documents::default(),
             stop: parts.stop,
+            servers_changed: Arc::default(),
+            event_ttl_s: parts.event_ttl.as_secs().max(1),
             event_lease: Mutex::new(None),
             store: parts.store,
         });
@@ -82,6 +89,7 @@ impl Server {
             resources: server.resources.clone(),
             progress: server.progress.clone(),
             allocators: server.allocators.clone(),
+            servers_changed: server.servers_changed.clone(),
         };
         if let Some(services) = server.resources.core("services") {
             // A full disk is no reason not to serve what can be read.
@@ -101,13 +109,14 @@ impl Server {
     /// The lease that a newly written Event is kept for.
     pub async fn event_lease(&self) -> Result<LeaseId, Failure> {
         let mut current = self.event_lease.lock().await;
+        let shared_s = EVENT_LEASE_SHARED_S.min(self.event_ttl_s / 20);
         if let Some((lease, granted)) = *current
-            && granted.elapsed().as_secs() < EVENT_LEASE_SHARED_S
+            && granted.elapsed().as_secs() < shared_s
         {
             return Ok(lease);
         }
-        let shared = i64::try_from(EVENT_LEASE_SHARED_S).unwrap_or_default();
-        let lease = self.store.grant_lease(EVENT_TTL_S + shared).await?;
+        let ttl_s = i64::try_from(self.event_ttl_s + shared_s).unwrap_or(i64::MAX);
+        let lease = self.store.grant_lease(ttl_s).await?;
         *current = Some((lease, Instant::now()));
         Ok(lease)
     }

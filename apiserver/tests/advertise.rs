@@ -6,11 +6,11 @@ mod support;
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use apiserver::{
-    advertise::{Advertised, publish, withdraw},
+    advertise::{Advertised, PREFIX, publish, withdraw},
     bootstrap::{bootstrap, bootstrap_regularly},
 };
 use serde_json::Value;
-use store::Embedded;
+use store::{Embedded, Op, Store};
 use support::Api;
 
 const SERVICE: &str = "/api/v1/namespaces/default/services/kubernetes";
@@ -77,8 +77,37 @@ async fn servers_of_one_store_are_all_listed_while_they_live() {
     publish(&first.server, one).await.unwrap();
     assert_eq!(addresses(&first).await, ["192.0.2.1", "192.0.2.2"]);
     withdraw(&second.server, two).await;
-    publish(&first.server, one).await.unwrap();
     assert_eq!(addresses(&first).await, ["192.0.2.1"]);
+    // Nothing would be better than the last one's.
+    withdraw(&first.server, one).await;
+    assert_eq!(addresses(&first).await, ["192.0.2.1"]);
+}
+
+#[tokio::test]
+async fn a_server_that_comes_or_goes_is_noticed_at_once() {
+    let store = Arc::new(Embedded::in_memory().unwrap());
+    let api = Api::over(store.clone()).await;
+    let looking_after = tokio::spawn(bootstrap_regularly(
+        api.server.clone(),
+        advertised("192.0.2.1"),
+        Duration::from_secs(3600),
+    ));
+    let collection = ENDPOINTS.trim_end_matches("/kubernetes");
+    let mut watch = api.watch(&format!("{collection}?watch=1")).await;
+    assert_eq!(watch.told().await, "ADDED kubernetes");
+    let key = format!("{PREFIX}192.0.2.9");
+    let (value, lease) = ("{}".into(), 0);
+    let come = Op::Put {
+        key: key.clone(),
+        value,
+        lease,
+    };
+    store.txn(vec![], vec![come]).await.unwrap();
+    assert_eq!(watch.told().await, "MODIFIED kubernetes");
+    store.txn(vec![], vec![Op::Delete { key }]).await.unwrap();
+    assert_eq!(watch.told().await, "MODIFIED kubernetes");
+    looking_after.abort();
+    assert_eq!(addresses(&api).await, ["192.0.2.1"]);
 }
 
 #[tokio::test]

@@ -6,28 +6,32 @@ use std::{
     fs::{self, File},
     io::Write,
     net::{Ipv4Addr, SocketAddr, TcpListener},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, Command, Stdio},
+    sync::Arc,
     sync::atomic::{AtomicU16, Ordering},
 };
 
 use anyhow::Context;
 use kube::{Client, Config, config::AuthInfo};
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::{lab::target_dir, wait_for};
+use crate::{authority::Authority, lab::target_dir, wait_for};
 
 /// The bearer token that the server knows; it goes with the server.
 const TOKEN: &str = "a-token-for-one-test-only";
+
+/// The name that all servers of a group have certificates for, beside their addresses.
+pub const SHARED_NAME: &str = "api.coracle.test";
 
 /// Where an API server keeps its objects.
 #[derive(Debug, Clone)]
 pub enum Backend {
     /// The embedded store, below the server's directory.
     Embedded,
-    /// Etcd at this URL.
+    /// Etcd at these URLs, separated by commas.
     Etcd(String),
 }
 
@@ -37,57 +41,79 @@ pub struct ApiServer {
     process: Option<Child>,
     address: SocketAddr,
     backend: Backend,
+    arguments: Vec<String>,
     directory: TempDir,
-    ca_der: Vec<u8>,
+    authority: Arc<Authority>,
 }
 
-/// An address that no other test of this process uses, and no other program either: the whole
-/// 127/8 network is loopback.
-fn own_address() -> SocketAddr {
+/// Addresses that no other test of this process uses, and no other program either, with the
+/// same port: the whole 127/8 network is loopback.
+fn own_addresses(count: u8) -> Vec<SocketAddr> {
     static NEXT: AtomicU16 = AtomicU16::new(1);
     let [high, low] = (std::process::id() as u16).to_be_bytes();
     loop {
         let port = 20_000 + NEXT.fetch_add(1, Ordering::Relaxed);
-        let address = SocketAddr::from((Ipv4Addr::new(127, 78, high, low.max(1)), port));
-        if TcpListener::bind(address).is_ok() {
-            return address;
+        let numbered = (0..count).map(|n| Ipv4Addr::new(127, 78 + n, high, low.max(1)));
+        let addresses: Vec<_> = numbered.map(|ip| SocketAddr::from((ip, port))).collect();
+        if addresses
+            .iter()
+            .all(|address| TcpListener::bind(address).is_ok())
+        {
+            return addresses;
         }
     }
-}
-
-/// Writes `ca.crt`, `tls.crt` and `tls.key`; returns the authority's certificate in DER.
-fn write_certificates(directory: &Path, address: SocketAddr) -> anyhow::Result<Vec<u8>> {
-    let ca_key = KeyPair::generate()?;
-    let mut params = CertificateParams::default();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.distinguished_name.push(DnType::CommonName, "test");
-    let ca = params.self_signed(&ca_key)?;
-    let issuer = Issuer::new(params, ca_key);
-    let key = KeyPair::generate()?;
-    let server =
-        CertificateParams::new(vec![address.ip().to_string()])?.signed_by(&key, &issuer)?;
-    fs::write(directory.join("ca.crt"), ca.pem())?;
-    fs::write(directory.join("tls.crt"), server.pem())?;
-    fs::write(directory.join("tls.key"), key.serialize_pem())?;
-    fs::write(
-        directory.join("tokens.csv"),
-        format!("{TOKEN},tester,1,\"system:masters\"\n"),
-    )?;
-    Ok(ca.der().to_vec())
 }
 
 impl ApiServer {
     /// Starts a server on an empty directory and returns when it is ready.
     pub fn start(backend: Backend) -> anyhow::Result<Self> {
+        Self::start_with(backend, &[])
+    }
+
+    /// Starts a server with further options.
+    pub fn start_with(backend: Backend, arguments: &[&str]) -> anyhow::Result<Self> {
+        let authority = Arc::new(Authority::new()?);
+        Self::launch(own_addresses(1)[0], backend, arguments, &authority)
+    }
+
+    /// Starts servers on one store, with one port and the name [`SHARED_NAME`], each with the
+    /// further options that `arguments` gives for its number.
+    pub fn group<const N: usize>(
+        backend: &Backend,
+        arguments: [&[&str]; N],
+    ) -> anyhow::Result<[Self; N]> {
+        let authority = Arc::new(Authority::new()?);
+        let addresses = own_addresses(u8::try_from(N)?);
+        let each = addresses.into_iter().zip(arguments);
+        let servers: anyhow::Result<Vec<Self>> = each
+            .map(|(address, arguments)| {
+                Self::launch(address, backend.clone(), arguments, &authority)
+            })
+            .collect();
+        servers?.try_into().ok().context("as many as asked for")
+    }
+
+    fn launch(
+        address: SocketAddr,
+        backend: Backend,
+        arguments: &[&str],
+        authority: &Arc<Authority>,
+    ) -> anyhow::Result<Self> {
         let directory = tempfile::tempdir()?;
-        let address = own_address();
-        let ca_der = write_certificates(directory.path(), address)?;
+        authority.write(directory.path())?;
+        let subjects = [address.ip().to_string(), SHARED_NAME.to_owned()];
+        authority.issue(directory.path(), "tls", &subjects)?;
+        fs::write(
+            directory.path().join("tokens.csv"),
+            format!("{TOKEN},tester,1,\"system:masters\"\n"),
+        )?;
         let mut server = Self {
             process: None,
             address,
             backend,
+            arguments: arguments.iter().map(|it| (*it).to_owned()).collect(),
             directory,
-            ca_der,
+            authority: authority.clone(),
         };
         server.restart()?;
         Ok(server)
@@ -110,9 +136,10 @@ impl ApiServer {
         command.arg("--token-auth-file").arg(path("tokens.csv"));
         match &self.backend {
             Backend::Embedded => command.arg("--data-dir").arg(path("store")),
-            Backend::Etcd(url) => command.args(["--etcd-servers", url]),
+            Backend::Etcd(urls) => command.args(["--etcd-servers", urls]),
         };
         command
+            .args(&self.arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log);
@@ -143,15 +170,39 @@ impl ApiServer {
         }
     }
 
+    /// Asks it to end, and waits until it has.
+    pub fn end(&mut self) {
+        self.signal(Signal::TERM);
+        if let Some(mut process) = self.process.take() {
+            let ended = wait_for("the API server's end", || {
+                let status = process.try_wait().map_err(|error| error.to_string())?;
+                status.ok_or_else(|| "it runs".to_owned())
+            });
+            assert!(ended.success(), "{ended}:\n{}", self.log());
+        }
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        if let Some(process) = &self.process {
+            kill_process(Pid::from_child(process), signal).expect("a child of this test");
+        }
+    }
+
     /// The server's process id, while it runs.
     pub fn pid(&self) -> Option<u32> {
         self.process.as_ref().map(Child::id)
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// A client with all rights.
     pub fn client(&self) -> anyhow::Result<Client> {
         let mut config = Config::new(format!("https://{}", self.address).parse()?);
-        config.root_cert = Some(vec![self.ca_der.clone()]);
+        config.root_cert = Some(vec![self.authority.der().to_vec()]);
         config.auth_info = AuthInfo {
             token: Some(TOKEN.to_owned().into()),
             ..AuthInfo::default()
@@ -161,14 +212,20 @@ impl ApiServer {
 
     /// A kubeconfig file with all rights.
     pub fn kubeconfig(&self) -> anyhow::Result<PathBuf> {
-        let file = self.directory.path().join("kubeconfig");
+        self.kubeconfig_for(&self.address.ip().to_string())
+    }
+
+    /// A kubeconfig file with all rights, and this name or address for the server.
+    pub fn kubeconfig_for(&self, host: &str) -> anyhow::Result<PathBuf> {
+        let file = self.directory.path().join(format!("kubeconfig-{host}"));
+        let server = format!("https://{host}:{}", self.address.port());
         let ca = self.directory.path().join("ca.crt");
         let content = json!({
             "apiVersion": "v1",
             "kind": "Config",
             "current-context": "test",
             "clusters": [{"name": "test", "cluster": {
-                "server": format!("https://{}", self.address), "certificate-authority": ca,
+                "server": server, "certificate-authority": ca,
             }}],
             "users": [{"name": "test", "user": {"token": TOKEN}}],
             "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],

@@ -5,15 +5,34 @@
 use std::{
     fs::{self, File},
     io::Write,
+    net::IpAddr,
     os::unix::process::ExitStatusExt,
     process::{Child, Command, ExitStatus, Stdio},
 };
 
 use anyhow::Context;
 use rustix::process::{Pid, Signal, kill_process};
-use tempfile::TempDir;
+use tempfile::{NamedTempFile, TempDir};
 
 use crate::{Lab, wait_for};
+
+/// An `/etc/hosts` of the test's own.
+#[derive(Debug)]
+pub struct Hosts(NamedTempFile);
+
+impl Hosts {
+    /// One in which `name` stands for these addresses.
+    pub fn new(name: &str, addresses: &[IpAddr]) -> anyhow::Result<Self> {
+        let mut file = NamedTempFile::new()?;
+        for address in addresses {
+            writeln!(file, "{address} {name}")?;
+        }
+        Ok(Self(file))
+    }
+}
+
+/// Puts the first argument in the place of `/etc/hosts`, and becomes the rest.
+const WITH_HOSTS: &str = r#"mount --bind "$1" /etc/hosts && shift && exec "$@""#;
 
 /// A running (or ended) component.
 #[derive(Debug)]
@@ -25,9 +44,26 @@ pub struct Component {
 impl Component {
     /// Starts `coracle ARGS`.
     pub fn start<'a>(args: impl IntoIterator<Item = &'a str>) -> anyhow::Result<Self> {
+        Self::launch(Command::new(Lab::binary()).args(args))
+    }
+
+    /// Starts `coracle ARGS` in a mount namespace with that `/etc/hosts`.
+    pub fn start_with_hosts<'a>(
+        hosts: &Hosts,
+        args: impl IntoIterator<Item = &'a str>,
+    ) -> anyhow::Result<Self> {
+        let mut command = Command::new("unshare");
+        if !rustix::process::geteuid().is_root() {
+            command.args(["--user", "--map-root-user"]);
+        }
+        command.args(["--mount", "sh", "-c", WITH_HOSTS, "sh"]);
+        command.arg(hosts.0.path()).arg(Lab::binary()).args(args);
+        Self::launch(&mut command)
+    }
+
+    fn launch(command: &mut Command) -> anyhow::Result<Self> {
         let directory = tempfile::tempdir()?;
-        let process = Command::new(Lab::binary())
-            .args(args)
+        let process = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(File::create(directory.path().join("log"))?)

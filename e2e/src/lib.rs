@@ -3,8 +3,10 @@
 //! Never reaches into a component: everything goes through command lines, the API and the network.
 
 mod api_server;
+mod authority;
 mod client;
 mod component;
+mod etcd;
 mod generation;
 mod lab;
 mod probe;
@@ -12,9 +14,11 @@ pub mod scenarios;
 mod tools;
 mod wait;
 
-pub use api_server::{ApiServer, Backend};
+pub use api_server::{ApiServer, Backend, SHARED_NAME};
+pub use authority::{Authority, Credential};
 pub use client::{Client, Namespace, Output};
-pub use component::Component;
+pub use component::{Component, Hosts};
+pub use etcd::{Etcd, EtcdTls};
 pub use generation::ruleset_generation;
 pub use lab::{Lab, LabOptions, ORDINARY_UID};
 pub use probe::{Answer, Request};

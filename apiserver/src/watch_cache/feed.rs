@@ -9,6 +9,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use futures::StreamExt;
 use imbl::OrdMap;
 use store::{Error, Event, ListOptions, Revision, Store, WatchItem};
+use tokio::sync::Notify;
 use tracing::{error, warn};
 
 use crate::{
@@ -45,6 +46,8 @@ pub struct Feed {
     pub progress: Arc<Progress>,
     /// Which addresses and ports are taken is derived from the same watch.
     pub allocators: Arc<Allocators>,
+    /// Told when the key of an API server comes or goes.
+    pub servers_changed: Arc<Notify>,
 }
 
 impl Feed {
@@ -121,6 +124,16 @@ impl Feed {
             reached = reached.max(revision);
             let Some(resource) = self.resources.by_store_key(key) else {
                 self.allocators.observe(key, value.is_some());
+                let renewed = matches!(
+                    &event,
+                    Event::Put {
+                        previous: Some(_),
+                        ..
+                    }
+                );
+                if !renewed && key.starts_with(crate::advertise::PREFIX) {
+                    self.servers_changed.notify_one();
+                }
                 continue;
             };
             let name = &key[resource.prefix.len()..];

@@ -9,6 +9,7 @@ pub mod secure;
 use std::{
     net::{IpAddr, Ipv4Addr},
     sync::Arc,
+    time::Duration,
 };
 
 use apiserver::{
@@ -84,6 +85,7 @@ impl Api {
             allocators: Allocators::new(&[range.parse().unwrap()], (30_000, 32_767)),
             tokens: Tokens::default(),
             nodes: NodeClient::default(),
+            event_ttl: Duration::from_secs(3600),
             stop: CancellationToken::new(),
         })
         .await
