@@ -271,7 +271,7 @@ mod tests {
         }
         assert_eq!(waits, [50, 100, 200]);
         let logs = tempfile::tempdir().expect("a directory");
-        table.logs = logs.path().to_owned();
+        table.logs = Logs::Files(logs.path().to_owned());
         // This test's own program takes no part: it is started, and that is all.
         table.components[0].plan.args = vec!["--list".to_owned()];
         assert!(table.start_due(now, false).is_empty());
