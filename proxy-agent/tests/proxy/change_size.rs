@@ -3,9 +3,11 @@
 use proxy_agent::mode::Mode;
 use proxy_agent::mode::nftables::kernel::Traffic;
 use proxy_agent::mode::nftables::netlink::Netlink;
+use proxy_agent::mode::nftables::plan::plan;
 use proxy_agent::mode::nftables::{Table, cleanup};
 use proxy_agent::model::{Change, Family, ServiceName};
 
+use super::memory_kernel::MemoryKernel;
 use super::{network, objects, table};
 
 /// `count` Services of five endpoints.
@@ -113,4 +115,31 @@ fn a_change_costs_the_same_among_5_1000_and_5000_endpoints_of_one_service() {
             assert_eq!(rough(many.1), rough(few.1), "{count} endpoints: {many:?}");
         }
     });
+}
+
+/// Also where the slots have lost the endpoints' order long ago.
+#[test]
+fn a_change_among_5000_endpoints_is_a_plan_of_few_elements() {
+    let mut model = table::model_of(objects::changes(&one_service(5_000)));
+    let dirty = model.take_dirty();
+    let mut table = Table::new(table::settings(), MemoryKernel::default());
+    table.sync(&model, &dirty).expect("loaded");
+    for round in 0..20 {
+        let text = match round % 2 {
+            0 => "ep s77 10.0.0.1:8080 node-2 slice=3".to_owned(),
+            _ => format!("ep s77 10.1.{round}.7:8080 node-2 slice={}", round / 2),
+        };
+        for change in objects::changes(&text) {
+            model.apply(change);
+        }
+        let dirty = model.take_dirty();
+        table.sync(&model, &dirty).expect("changed");
+    }
+    let more = objects::changes("ep s77 10.0.9.9:8080 node-2 slice=more").remove(0);
+    model.apply(more);
+    let dirty = model.take_dirty();
+    let installed = table.installed().expect("known");
+    let scopes = plan(&model, Family::V4, &dirty, installed);
+    let elements: usize = scopes.iter().map(|scope| scope.elements.len()).sum();
+    assert!(elements <= 3, "{elements} elements");
 }

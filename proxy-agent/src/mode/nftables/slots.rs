@@ -12,10 +12,18 @@ pub fn assign(former: &[Option<Target>], wanted: &[Target]) -> Vec<Target> {
     let count = wanted.len();
     let mut slots: Vec<Option<Target>> = vec![None; count];
     let mut placed = vec![false; count];
+    // Slots are given in the order of `wanted`, and mostly still have it.
+    let mut next = 0;
     for (slot, target) in former.iter().take(count).enumerate() {
-        let Some(index) = target.and_then(|t| wanted.binary_search(&t).ok()) else {
+        let Some(target) = target else { continue };
+        let index = if wanted.get(next) == Some(target) {
+            next
+        } else if let Ok(index) = wanted.binary_search(target) {
+            index
+        } else {
             continue;
         };
+        next = index + 1;
         if !placed[index] {
             placed[index] = true;
             slots[slot] = Some(wanted[index]);
