@@ -106,6 +106,7 @@ mod tests {
         let _ = server.await;
         let mut rest = Vec::new();
         // The end of the stream, or a reset.
+        let _ = kept.write_all(REQUEST).await;
         let _ = kept.read_to_end(&mut rest).await;
         assert_eq!(rest, b"");
     }

@@ -52,6 +52,18 @@ fn rules_that_cannot_be_read_are_not_taken_for_none() {
     assert!(matches!(remove(&mut missing), Ok(false)));
 }
 
+/// The kernel lists the legacy tables for the host's root alone.
+#[test]
+fn in_a_user_namespace_there_are_no_legacy_rules() {
+    let name = "iptables::removal::in_a_user_namespace_there_are_no_legacy_rules";
+    network::in_namespaces(name, || {
+        let place = tempfile::tempdir().expect("a directory");
+        let says = "Failed to list table names in /proc/net/ip_tables_names: Permission denied";
+        let removed = remove(&mut failing(place.path(), says));
+        assert!(matches!(removed, Ok(false)), "{removed:?}");
+    });
+}
+
 #[test]
 fn a_backend_that_fails_keeps_no_other_from_being_removed() {
     let place = tempfile::tempdir().expect("a directory");
