@@ -40,6 +40,18 @@ pub enum KernelError {
 }
 
 impl KernelError {
+    /// Whether it is for want of rights: then nothing is known of what is there.
+    pub fn is_denied(&self) -> bool {
+        match self {
+            KernelError::Socket(error)
+            | KernelError::Refused { error, .. }
+            | KernelError::RefusedThat { error, .. } => {
+                error.kind() == std::io::ErrorKind::PermissionDenied
+            }
+            KernelError::TooLarge(_) | KernelError::Malformed(_) => false,
+        }
+    }
+
     /// Names the operation by the number of its message, where there is one for each.
     pub fn of<T: std::fmt::Debug>(self, operations: &[T]) -> KernelError {
         match self {

@@ -192,8 +192,12 @@ pub(super) fn remove_table(family: Family, table: &'static str) -> anyhow::Resul
     let Ok(mut netlink) = netlink::Netlink::open_table(family, table) else {
         return Ok(false);
     };
-    if netlink.generation().is_err() {
-        return Ok(false);
+    match netlink.generation() {
+        Ok(_) => {}
+        Err(error) if error.is_denied() => {
+            return Err(error).context("cannot read nf_tables: this needs CAP_NET_ADMIN");
+        }
+        Err(_) => return Ok(false),
     }
     let is_there = netlink.dump(&Settings::new(family))?.table;
     if is_there {

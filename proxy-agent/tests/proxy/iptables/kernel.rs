@@ -79,12 +79,22 @@ impl Backend {
             Some(path)
         });
         let (save, restore) = (save?, restore?);
-        let programs = Programs::at(save.clone(), restore.clone());
-        Some(Backend {
-            programs: programs.tried().expect("it runs"),
-            save,
-            restore,
-        })
+        let programs = Programs::at(save.clone(), restore.clone()).tried();
+        let is_for_root = |error: &anyhow::Error| format!("{error:#}").contains("list table names");
+        match programs {
+            Ok(programs) => Some(Backend {
+                programs,
+                save,
+                restore,
+            }),
+            Err(error) if is_for_root(&error) => {
+                eprintln!(
+                    "SKIPPED backend {name}: its tables are listed for the host's root alone"
+                );
+                None
+            }
+            Err(error) => panic!("it does not run: {error:#}"),
+        }
     }
 
     pub fn mode(&self) -> Iptables<Programs> {

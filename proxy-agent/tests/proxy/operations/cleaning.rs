@@ -57,6 +57,24 @@ fn cleanup_removes_what_the_agent_has_made_and_nothing_else() {
     });
 }
 
+#[test]
+fn who_may_not_look_does_not_say_that_there_is_nothing() {
+    const NAME: &str = "operations::cleaning::who_may_not_look_does_not_say_that_there_is_nothing";
+    in_namespaces(NAME, || {
+        // Another user namespace has no rights in this network namespace.
+        let output = Command::new("unshare")
+            .args(["--user", env!("CARGO_BIN_EXE_proxy-agent"), "cleanup"])
+            .output()
+            .expect("unshare");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(!output.status.success(), "{said}");
+        for mode in ["nftables", "ipvs", "userspace"] {
+            let line = format!("{mode} IPv4: not removed: ");
+            assert!(said.contains(&line), "{said}");
+        }
+    });
+}
+
 /// With the first rules of the new mode the former mode's go, and not before.
 #[test]
 fn a_mode_gives_way_to_one_that_works() {

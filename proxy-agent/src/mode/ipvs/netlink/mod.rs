@@ -107,8 +107,12 @@ pub fn has_traces(family: Family) -> Result<bool, KernelError> {
         return Ok(true);
     }
     let mut table = TableNetlink::open_table(family, TABLE)?;
-    // Without nf_tables there is no table.
-    Ok(table.generation().is_ok() && table.dump(&Settings::new(family))?.table)
+    match table.generation() {
+        Ok(_) => Ok(table.dump(&Settings::new(family))?.table),
+        Err(error) if error.is_denied() => Err(error),
+        // Without nf_tables there is no table.
+        Err(_) => Ok(false),
+    }
 }
 
 /// Removes the table and the addresses of a family, and the interface if no family has an
