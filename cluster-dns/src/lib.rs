@@ -26,6 +26,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use hickory_proto::rr::Name;
+use informer::client::Protocol;
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 use tokio::net::TcpListener;
 use tracing::info;
@@ -127,7 +128,7 @@ async fn connect(options: &Options) -> anyhow::Result<kube::Client> {
         None => Config::incluster()
             .context("no --kubeconfig given, and this is no pod with a service account")?,
     };
-    Ok(kube::Client::try_from(config)?)
+    informer::client::from_config(config, Protocol::Http2)
 }
 
 /// Where the SOA serial starts: later processes start higher.

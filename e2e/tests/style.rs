@@ -28,10 +28,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("informer", &["api"]),
     ("endpoints-controller", &["api", "informer", "proto"]),
     ("controller-manager", &["api", "informer", "proto"]),
-    ("proxy-agent", &["api", "proto"]),
-    ("cluster-dns", &["api", "proto"]),
+    ("proxy-agent", &["api", "informer", "proto"]),
+    ("cluster-dns", &["api", "informer", "proto"]),
     ("node-agent", &["api", "informer", "proto"]),
-    ("kubectl-lite", &["api", "proto"]),
+    ("kubectl-lite", &["api", "informer", "proto"]),
 ];
 
 /// Names that say nothing about what a file holds.

@@ -13,9 +13,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Method;
-use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper_util::client::legacy::connect::{Connected, Connection};
 use nix::time::{ClockId, clock_gettime};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Writing requests in flight through one fence; more wait.
@@ -124,17 +123,17 @@ impl<T> Fenced<T> {
     }
 }
 
-impl<T: Read + Unpin> Read for Fenced<T> {
+impl<T: AsyncRead + Unpin> AsyncRead for Fenced<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-        buffer: ReadBufCursor<'_>,
+        buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.inner).poll_read(context, buffer)
     }
 }
 
-impl<T: Write + Unpin> Write for Fenced<T> {
+impl<T: AsyncWrite + Unpin> AsyncWrite for Fenced<T> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -166,15 +165,8 @@ impl<T: Write + Unpin> Write for Fenced<T> {
     }
 }
 
-impl<T: Connection> Connection for Fenced<T> {
-    fn connected(&self) -> Connected {
-        self.inner.connected()
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use hyper_util::rt::TokioIo;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
@@ -182,7 +174,7 @@ mod tests {
     /// Writes through a fence, and returns whether it arrived.
     async fn arrives(fence: &Fence) -> bool {
         let (near, mut far) = tokio::io::duplex(64);
-        let mut near = TokioIo::new(Fenced::new(TokioIo::new(near), fence.clone()));
+        let mut near = Fenced::new(near, fence.clone());
         let sent = near.write_all(b"word").await.is_ok();
         drop(near);
         let mut arrived = Vec::new();

@@ -5,6 +5,7 @@
 
 pub mod cache;
 pub mod client;
+mod dial;
 pub mod election;
 pub mod events;
 pub mod fence;

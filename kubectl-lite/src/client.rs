@@ -6,6 +6,7 @@ use std::sync::Mutex;
 
 use http::{Method, Request, Response};
 use http_body_util::BodyExt;
+use informer::client::{Protocol, from_config};
 use kube::client::Body;
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 use serde_json::Value;
@@ -80,9 +81,10 @@ impl Server {
         let namespace = namespace.unwrap_or_else(|| config.default_namespace.clone());
         let authority = config.cluster_url.authority();
         let host = authority.map(ToString::to_string).unwrap_or_default();
-        let client = kube::Client::try_from(config);
+        // exec and attach turn a connection into a WebSocket.
+        let client = from_config(config, Protocol::Http1);
         Ok(Self {
-            client: client.map_err(|error| Error::message(error.to_string()))?,
+            client: client.map_err(|error| Error::message(format!("{error:#}")))?,
             host,
             namespace,
             warned: Mutex::new(HashSet::new()),

@@ -27,6 +27,7 @@ mod watch;
 use std::sync::Arc;
 
 use anyhow::Context;
+use informer::client::Protocol;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use tokio::task::JoinSet;
 
@@ -191,5 +192,5 @@ async fn connect(options: &Options, config: &Config) -> anyhow::Result<kube::Cli
             .parse()
             .with_context(|| format!("--master: {master} is no URL"))?;
     }
-    kube::Client::try_from(client).context("cannot make an API client")
+    informer::client::from_config(client, Protocol::Http2).context("cannot make an API client")
 }
