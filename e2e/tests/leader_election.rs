@@ -9,7 +9,7 @@ use e2e::{ApiServer, Backend, Component, wait_for};
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Endpoints, Pod, Service};
+use k8s_openapi::api::core::v1::{Endpoints, Event, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams};
 use kube::{Api, Client, ResourceExt};
@@ -193,6 +193,26 @@ async fn another_instance_goes_on_when_the_leader_is_killed() -> anyhow::Result<
         assert_ne!(holder(&before), holder(&after), "{name}");
         assert_eq!(transitions(&before), Some(0), "{name}");
         assert_eq!(transitions(&after), Some(1), "{name}");
+        let told = format!("{} became leader", holder(&after));
+        until(&told, async || {
+            let events: Api<Event> = Api::namespaced(cluster.client.clone(), "kube-system");
+            let mut events = events
+                .list(&ListParams::default())
+                .await
+                .ok()?
+                .items
+                .into_iter();
+            let reason = Some("LeaderElection".to_owned());
+            let about = Some(name.to_owned());
+            events
+                .any(|event| {
+                    event.reason == reason
+                        && event.involved_object.name == about
+                        && event.message.as_ref() == Some(&told)
+                })
+                .then_some(())
+        })
+        .await?;
     }
     Ok(())
 }
@@ -240,7 +260,7 @@ async fn a_leader_that_ends_leaves_its_place_at_once() -> anyhow::Result<()> {
 async fn a_leader_that_stood_still_ends_and_writes_nothing() -> anyhow::Result<()> {
     let cluster = Cluster::start()?;
     cluster.ready_pod().await?;
-    for round in 0..3 {
+    for round in 0..5 {
         let (mut former, mut present) = cluster.pair("endpoints-controller", SHORT)?;
         cluster.service(&format!("before-{round}")).await?;
         cluster.followed(&format!("before-{round}")).await?;

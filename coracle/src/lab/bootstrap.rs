@@ -13,8 +13,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Node, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Api, Client, Config};
+use kube::{Api, Client};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
@@ -33,11 +32,7 @@ const DNS_ANSWER_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// A client with the admin's credential.
 pub async fn client(kubeconfig: &Path) -> Result<Client> {
-    // The same provider for every part of this process; a second call changes nothing.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let kubeconfig = Kubeconfig::read_from(kubeconfig)?;
-    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
-    Ok(Client::try_from(config)?)
+    informer::client::connect(Some(kubeconfig)).await
 }
 
 /// Waits until the API server says that it is ready.
