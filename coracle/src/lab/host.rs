@@ -262,9 +262,17 @@ impl Host {
         started: Timestamp,
     ) -> Result<()> {
         let topology = self.config.topology.clone();
-        bootstrap::objects(client, &topology, &wiring.proxy_kubeconfig).await?;
         let names = self.node_names();
-        let removed = former_nodes::remove(client, &names).await?;
+        let mut removed = Vec::new();
+        // This process keeps the API server's listener open: after the end of the supervisor a
+        // request would wait in vain.
+        let prepared = async {
+            bootstrap::objects(client, &topology, &wiring.proxy_kubeconfig).await?;
+            removed = former_nodes::remove(client, &names).await?;
+            Ok(())
+        };
+        self.patiently("the cluster's first objects", API_SERVER, reports, prepared)
+            .await?;
         if !removed.is_empty() {
             self.progress.step(&format!(
                 "nodes of the last start removed, with their pods: {}",
