@@ -4,25 +4,16 @@
 
 use std::{
     fs::{self, File},
-    net::SocketAddr,
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
+use coracle::lab::topology::{CONTROL_PLANE_ADDRESS, OUTSIDE_ADDRESS};
 use rustix::process::{Pid, Signal};
-use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{
-    Answer, Client, Output, Request,
-    client::FIRST_MINOR_WITH_WEBSOCKET,
-    tools::{say, stock_kubectl},
-    wait_for,
-};
-
-/// Longest wait of a request, in milliseconds, where a test does not say another.
-const TIMEOUT_MS: u64 = 2_000;
+use crate::{Cluster, Output, wait_for};
 
 /// A user without rights or files of its own, for tests that run as root: Debian's `nobody`.
 pub const ORDINARY_UID: u32 = 65_534;
@@ -146,11 +137,6 @@ impl Lab {
         }
     }
 
-    /// What `up` printed so far.
-    pub fn log(&self) -> String {
-        fs::read_to_string(self.data_dir.with_extension("up.log")).unwrap_or_default()
-    }
-
     /// The lab's directory.
     pub fn data_dir(&self) -> &Path {
         &self.data_dir
@@ -177,126 +163,6 @@ impl Lab {
         command
     }
 
-    /// Runs a program of the host in a node (or `outside`).
-    pub fn exec(&self, place: &str, program: &[&str]) -> Output {
-        self.coracle(&[&["exec", place, "--"], program].concat())
-    }
-
-    /// Starts a program of the host in a node (or `outside`) and leaves it running, its
-    /// standard output in a pipe.
-    pub fn spawn(&self, place: &str, program: &[&str]) -> Child {
-        let mut command = self.coracle_command(&[&["exec", place, "--"], program].concat());
-        command.stdin(Stdio::null()).stdout(Stdio::piped());
-        command.spawn().expect("coracle exec starts")
-    }
-
-    /// Sends so many requests, one after another, from a place in the lab.
-    pub fn get_many(&self, place: &str, to: SocketAddr, path: &str, count: usize) -> Vec<Answer> {
-        self.get_with(
-            place,
-            &Request {
-                to,
-                path: path.to_owned(),
-                timeout_ms: TIMEOUT_MS,
-            },
-            count,
-        )
-    }
-
-    /// Sends one request from a place in the lab.
-    pub fn get(&self, place: &str, to: SocketAddr, path: &str) -> Answer {
-        self.get_many(place, to, path, 1).remove(0)
-    }
-
-    /// The same with every choice open.
-    pub fn get_with(&self, place: &str, request: &Request, count: usize) -> Vec<Answer> {
-        let words = self.probe_get(request, count, 0);
-        let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        let text = self.exec(place, &words).ok_lines();
-        assert_eq!(text.len(), count, "one line a request: {text:?}");
-        text.iter()
-            .map(|line| line.parse().unwrap_or_else(|error| panic!("{error}")))
-            .collect()
-    }
-
-    /// The probe's command line for these requests, to be run in a place with `spawn`.
-    pub fn probe_get(&self, request: &Request, count: usize, pause_ms: u64) -> Vec<String> {
-        vec![
-            self.probe(),
-            "get".into(),
-            request.to.to_string(),
-            request.path.clone(),
-            count.to_string(),
-            pause_ms.to_string(),
-            request.timeout_ms.to_string(),
-        ]
-    }
-
-    /// The path of the probe.
-    pub fn probe(&self) -> String {
-        target_dir().join("probe").display().to_string()
-    }
-
-    /// kubectl-lite, and stock kubectl where there is one.
-    pub fn clients(&self) -> Vec<Client> {
-        let lite = self.lite();
-        let stock = stock_kubectl().map(|(program, minor)| {
-            let mut stock = Client {
-                name: "kubectl",
-                program: vec![program],
-                minor,
-                ..lite.clone()
-            };
-            if minor >= FIRST_MINOR_WITH_WEBSOCKET {
-                stock.exec_program = stock.program.clone();
-            } else {
-                say(&format!(
-                    "kubectl 1.{minor} runs `exec` over SPDY, which is not served: kubectl-lite does it"
-                ));
-            }
-            stock
-        });
-        stock.into_iter().chain([lite]).collect()
-    }
-
-    /// kubectl-lite.
-    pub fn lite(&self) -> Client {
-        let program = vec![self.binary.clone(), "kubectl".into()];
-        Client {
-            name: "lite",
-            exec_program: program.clone(),
-            program,
-            kubeconfig: self.kubeconfig(),
-            minor: u32::MAX,
-        }
-    }
-
-    fn kubeconfig(&self) -> PathBuf {
-        self.data_dir.join("kubeconfig")
-    }
-
-    /// The lab's own loopback address on the host.
-    pub fn host_address(&self) -> String {
-        let text = fs::read_to_string(self.kubeconfig()).expect("the kubeconfig is readable");
-        let server = text
-            .split("https://")
-            .nth(1)
-            .and_then(|rest| rest.split(':').next());
-        server.expect("the kubeconfig names the server").to_owned()
-    }
-
-    /// Internal addresses of the nodes, by name.
-    pub fn nodes(&self) -> Vec<(String, String)> {
-        let text = self.lite().run(&["get", "nodes", "-o", "json"]).ok();
-        let list: Value = serde_json::from_str(&text).expect("a list of nodes");
-        let nodes = list["items"].as_array().cloned().unwrap_or_default();
-        nodes
-            .iter()
-            .map(|node| (node["metadata"]["name"].clone(), internal_ip(node)))
-            .map(|(name, ip)| (name.as_str().unwrap_or_default().to_owned(), ip))
-            .collect()
-    }
-
     /// Ends the lab as Ctrl-C does and waits for it.
     pub fn stop(&mut self) {
         if let Ok(None) = self.up.try_wait() {
@@ -320,6 +186,49 @@ impl Lab {
     }
 }
 
+impl Cluster for Lab {
+    fn command_in(&self, place: &str, program: &[&str]) -> Command {
+        self.coracle_command(&[&["exec", place, "--"], program].concat())
+    }
+
+    fn binary(&self) -> &Path {
+        &self.binary
+    }
+
+    fn probe(&self) -> String {
+        target_dir().join("probe").display().to_string()
+    }
+
+    fn kubeconfig(&self) -> PathBuf {
+        self.data_dir.join("kubeconfig")
+    }
+
+    fn outside_address(&self) -> String {
+        OUTSIDE_ADDRESS.to_string()
+    }
+
+    fn nobodys_address(&self) -> String {
+        "192.168.78.99".to_owned()
+    }
+
+    fn host_address(&self) -> Option<String> {
+        let text = fs::read_to_string(self.kubeconfig()).expect("the kubeconfig is readable");
+        let server = text
+            .split("https://")
+            .nth(1)
+            .and_then(|rest| rest.split(':').next());
+        Some(server.expect("the kubeconfig names the server").to_owned())
+    }
+
+    fn api_addresses(&self) -> Vec<String> {
+        vec![CONTROL_PLANE_ADDRESS.to_string()]
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.data_dir.with_extension("up.log")).unwrap_or_default()
+    }
+}
+
 impl Drop for Lab {
     fn drop(&mut self) {
         self.stop();
@@ -327,20 +236,6 @@ impl Drop for Lab {
             eprintln!("--- what `up` printed ---\n{}", self.log());
         }
     }
-}
-
-fn internal_ip(node: &Value) -> String {
-    let addresses = node["status"]["addresses"]
-        .as_array()
-        .cloned()
-        .unwrap_or_default();
-    let internal = addresses
-        .iter()
-        .find(|address| address["type"] == "InternalIP");
-    internal
-        .and_then(|address| address["address"].as_str())
-        .unwrap_or_default()
-        .to_owned()
 }
 
 fn as_user(command: &mut Command, uid: Option<u32>) {

@@ -5,7 +5,9 @@
 mod api_server;
 mod authority;
 mod client;
+mod cluster;
 mod component;
+mod containers;
 mod etcd;
 mod generation;
 mod lab;
@@ -17,7 +19,11 @@ mod wait;
 pub use api_server::{ApiServer, Backend, SHARED_NAME};
 pub use authority::{Authority, Credential};
 pub use client::{Client, Namespace, Output};
+pub use cluster::{Cluster, OUTSIDE};
 pub use component::{Component, Hosts};
+pub use containers::{
+    ComposeOptions, ContainerLab, FromPod, Member, Topology, leftovers, missing_docker,
+};
 pub use etcd::{Etcd, EtcdTls};
 pub use generation::ruleset_generation;
 pub use lab::{Lab, LabOptions, ORDINARY_UID};

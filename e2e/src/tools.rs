@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::Output;
 
 /// Where a program is, by the PATH.
-fn find(program: &str) -> Option<PathBuf> {
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let paths = env::var_os("PATH")?;
     env::split_paths(&paths)
         .chain(["/usr/sbin", "/sbin"].map(PathBuf::from))

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use e2e::{Lab, LabOptions, Namespace, wait_for};
+use e2e::{Cluster, Lab, LabOptions, Namespace, wait_for};
 
 const NODE: &str = "worker-1";
 const PODS: usize = 3;

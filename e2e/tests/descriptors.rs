@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use e2e::{Lab, LabOptions, Namespace, wait_for};
+use e2e::{Cluster, Lab, LabOptions, Namespace, wait_for};
 
 const ROUNDS: usize = 3;
 const PODS: usize = 20;

@@ -5,7 +5,7 @@
 
 use std::{fs, net::SocketAddr, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
-use e2e::{Answer, Lab, LabOptions, Namespace, wait_for};
+use e2e::{Answer, Cluster, Lab, LabOptions, Namespace, wait_for};
 use serde_json::Value;
 
 const WEB: &str = "apiVersion: apps/v1

@@ -14,7 +14,7 @@ use std::{
     thread,
 };
 
-use e2e::{Answer, Lab, LabOptions, Namespace, Request, wait_for};
+use e2e::{Answer, Cluster, Lab, LabOptions, Namespace, Request, wait_for};
 use serde_json::json;
 
 const KILLS: usize = 50;

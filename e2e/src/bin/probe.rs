@@ -42,6 +42,15 @@ fn main() -> ExitCode {
     }
 }
 
+/// Has this program end with the one that started it, wherever that is: the other end of standard
+/// input is closed then.
+fn end_with_caller() {
+    thread::spawn(|| {
+        let _ = io::copy(&mut io::stdin(), &mut io::sink());
+        std::process::exit(0);
+    });
+}
+
 fn get(to: &str, path: &str, numbers: [&str; 3]) -> Result<(), String> {
     let to = to.parse().map_err(|error| format!("{to}: {error}"))?;
     let number = |text: &str| {
@@ -68,6 +77,7 @@ fn get(to: &str, path: &str, numbers: [&str; 3]) -> Result<(), String> {
 /// Answers every request with `NAME CLIENT_ADDRESS`.
 fn serve(at: &str, name: &str) -> Result<(), String> {
     let listener = TcpListener::bind(at).map_err(|error| format!("{at}: {error}"))?;
+    end_with_caller();
     println!("serving");
     for stream in listener.incoming() {
         let Ok(mut stream) = stream else { continue };
@@ -90,6 +100,7 @@ fn serve(at: &str, name: &str) -> Result<(), String> {
 /// Answers every datagram with `NAME`.
 fn serve_udp(at: &str, name: &str) -> io::Result<()> {
     let socket = UdpSocket::bind(at)?;
+    end_with_caller();
     let mut question = [0; 64];
     loop {
         let (_, client) = socket.recv_from(&mut question)?;
@@ -108,6 +119,7 @@ fn ask_udp(to: &str, pause_ms: &str) -> Result<(), String> {
         Ok(socket)
     });
     let socket = connected.map_err(|error| format!("{to}: {error}"))?;
+    end_with_caller();
     let mut answer = [0; 64];
     loop {
         // A refusal of an earlier datagram is an error of this call.

@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeSet, thread, time::Duration};
 
-use crate::{Answer, Client, Lab, Namespace, wait_for};
+use crate::{Answer, Client, Cluster, Namespace, wait_for};
 
 use super::manifests::{at, deployment, service};
 
@@ -13,7 +13,7 @@ const REQUESTS: usize = 20;
 /// The short timeout, in seconds.
 const TIMEOUT_S: u64 = 2;
 
-fn seen(lab: &Lab, place: &str, ns: &Namespace) -> BTreeSet<String> {
+fn seen(lab: &dyn Cluster, place: &str, ns: &Namespace) -> BTreeSet<String> {
     let answers = lab.get_many(
         place,
         at(&ns.cluster_ip("web"), 80),
@@ -28,7 +28,7 @@ fn seen(lab: &Lab, place: &str, ns: &Namespace) -> BTreeSet<String> {
 }
 
 /// S5: one client always meets one pod, and any of them once affinity is off.
-pub fn sticky(lab: &Lab, client: &Client) {
+pub fn sticky(lab: &dyn Cluster, client: &Client) {
     let ns = client.namespace("s05");
     ns.apply(&(deployment("web", 3, "/index.html") + &service("web", "sessionAffinity: ClientIP")));
     ns.wait_endpoints("web", 3, 0);
@@ -37,7 +37,7 @@ pub fn sticky(lab: &Lab, client: &Client) {
         service["spec"]["sessionAffinityConfig"]["clientIP"]["timeoutSeconds"],
         10800
     );
-    for place in ["worker-1", "worker-2", "control-plane"] {
+    for place in &lab.node_names() {
         wait_for(&format!("{place} to be remembered"), || {
             let pods = seen(lab, place, &ns);
             if pods.len() == 1 {
@@ -68,7 +68,7 @@ pub fn sticky(lab: &Lab, client: &Client) {
 }
 
 /// S5: what is remembered is forgotten when it was not used for the timeout.
-pub fn timeout(lab: &Lab, client: &Client) {
+pub fn timeout(lab: &dyn Cluster, client: &Client) {
     let ns = client.namespace("s05t");
     let affinity = format!(
         "sessionAffinity: ClientIP\nsessionAffinityConfig: {{clientIP: {{timeoutSeconds: {TIMEOUT_S}}}}}"

@@ -3,12 +3,12 @@
 //!
 //! Never takes a refused connection for a dropped one.
 
-use crate::{Answer, Client, Lab, Namespace, wait_for};
+use crate::{Answer, Client, Cluster, Namespace, wait_for};
 
 use super::manifests::{at, client_pod, deployment, service};
 
 /// (name, address) of the node that runs the only pod of `web`, and of one that does not.
-pub fn with_and_without(lab: &Lab, ns: &Namespace) -> [(String, String); 2] {
+pub fn with_and_without(lab: &dyn Cluster, ns: &Namespace) -> [(String, String); 2] {
     let pods = ns.get(&["pods", "-l", "app=web"]);
     let with = pods["items"][0]["spec"]["nodeName"]
         .as_str()
@@ -26,7 +26,7 @@ pub fn with_and_without(lab: &Lab, ns: &Namespace) -> [(String, String); 2] {
 
 /// Waits until a request from `place` gets that answer.
 #[track_caller]
-pub fn expect(lab: &Lab, place: &str, to: (&str, u16), path: &str, wanted: &Answer) {
+pub fn expect(lab: &dyn Cluster, place: &str, to: (&str, u16), path: &str, wanted: &Answer) {
     wait_for(
         &format!("{place} → {}:{}{path} to be {wanted}", to.0, to.1),
         || {
@@ -41,12 +41,13 @@ pub fn expect(lab: &Lab, place: &str, to: (&str, u16), path: &str, wanted: &Answ
 }
 
 /// S7: `externalTrafficPolicy: Local`, and the pod sees the client's own address.
-pub fn external_local(lab: &Lab, client: &Client) {
+pub fn external_local(lab: &dyn Cluster, client: &Client) {
     let ns = external_local_answers(lab, client);
     let name = &ns.pods("app=web")[0];
+    let own = format!("{} ", lab.outside_address());
     wait_for("the client's own address in the pod's log", || {
         let log = ns.run(&["logs", name]).ok();
-        if log.lines().any(|line| line.starts_with("192.168.78.2 ")) {
+        if log.lines().any(|line| line.starts_with(&own)) {
             Ok(())
         } else {
             Err(log)
@@ -55,7 +56,7 @@ pub fn external_local(lab: &Lab, client: &Client) {
 }
 
 /// S7: who is answered under `externalTrafficPolicy: Local`, by which node.
-pub fn external_local_answers(lab: &Lab, client: &Client) -> Namespace {
+pub fn external_local_answers(lab: &dyn Cluster, client: &Client) -> Namespace {
     let ns = client.namespace("s07e");
     ns.apply(&(deployment("web", 1, "/index.html") + &service("web", "type: NodePort")));
     ns.wait_endpoints("web", 1, 0);
@@ -86,7 +87,7 @@ pub fn external_local_answers(lab: &Lab, client: &Client) -> Namespace {
 }
 
 /// S7: `internalTrafficPolicy: Local`.
-pub fn internal_local(lab: &Lab, client: &Client) {
+pub fn internal_local(lab: &dyn Cluster, client: &Client) {
     let ns = client.namespace("s07i");
     ns.apply(&(deployment("web", 1, "/index.html") + &service("web", "") + &client_pod()));
     ns.wait_endpoints("web", 1, 0);
@@ -105,7 +106,7 @@ pub fn internal_local(lab: &Lab, client: &Client) {
 }
 
 /// S7: a policy in lower case is a 422 that names the allowed values.
-pub fn misspelt(_lab: &Lab, client: &Client) {
+pub fn misspelt(_lab: &dyn Cluster, client: &Client) {
     let ns = client.namespace("s07m");
     ns.apply(&service("web", "type: NodePort"));
     for field in ["externalTrafficPolicy", "internalTrafficPolicy"] {

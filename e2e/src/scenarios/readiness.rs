@@ -4,14 +4,14 @@
 
 use std::collections::BTreeSet;
 
-use crate::{Answer, Client, Lab, Namespace, wait_for};
+use crate::{Answer, Client, Cluster, Namespace, wait_for};
 
 use super::manifests::{at, client_pod, deployment, service};
 
 /// Requests within which every pod of three must have answered: a miss is one in 10^10.
 const REQUESTS: usize = 60;
 
-fn refused(lab: &Lab, ns: &Namespace, service: &str) {
+fn refused(lab: &dyn Cluster, ns: &Namespace, service: &str) {
     let to = at(&ns.cluster_ip(service), 80);
     wait_for("every node to refuse the connection", || {
         let seen: Vec<_> = lab
@@ -28,7 +28,7 @@ fn refused(lab: &Lab, ns: &Namespace, service: &str) {
 }
 
 /// The names that answer from a place, once all of them are 200.
-fn names(lab: &Lab, place: &str, ns: &Namespace, service: &str) -> BTreeSet<String> {
+fn names(lab: &dyn Cluster, place: &str, ns: &Namespace, service: &str) -> BTreeSet<String> {
     let answers = lab.get_many(
         place,
         at(&ns.cluster_ip(service), 80),
@@ -43,7 +43,7 @@ fn names(lab: &Lab, place: &str, ns: &Namespace, service: &str) -> BTreeSet<Stri
 }
 
 /// S1: pods that are not ready get no traffic, and the connection is refused at once.
-pub fn not_ready(lab: &Lab, client: &Client) {
+pub fn not_ready(lab: &dyn Cluster, client: &Client) {
     let ns = client.namespace("s01");
     ns.apply(&(deployment("web", 3, "/index1.html") + &service("web", "") + &client_pod()));
     ns.wait_endpoints("web", 0, 3);
@@ -70,7 +70,7 @@ pub fn not_ready(lab: &Lab, client: &Client) {
 }
 
 /// S2: a mended probe rolls out, and all pods answer.
-pub fn mended(lab: &Lab, client: &Client) {
+pub fn mended(lab: &dyn Cluster, client: &Client) {
     let ns = client.namespace("s02");
     ns.apply(&(deployment("web", 3, "/index1.html") + &service("web", "") + &client_pod()));
     ns.wait_endpoints("web", 0, 3);
@@ -87,7 +87,7 @@ pub fn mended(lab: &Lab, client: &Client) {
             Err(format!("{pods:?}"))
         }
     });
-    for node in ["control-plane", "worker-1", "worker-2"] {
+    for node in &lab.node_names() {
         assert_eq!(names(lab, node, &ns, "web"), after, "from {node}");
     }
     ns.run(&[
@@ -111,7 +111,7 @@ pub fn mended(lab: &Lab, client: &Client) {
 }
 
 /// S12: `publishNotReadyAddresses`, on and off.
-pub fn publish_not_ready(lab: &Lab, client: &Client) {
+pub fn publish_not_ready(lab: &dyn Cluster, client: &Client) {
     let ns = client.namespace("s12");
     ns.apply(&(deployment("web", 1, "/index1.html") + &service("web", "")));
     ns.wait_endpoints("web", 0, 1);
@@ -146,7 +146,7 @@ pub fn publish_not_ready(lab: &Lab, client: &Client) {
 }
 
 /// S13: traffic follows when all pods are deleted.
-pub fn deleted_pods(lab: &Lab, client: &Client) {
+pub fn deleted_pods(lab: &dyn Cluster, client: &Client) {
     let ns = client.namespace("s13");
     ns.apply(&(deployment("web", 3, "/index.html") + &service("web", "")));
     let old_addresses = ns.wait_endpoints("web", 3, 0);
@@ -174,8 +174,9 @@ pub fn deleted_pods(lab: &Lab, client: &Client) {
         old_addresses,
         "new pods have new addresses"
     );
+    let nodes = lab.node_names();
     wait_for("every node to meet only the new pods", || {
-        for node in ["control-plane", "worker-1", "worker-2"] {
+        for node in &nodes {
             let answers = lab.get_many(
                 node,
                 at(&ns.cluster_ip("web"), 80),

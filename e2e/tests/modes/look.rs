@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use e2e::{
-    Answer, Client, Lab, Namespace,
+    Answer, Client, Cluster, Namespace,
     scenarios::manifests::{at, deployment, service},
     wait_for,
 };
@@ -22,7 +22,7 @@ fn web(client: &Client, replicas: usize) -> (Namespace, String, Vec<String>) {
     (ns, ip, endpoints)
 }
 
-pub fn chains(lab: &Lab, client: &Client) {
+pub fn chains(lab: &dyn Cluster, client: &Client) {
     let (_, ip, endpoints) = web(client, 4);
     wait_for("the chains of four endpoints", || {
         let saved = lab.exec(NODE, &["iptables-save", "-t", "nat"]).ok();
@@ -80,7 +80,7 @@ fn follow(saved: &str, ip: &str, endpoints: &[String]) -> Result<(), String> {
     }
 }
 
-pub fn nftables_table(lab: &Lab, client: &Client) {
+pub fn nftables_table(lab: &dyn Cluster, client: &Client) {
     let (_, ip, endpoints) = web(client, 4);
     wait_for("the elements of four endpoints", || {
         let table = lab
@@ -103,7 +103,7 @@ pub fn nftables_table(lab: &Lab, client: &Client) {
     });
 }
 
-pub fn userspace_table(lab: &Lab, client: &Client) {
+pub fn userspace_table(lab: &dyn Cluster, client: &Client) {
     let (_, ip, _) = web(client, 4);
     wait_for("the cluster IP in the table of listeners", || {
         let words = ["nft", "list", "table", "ip", "coracle-userspace"];
@@ -116,7 +116,7 @@ pub fn userspace_table(lab: &Lab, client: &Client) {
     });
 }
 
-pub fn in_turn(lab: &Lab, client: &Client) {
+pub fn in_turn(lab: &dyn Cluster, client: &Client) {
     let ns = client.namespace("s02u");
     ns.apply(&(deployment("web", 3, "/index.html") + &service("web", "")));
     ns.wait_endpoints("web", 3, 0);

@@ -10,12 +10,10 @@ mod switch;
 use std::{process::ExitCode, sync::Arc};
 
 use e2e::{
-    Client, Lab, LabOptions, missing_tool,
-    scenarios::{affinity, node_port, policies, readiness},
+    Client, Cluster, Lab, LabOptions, missing_tool,
+    scenarios::{Scenario, affinity, node_port, policies, readiness},
 };
 use libtest_mimic::{Arguments, Trial};
-
-type Scenario = fn(&Lab, &Client);
 
 /// What is seen in every mode; S7's source address where the mode can keep it.
 const IN_EVERY_MODE: &[(&str, Scenario)] = &[
@@ -75,9 +73,9 @@ fn main() -> ExitCode {
         let lab = lab.clone();
         trials.push(Trial::test(format!("{mode}::{name}"), move || {
             if let Some((lab, by)) = lab.zip(by) {
-                switch::ensure(&lab, &by, mode);
+                switch::ensure(&*lab, &by, mode);
                 // Namespaces are named after the client: here after the mode.
-                run(&lab, &Client { name: mode, ..by });
+                run(&*lab, &Client { name: mode, ..by });
             }
             Ok(())
         }));

@@ -3,7 +3,7 @@
 //! Never writes a rule: the proxy does, and the modes' own tools show it.
 
 use e2e::{
-    Answer, Client, Lab, Namespace,
+    Answer, Client, Cluster, Namespace,
     scenarios::manifests::{at, deployment, service},
     wait_for,
 };
@@ -40,7 +40,7 @@ fn restart_in(client: &Client, mode: &str) {
 }
 
 /// Whether the node's proxy says this mode, and that it has programmed it.
-fn says(lab: &Lab, node: &str, mode: &str) -> Result<(), String> {
+fn says(lab: &dyn Cluster, node: &str, mode: &str) -> Result<(), String> {
     let said = lab.get(node, at("127.0.0.1", 10249), "/proxyMode");
     let healthy = lab.get(node, at("127.0.0.1", 10256), "/healthz");
     if said == Answer::Http(200, mode.to_owned()) && matches!(healthy, Answer::Http(200, _)) {
@@ -51,7 +51,7 @@ fn says(lab: &Lab, node: &str, mode: &str) -> Result<(), String> {
 }
 
 /// Has the lab in this mode, and nothing of another one left.
-pub fn ensure(lab: &Lab, client: &Client, mode: &str) {
+pub fn ensure(lab: &dyn Cluster, client: &Client, mode: &str) {
     let nodes = lab.nodes();
     if nodes.iter().any(|(node, _)| says(lab, node, mode).is_err()) {
         restart_in(client, mode);
@@ -68,7 +68,7 @@ pub fn ensure(lab: &Lab, client: &Client, mode: &str) {
 }
 
 /// The modes that have something in the node's kernel.
-fn traces(lab: &Lab, node: &str) -> Vec<&'static str> {
+fn traces(lab: &dyn Cluster, node: &str) -> Vec<&'static str> {
     let tables = lab.exec(node, &["nft", "list", "tables"]).ok();
     let has = |name: &str| {
         tables
@@ -93,7 +93,7 @@ fn traces(lab: &Lab, node: &str) -> Vec<&'static str> {
 }
 
 /// All pods answer from every node, and the proxy's pods are ready.
-pub fn is_complete(lab: &Lab, client: &Client, namespace: &str) {
+pub fn is_complete(lab: &dyn Cluster, client: &Client, namespace: &str) {
     let ns = client.namespace(namespace);
     ns.apply(&(deployment("web", 3, "/index.html") + &service("web", "")));
     ns.wait_endpoints("web", 3, 0);
@@ -123,7 +123,7 @@ pub fn is_complete(lab: &Lab, client: &Client, namespace: &str) {
 
 /// IPVS is not for a lab without root, whatever the kernel has: the proxy says so, and the rules of
 /// the former mode stay and carry traffic.
-pub fn no_ipvs(lab: &Lab, client: &Client) {
+pub fn no_ipvs(lab: &dyn Cluster, client: &Client) {
     let ns = client.namespace("s17v");
     ns.apply(&(deployment("web", 1, "/index.html") + &service("web", "")));
     ns.wait_endpoints("web", 1, 0);

@@ -2,14 +2,14 @@
 //!
 //! Never takes an answer of another pod for one of the pod that ends.
 
-use e2e::{Answer, Client, Lab, wait_for};
+use crate::{Answer, Client, Cluster, wait_for};
 
-use crate::manifests::{at, deployment, service};
+use super::manifests::{at, deployment, service};
 
 /// Requests while the pod ends. Each keeps it from ending: it serves until nobody asks.
 const REQUESTS: usize = 50;
 
-pub fn last_resort(lab: &Lab, client: &Client) {
+pub fn last_resort(lab: &dyn Cluster, client: &Client) {
     let ns = client.namespace("s13t");
     ns.apply(&(deployment("web", 1, "/index.html") + &service("web", "")));
     ns.wait_endpoints("web", 1, 0);

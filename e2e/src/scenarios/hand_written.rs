@@ -4,23 +4,20 @@
 
 use std::process::Child;
 
-use e2e::{Answer, Client, Lab, Request, wait_for};
+use crate::{Answer, Client, Cluster, Request, wait_for};
 
-use crate::manifests::{at, hand_written};
-
-/// The address of `outside`, where the server stands, and one beside it where nobody does.
-const OUTSIDE: &str = "192.168.78.2";
-const NOBODY: &str = "192.168.78.99";
+use super::manifests::{at, hand_written};
 
 /// Ends with the test, also a failed one.
 struct Server(Child);
 
 impl Server {
-    fn start(lab: &Lab, port: u16) -> Self {
-        let at = format!("{OUTSIDE}:{port}");
+    fn start(lab: &dyn Cluster, port: u16) -> Self {
+        let own = lab.outside_address();
+        let at = format!("{own}:{port}");
         let server = Self(lab.spawn("outside", &[&lab.probe(), "serve", &at, "elsewhere"]));
         wait_for("the outside server", || {
-            match lab.get("outside", self::at(OUTSIDE, port), "/") {
+            match lab.get("outside", self::at(&own, port), "/") {
                 Answer::Http(200, _) => Ok(()),
                 other => Err(other.to_string()),
             }
@@ -41,11 +38,12 @@ fn port(client: &Client, base: u16) -> u16 {
     base + u16::from(client.name == "lite")
 }
 
-pub fn outside_address(lab: &Lab, client: &Client) {
+pub fn outside_address(lab: &dyn Cluster, client: &Client) {
     let ns = client.namespace("s11");
     let port = port(client, 8080);
     let _server = Server::start(lab, port);
-    ns.apply(&hand_written("elsewhere", &[OUTSIDE], port));
+    let outside = lab.outside_address();
+    ns.apply(&hand_written("elsewhere", &[&outside], port));
     let slices = wait_for("the mirrored slice", || {
         let slices = ns.get(&[
             "endpointslices",
@@ -61,9 +59,9 @@ pub fn outside_address(lab: &Lab, client: &Client) {
     let slice = &slices["items"][0];
     let managed_by = &slice["metadata"]["labels"]["endpointslice.kubernetes.io/managed-by"];
     assert_eq!(managed_by, "endpointslicemirroring-controller.k8s.io");
-    assert_eq!(slice["endpoints"][0]["addresses"][0], OUTSIDE);
+    assert_eq!(slice["endpoints"][0]["addresses"][0], outside);
     let to = at(&ns.cluster_ip("elsewhere"), 6666);
-    for node in ["control-plane", "worker-1", "worker-2"] {
+    for node in &lab.node_names() {
         wait_for(
             &format!("{node} to reach the outside address"),
             || match lab.get(node, to, "/") {
@@ -74,16 +72,18 @@ pub fn outside_address(lab: &Lab, client: &Client) {
     }
     assert_eq!(
         ns.endpoints("elsewhere").0,
-        [OUTSIDE],
+        [outside],
         "nobody wrote over the Endpoints"
     );
 }
 
-pub fn dead_address(lab: &Lab, client: &Client) {
+pub fn dead_address(lab: &dyn Cluster, client: &Client) {
     let ns = client.namespace("s23");
     let port = port(client, 8090);
     let _server = Server::start(lab, port);
-    ns.apply(&hand_written("half-dead", &[OUTSIDE, NOBODY], port));
+    let mut both = vec![lab.outside_address(), lab.nobodys_address()];
+    both.sort();
+    ns.apply(&hand_written("half-dead", &[&both[0], &both[1]], port));
     let request = Request {
         to: at(&ns.cluster_ip("half-dead"), 6666),
         path: "/".into(),
@@ -103,7 +103,7 @@ pub fn dead_address(lab: &Lab, client: &Client) {
     });
     assert_eq!(
         ns.endpoints("half-dead").0,
-        [OUTSIDE, NOBODY],
+        both,
         "a Service does not check health"
     );
 }

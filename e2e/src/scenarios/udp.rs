@@ -7,7 +7,7 @@ use std::{
     process::Child,
 };
 
-use e2e::{Client, Lab, wait_for};
+use crate::{Client, Cluster, wait_for};
 
 /// Answers in a row that must come from the endpoint that is left.
 const ANSWERS: usize = 20;
@@ -23,7 +23,7 @@ impl Drop for Background {
 }
 
 /// A Service whose one endpoint is this port of `outside`.
-fn objects(port: u16) -> String {
+fn objects(address: &str, port: u16) -> String {
     format!(
         "apiVersion: v1
 kind: Service
@@ -42,22 +42,23 @@ addressType: IPv4
 ports:
 - {{name: echo, port: {port}, protocol: UDP}}
 endpoints:
-- addresses: [192.168.78.2]
+- addresses: [{address}]
   conditions: {{ready: true}}
 "
     )
 }
 
-pub fn failover(lab: &Lab, client: &Client) {
+pub fn failover(lab: &dyn Cluster, client: &Client) {
     let ns = client.namespace("s13u");
     // Each client's tests run at the same time, in one place.
     let first = if client.name == "lite" { 9_203 } else { 9_201 };
+    let outside = lab.outside_address();
     let serve = |port: u16, name: &str| {
-        let at = format!("192.168.78.2:{port}");
+        let at = format!("{outside}:{port}");
         Background(lab.spawn("outside", &[&lab.probe(), "serve-udp", &at, name]))
     };
     let _servers = [serve(first, "one"), serve(first + 1, "two")];
-    ns.apply(&objects(first));
+    ns.apply(&objects(&outside, first));
     let to = format!("{}:7", ns.cluster_ip("echo"));
     let mut asking = Background(lab.spawn("worker-1", &[&lab.probe(), "ask-udp", &to, "10"]));
     let stdout = asking.0.stdout.take().expect("a pipe was asked for");
@@ -69,7 +70,7 @@ pub fn failover(lab: &Lab, client: &Client) {
         });
     };
     until("one");
-    ns.apply(&objects(first + 1));
+    ns.apply(&objects(&outside, first + 1));
     until("two");
     let then: Vec<String> = answers.take(ANSWERS).collect();
     assert_eq!(then, vec!["two"; ANSWERS]);

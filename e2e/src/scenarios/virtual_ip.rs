@@ -2,11 +2,11 @@
 //!
 //! Never needs DNS.
 
-use e2e::{Answer, Client, Lab, wait_for};
+use crate::{Answer, Client, Cluster, wait_for};
 
-use crate::manifests::{at, client_pod, deployment, service};
+use super::manifests::{at, client_pod, deployment, service};
 
-pub fn api_service(_lab: &Lab, client: &Client) {
+pub fn api_service(lab: &dyn Cluster, client: &Client) {
     let ns = client.namespace("s10");
     let get = |kind| {
         let text = client
@@ -21,10 +21,14 @@ pub fn api_service(_lab: &Lab, client: &Client) {
         endpoints["metadata"]["labels"]["endpointslice.kubernetes.io/skip-mirror"],
         "true"
     );
-    assert_eq!(
-        endpoints["subsets"][0]["addresses"][0]["ip"],
-        "192.168.77.10"
-    );
+    let addresses = endpoints["subsets"][0]["addresses"].as_array();
+    let mut addresses: Vec<&str> = addresses
+        .into_iter()
+        .flatten()
+        .filter_map(|address| address["ip"].as_str())
+        .collect();
+    addresses.sort_unstable();
+    assert_eq!(addresses, lab.api_addresses());
     ns.apply(&client_pod());
     ns.run(&[
         "wait",
@@ -40,7 +44,7 @@ pub fn api_service(_lab: &Lab, client: &Client) {
     assert!(version.contains("gitVersion"), "{version}");
 }
 
-pub fn environment(_lab: &Lab, client: &Client) {
+pub fn environment(_lab: &dyn Cluster, client: &Client) {
     let ns = client.namespace("s14");
     ns.apply(
         "apiVersion: v1
@@ -81,7 +85,7 @@ spec:
     }
 }
 
-pub fn virtual_only(lab: &Lab, client: &Client) {
+pub fn virtual_only(lab: &dyn Cluster, client: &Client) {
     let ns = client.namespace("s16");
     ns.apply(&(deployment("web", 1, "/index.html") + &service("web", "")));
     ns.wait_endpoints("web", 1, 0);
@@ -97,7 +101,7 @@ pub fn virtual_only(lab: &Lab, client: &Client) {
         !matches!(other_port, Answer::Http(..)),
         "port 81 answered {other_port}"
     );
-    if !e2e::missing_tool("ping", "iputils-ping") {
+    if !crate::missing_tool("ping", "iputils-ping") {
         let ping = lab.exec("worker-1", &["ping", "-c", "1", "-W", "1", &ip]);
         assert_ne!(ping.code, 0, "a cluster IP answered a ping: {ping:?}");
     }

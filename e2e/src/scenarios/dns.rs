@@ -2,13 +2,13 @@
 //!
 //! Never asks a resolver outside the lab.
 
-use e2e::{Client, Lab, missing_tool, wait_for};
+use crate::{Client, Cluster, missing_tool, wait_for};
 
-use crate::manifests::{client_pod, deployment, service};
+use super::manifests::{client_pod, deployment, service};
 
 const SERVER: &str = "@10.96.0.10";
 
-pub fn cluster_ip(lab: &Lab, client: &Client) {
+pub fn cluster_ip(lab: &dyn Cluster, client: &Client) {
     if missing_tool("dig", "bind9-dnsutils") || missing_tool("curl", "curl") {
         return;
     }
@@ -69,7 +69,7 @@ pub fn cluster_ip(lab: &Lab, client: &Client) {
     }
 }
 
-pub fn external_name(lab: &Lab, client: &Client) {
+pub fn external_name(lab: &dyn Cluster, client: &Client) {
     if missing_tool("dig", "bind9-dnsutils") {
         return;
     }

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use e2e::{Client, Lab, Namespace, wait_for};
+use crate::{Client, Cluster, Namespace, wait_for};
 
 fn manifest(word: &str) -> String {
     format!(
@@ -44,7 +44,7 @@ fn pods(ns: &Namespace) -> (Vec<String>, BTreeSet<String>) {
     )
 }
 
-pub fn one_pod_a_node(_lab: &Lab, client: &Client) {
+pub fn one_pod_a_node(_lab: &dyn Cluster, client: &Client) {
     let ns = client.namespace("daemon");
     ns.apply(&manifest("one"));
     let rolled_out = ["rollout", "status", "ds/agent", "--timeout=90s"];

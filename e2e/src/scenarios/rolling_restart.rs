@@ -8,9 +8,9 @@ use std::io::{BufRead, BufReader};
 use std::process::Child;
 use std::thread::{self, JoinHandle};
 
-use e2e::{Client, Lab, Namespace, Request, wait_for};
+use crate::{Client, Cluster, Namespace, Request, wait_for};
 
-use crate::manifests::{at, deployment, service};
+use super::manifests::{at, deployment, service};
 
 const ROLLOUTS: usize = 3;
 /// More than the rollouts can take; the clients are ended when those are over.
@@ -79,7 +79,7 @@ fn roll(ns: &Namespace) {
     });
 }
 
-pub fn loses_no_request(lab: &Lab, client: &Client) {
+pub fn loses_no_request(lab: &dyn Cluster, client: &Client) {
     let ns = client.namespace("rolling");
     ns.apply(&(deployment("web", 3, "/index.html") + &service("web", "")));
     ns.wait_endpoints("web", 3, 0);
@@ -91,7 +91,7 @@ pub fn loses_no_request(lab: &Lab, client: &Client) {
     for place in PLACES {
         wait_for("the rules to be there", || {
             match lab.get_with(place, &request, 1).remove(0) {
-                e2e::Answer::Http(200, _) => Ok(()),
+                crate::Answer::Http(200, _) => Ok(()),
                 other => Err(other.to_string()),
             }
         });

@@ -2,9 +2,9 @@
 //!
 //! Never compares ages or generated names.
 
-use e2e::{Client, Lab, Namespace};
+use crate::{Client, Cluster, Namespace};
 
-use crate::manifests::{deployment, service};
+use super::manifests::{deployment, service};
 
 #[track_caller]
 fn header(ns: &Namespace, args: &[&str], wanted: &[&str]) -> String {
@@ -30,7 +30,7 @@ fn fields(text: &str, wanted: &[&str]) {
     }
 }
 
-pub fn columns_and_fields(_lab: &Lab, client: &Client) {
+pub fn columns_and_fields(_lab: &dyn Cluster, client: &Client) {
     let ns = client.namespace("s03");
     ns.apply(&(deployment("web", 2, "/index.html") + &service("web", "type: NodePort")));
     let addresses = ns.wait_endpoints("web", 2, 0);

@@ -3,10 +3,10 @@
 //!
 //! Never makes an address: a patch of the status does, as a load balancer's controller would.
 
-use e2e::{Answer, Client, Lab, Namespace, scenarios::policies, wait_for};
+use crate::{Answer, Client, Cluster, Namespace, scenarios::policies, wait_for};
 use policies::expect;
 
-use crate::manifests::{deployment, service};
+use super::manifests::{deployment, service};
 
 /// The first kubectl with `--subresource`.
 const FIRST_MINOR_WITH_SUBRESOURCE: u32 = 24;
@@ -20,7 +20,7 @@ fn address(ns: &Namespace) -> String {
     format!("{prefix}.{host}")
 }
 
-fn give_address(lab: &Lab, ns: &Namespace, ip: &str) {
+fn give_address(lab: &dyn Cluster, ns: &Namespace, ip: &str) {
     let able = if ns.client.minor < FIRST_MINOR_WITH_SUBRESOURCE {
         lab.lite()
     } else {
@@ -50,7 +50,7 @@ fn external_ip(ns: &Namespace) -> String {
         .to_owned()
 }
 
-pub fn address_and_ranges(lab: &Lab, client: &Client) {
+pub fn address_and_ranges(lab: &dyn Cluster, client: &Client) {
     let ns = client.namespace("s08");
     ns.apply(&(deployment("web", 1, "/index.html") + &service("web", "type: LoadBalancer")));
     ns.wait_endpoints("web", 1, 0);
@@ -74,11 +74,11 @@ pub fn address_and_ranges(lab: &Lab, client: &Client) {
         "/hostname.html",
         &Answer::Timeout,
     );
-    allow("192.168.78.0/24");
+    allow(&format!("{}/32", lab.outside_address()));
     expect(lab, "outside", (&ip, 80), "/hostname.html", &pod);
 }
 
-pub fn health_checks(lab: &Lab, client: &Client) {
+pub fn health_checks(lab: &dyn Cluster, client: &Client) {
     let ns = client.namespace("s07h");
     let local = "type: LoadBalancer\nexternalTrafficPolicy: Local";
     ns.apply(&(deployment("web", 1, "/index.html") + &service("web", local)));
@@ -87,7 +87,7 @@ pub fn health_checks(lab: &Lab, client: &Client) {
     let port = u16::try_from(port.expect("a port is allocated")).expect("a port");
     let [(_, with), (_, without)] = policies::with_and_without(lab, &ns);
     for (address, wanted, count) in [(with, 200, 1), (without, 503, 0)] {
-        let to = crate::manifests::at(&address, port);
+        let to = super::manifests::at(&address, port);
         wait_for(&format!("{address} to say {wanted}"), || {
             match lab.get("outside", to, "/healthz") {
                 Answer::Http(code, body) if code == wanted => {
