@@ -16,7 +16,7 @@ use e2e::Request;
 /// For the answer to one datagram.
 const UDP_ANSWER: Duration = Duration::from_millis(300);
 
-const USAGE: &str = "usage: probe get ADDRESS:PORT PATH COUNT PAUSE_MS TIMEOUT_MS | probe serve ADDRESS:PORT NAME | probe serve-udp ADDRESS:PORT NAME | probe ask-udp ADDRESS:PORT PAUSE_MS | probe generation";
+const USAGE: &str = "usage: probe get ADDRESS:PORT PATH COUNT PAUSE_MS TIMEOUT_MS | probe ask ADDRESS:PORT PATH PAUSE_MS TIMEOUT_MS | probe serve ADDRESS:PORT NAME | probe serve-udp ADDRESS:PORT NAME | probe ask-udp ADDRESS:PORT PAUSE_MS | probe generation";
 
 fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();
@@ -24,6 +24,10 @@ fn main() -> ExitCode {
     let done = match args[..] {
         ["get", to, path, count, pause_ms, timeout_ms] => {
             get(to, path, [count, pause_ms, timeout_ms])
+        }
+        ["ask", to, path, pause_ms, timeout_ms] => {
+            end_with_caller();
+            get(to, path, [&u64::MAX.to_string(), pause_ms, timeout_ms])
         }
         ["serve", at, name] => serve(at, name),
         ["serve-udp", at, name] => serve_udp(at, name).map_err(|error| format!("{at}: {error}")),

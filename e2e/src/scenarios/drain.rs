@@ -4,6 +4,7 @@
 
 use crate::{Answer, Client, Cluster, wait_for};
 
+use super::background::Background;
 use super::manifests::{at, deployment, service};
 
 /// Requests while the pod ends. Each keeps it from ending: it serves until nobody asks.
@@ -22,20 +23,33 @@ pub fn last_resort(lab: &dyn Cluster, client: &Client) {
             other => Err(other.to_string()),
         }
     });
+    // Asked all the while: it serves until nobody asks.
+    let words = [
+        &lab.probe(),
+        "ask",
+        &to.to_string(),
+        "/hostname.html",
+        "20",
+        "2000",
+    ];
+    let mut asking = Background::start(lab, "worker-1", &words);
+    let mut answers = asking.lines();
+    let mut is_served = || {
+        let answer = answers.next().unwrap_or_default();
+        assert_eq!(answer, served.to_string());
+    };
+    is_served();
     ns.run(&["scale", "deployment", "web", "--replicas=0"]).ok();
     // Out of Endpoints at once, but in the slice as one that ends and serves.
-    let mut answers = 0;
     wait_for("the pod to end", || {
-        let ending = !ns.get(&["pod", &pod])["metadata"]["deletionTimestamp"].is_null();
-        answers += 1;
-        match lab.get("worker-1", to, "/hostname.html") {
-            answer if answer == served && !ending => Err("it does not end yet".to_owned()),
-            answer if answer == served => Ok(()),
-            other => panic!("{other} after {answers} requests"),
+        is_served();
+        match ns.get(&["pod", &pod])["metadata"]["deletionTimestamp"].as_str() {
+            Some(_) => Ok(()),
+            None => Err("it does not end yet".to_owned()),
         }
     });
-    let seen = lab.get_many("worker-1", to, "/hostname.html", REQUESTS);
-    assert!(seen.iter().all(|answer| *answer == served), "{seen:?}");
+    (0..REQUESTS).for_each(|_| is_served());
+    drop(asking);
     wait_for("the connection to be refused once it is gone", || {
         // Asked through the API only: a request would keep it.
         let gone = ns.run(&["get", "pod", &pod]).code != 0;

@@ -2,35 +2,23 @@
 //!
 //! Never uses an address outside the lab: `outside` stands for the rest of the world.
 
-use std::process::Child;
-
 use crate::{Answer, Client, Cluster, Request, wait_for};
 
+use super::background::Background;
 use super::manifests::{at, hand_written};
 
-/// Ends with the test, also a failed one.
-struct Server(Child);
-
-impl Server {
-    fn start(lab: &dyn Cluster, port: u16) -> Self {
-        let own = lab.outside_address();
-        let at = format!("{own}:{port}");
-        let server = Self(lab.spawn("outside", &[&lab.probe(), "serve", &at, "elsewhere"]));
-        wait_for("the outside server", || {
-            match lab.get("outside", self::at(&own, port), "/") {
-                Answer::Http(200, _) => Ok(()),
-                other => Err(other.to_string()),
-            }
-        });
-        server
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+/// A server in `outside`.
+fn serve(lab: &dyn Cluster, port: u16) -> Background {
+    let own = lab.outside_address();
+    let at = format!("{own}:{port}");
+    let server = Background::start(lab, "outside", &[&lab.probe(), "serve", &at, "elsewhere"]);
+    wait_for("the outside server", || {
+        match lab.get("outside", self::at(&own, port), "/") {
+            Answer::Http(200, _) => Ok(()),
+            other => Err(other.to_string()),
+        }
+    });
+    server
 }
 
 /// Each test has a port of its own: they run at the same time.
@@ -41,7 +29,7 @@ fn port(client: &Client, base: u16) -> u16 {
 pub fn outside_address(lab: &dyn Cluster, client: &Client) {
     let ns = client.namespace("s11");
     let port = port(client, 8080);
-    let _server = Server::start(lab, port);
+    let _server = serve(lab, port);
     let outside = lab.outside_address();
     ns.apply(&hand_written("elsewhere", &[&outside], port));
     let slices = wait_for("the mirrored slice", || {
@@ -80,7 +68,7 @@ pub fn outside_address(lab: &dyn Cluster, client: &Client) {
 pub fn dead_address(lab: &dyn Cluster, client: &Client) {
     let ns = client.namespace("s23");
     let port = port(client, 8090);
-    let _server = Server::start(lab, port);
+    let _server = serve(lab, port);
     let mut both = vec![lab.outside_address(), lab.nobodys_address()];
     both.sort();
     ns.apply(&hand_written("half-dead", &[&both[0], &both[1]], port));

@@ -4,6 +4,7 @@
 //! Never asks what the nodes are or what mode the proxy has: what must be seen is the same.
 
 pub mod affinity;
+mod background;
 mod daemon_set;
 mod dns;
 mod drain;

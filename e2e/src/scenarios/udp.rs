@@ -2,25 +2,12 @@
 //!
 //! Never lets the client take another port: a new one would hide what is remembered of the old.
 
-use std::{
-    io::{BufRead, BufReader},
-    process::Child,
-};
-
 use crate::{Client, Cluster, wait_for};
+
+use super::background::Background;
 
 /// Answers in a row that must come from the endpoint that is left.
 const ANSWERS: usize = 20;
-
-/// Ends with the test.
-struct Background(Child);
-
-impl Drop for Background {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 /// A Service whose one endpoint is this port of `outside`.
 fn objects(address: &str, port: u16) -> String {
@@ -55,14 +42,14 @@ pub fn failover(lab: &dyn Cluster, client: &Client) {
     let outside = lab.outside_address();
     let serve = |port: u16, name: &str| {
         let at = format!("{outside}:{port}");
-        Background(lab.spawn("outside", &[&lab.probe(), "serve-udp", &at, name]))
+        Background::start(lab, "outside", &[&lab.probe(), "serve-udp", &at, name])
     };
     let _servers = [serve(first, "one"), serve(first + 1, "two")];
     ns.apply(&objects(&outside, first));
     let to = format!("{}:7", ns.cluster_ip("echo"));
-    let mut asking = Background(lab.spawn("worker-1", &[&lab.probe(), "ask-udp", &to, "10"]));
-    let stdout = asking.0.stdout.take().expect("a pipe was asked for");
-    let mut answers = BufReader::new(stdout).lines().map_while(Result::ok);
+    let asking = [&lab.probe(), "ask-udp", &to, "10"];
+    let mut asking = Background::start(lab, "worker-1", &asking);
+    let mut answers = asking.lines();
     let mut until = |wanted: &str| {
         wait_for(&format!("{wanted} to answer"), || match answers.next() {
             Some(answer) if answer == wanted => Ok(()),
