@@ -308,6 +308,73 @@ fn service_updates() {
     );
 }
 
+/// Errors of a status update of a Service of this type to these ingress points.
+#[track_caller]
+fn check_ingress(type_: &str, ingress: &str, expected: &[&str]) {
+    let (kind, mut old) = decoded(&service(&format!(
+        "{{type: {type_}, ports: [{{port: 80}}]}}"
+    )));
+    kind.prepare_create(&mut *old);
+    let text = format!(
+        "{{apiVersion: v1, kind: Service, metadata: {{name: web, namespace: d}}, \
+          status: {{loadBalancer: {{ingress: {ingress}}}}}}}"
+    );
+    let (_, mut new) = decoded(&text);
+    kind.prepare_status_update(&mut *new, &*old);
+    let errors = kind.validate_update(&*new, &*old);
+    let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
+    assert_eq!(errors, expected);
+}
+
+#[test]
+fn service_load_balancer_status() {
+    check_ingress(
+        "LoadBalancer",
+        "[{ip: 192.0.2.1, ipMode: VIP}, {hostname: a.example.test}]",
+        &[],
+    );
+    check_ingress("ClusterIP", "[]", &[]);
+    check_ingress(
+        "ClusterIP",
+        "[{ip: 192.0.2.1}]",
+        &[
+            "status.loadBalancer.ingress: Forbidden: may only be used when `spec.type` is \"LoadBalancer\"",
+        ],
+    );
+    check_ingress(
+        "LoadBalancer",
+        "[{ip: 192.0.2, ipMode: Sometimes}, {hostname: 192.0.2.1, ipMode: VIP}]",
+        &[
+            "status.loadBalancer.ingress[0].ip: Invalid value: \"192.0.2\": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
+            "status.loadBalancer.ingress[0].ipMode: Unsupported value: \"Sometimes\": supported values: \"Proxy\", \"VIP\"",
+            "status.loadBalancer.ingress[1].ipMode: Forbidden: may not be specified when `ip` is not set",
+            "status.loadBalancer.ingress[1].hostname: Invalid value: \"192.0.2.1\": must be a DNS name, not an IP address",
+        ],
+    );
+}
+
+#[test]
+fn pod_search_paths() {
+    let with = |search: &str| {
+        pod(&format!(
+            "{{containers: [{{name: a, image: i}}], dnsPolicy: ClusterFirst, restartPolicy: Always, dnsConfig: {{searches: ['{search}']}}}}"
+        ))
+    };
+    for search in [
+        ".",
+        "example.test.",
+        "_sip._tcp.example.test",
+        "under_score.test",
+    ] {
+        check(&with(search), &[]);
+    }
+    for search in ["_", "__x.test", "x_.test", "_-x.test", "A.test", "..", ""] {
+        let (kind, object) = decoded(&with(search));
+        let errors = kind.validate(&*object);
+        assert_eq!(errors.len(), 1, "{search}: {errors:?}");
+    }
+}
+
 #[test]
 fn pods() {
     check(&pod("{containers: [{name: a, image: i}]}"), &[]);

@@ -173,12 +173,12 @@ fn validate_dns(checks: &mut Checks, path: &Path, spec: &PodSpec) {
         .enumerate()
         .filter(|(_, search)| *search != ".")
     {
-        let relative = search.strip_suffix('.').unwrap_or(search).replace('_', "-");
-        checks.reasons(
-            &list.index(index),
-            search,
-            &names::dns1123_subdomain(&relative),
-        );
+        // An underscore may begin a label, as in the names of SRV records, or stand within one.
+        let relative = search.strip_suffix('.').unwrap_or(search).split('.');
+        let labels = relative.map(|label| label.strip_prefix('_').unwrap_or(label));
+        let plain = labels.collect::<Vec<_>>().join(".").replace('_', "-");
+        let reasons = names::dns1123_subdomain(&plain);
+        checks.reasons(&list.index(index), search, &reasons);
     }
     for (index, option) in config.options.iter().flatten().enumerate() {
         let name = option.name.as_deref().unwrap_or_default();

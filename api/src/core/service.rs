@@ -62,6 +62,7 @@ impl Rules for ServiceRules {
         }
         if balanced {
             spec.allocate_load_balancer_node_ports.get_or_insert(true);
+            default_address_modes(service.status.as_mut());
         }
     }
 
@@ -73,13 +74,18 @@ impl Rules for ServiceRules {
         service_update::normalize_cluster_ips(service.spec.get_or_insert_default(), None);
     }
 
-    fn prepare_update(new: &mut Service, old: &Service) {
-        new.status.clone_from(&old.status);
-        let new = new.spec.get_or_insert_default();
+    fn prepare_update(service: &mut Service, old: &Service) {
+        service.status.clone_from(&old.status);
+        let new = service.spec.get_or_insert_default();
         let before = old.spec.clone().unwrap_or_default();
         service_update::keep_allocated(new, &before);
         service_update::normalize_cluster_ips(new, Some(&before));
         service_update::drop_unused(new, &before);
+        if new.type_.as_deref() != Some("LoadBalancer")
+            && let Some(status) = &mut service.status
+        {
+            status.load_balancer = Some(Default::default());
+        }
     }
 
     fn validate(service: &Service) -> Vec<FieldError> {
@@ -168,6 +174,18 @@ fn default_affinity(spec: &mut ServiceSpec) {
                 .get_or_insert(DEFAULT_AFFINITY_TIMEOUT_SECONDS);
         }
         _ => {}
+    }
+}
+
+/// An address that a load balancer gives without a word of how it delivers keeps its packets'
+/// destination.
+fn default_address_modes(status: Option<&mut ServiceStatus>) {
+    let balancer = status.and_then(|status| status.load_balancer.as_mut());
+    let points = balancer.and_then(|balancer| balancer.ingress.as_mut());
+    for point in points.into_iter().flatten() {
+        if point.ip.as_deref().is_some_and(|ip| !ip.is_empty()) {
+            defaults::text(&mut point.ip_mode, "VIP");
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Never knows address ranges or what is allocated: the allocators do.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use serde_json::json;
@@ -25,6 +25,7 @@ const TYPES: [&str; 4] = ["ClusterIP", "ExternalName", "LoadBalancer", "NodePort
 const POLICIES: [&str; 2] = ["Cluster", "Local"];
 const FAMILIES: [&str; 2] = ["IPv4", "IPv6"];
 const FAMILY_POLICIES: [&str; 3] = ["PreferDualStack", "RequireDualStack", "SingleStack"];
+const ADDRESS_MODES: [&str; 2] = ["Proxy", "VIP"];
 const DISTRIBUTIONS: [&str; 3] = ["PreferClose", "PreferSameNode", "PreferSameZone"];
 
 /// Every violated rule of `spec`.
@@ -311,6 +312,9 @@ fn validate_policies(checks: &mut Checks, path: &Path, spec: &ServiceSpec) {
 /// Every violated rule of a change.
 pub fn validate_update(new: &Service, old: &Service) -> Vec<FieldError> {
     let mut checks = Checks::new();
+    if new.status != old.status {
+        validate_balancer_status(&mut checks, new);
+    }
     let path = Path::new("spec");
     let (no_new, no_old) = (ServiceSpec::default(), ServiceSpec::default());
     let new = new.spec.as_ref().unwrap_or(&no_new);
@@ -338,6 +342,41 @@ pub fn validate_update(new: &Service, old: &Service) -> Vec<FieldError> {
         );
     }
     checks.into_errors()
+}
+
+/// What a load balancer's controller says.
+fn validate_balancer_status(checks: &mut Checks, service: &Service) {
+    let balancer = service
+        .status
+        .as_ref()
+        .and_then(|it| it.load_balancer.as_ref());
+    let points = balancer.and_then(|it| it.ingress.as_deref());
+    let points = points.unwrap_or_default();
+    let path = Path::new("status").child("loadBalancer").child("ingress");
+    let balanced = service.spec.as_ref().map(type_) == Some("LoadBalancer");
+    if !balanced {
+        let detail = "may only be used when `spec.type` is \"LoadBalancer\"";
+        checks.allowed(points.is_empty(), &path, detail);
+        return;
+    }
+    for (index, point) in points.iter().enumerate() {
+        let path = path.index(index);
+        let ip = point.ip.as_deref().filter(|ip| !ip.is_empty());
+        if let Some(ip) = ip {
+            checks.ip(&path.child("ip"), ip);
+        }
+        if let Some(mode) = &point.ip_mode {
+            let detail = "may not be specified when `ip` is not set";
+            checks.allowed(ip.is_some(), &path.child("ipMode"), detail);
+            checks.one_of(&path.child("ipMode"), mode, &ADDRESS_MODES);
+        }
+        if let Some(name) = point.hostname.as_deref().filter(|name| !name.is_empty()) {
+            let field = path.child("hostname");
+            checks.reasons(&field, name, &names::dns1123_subdomain(name));
+            let detail = "must be a DNS name, not an IP address";
+            checks.holds(name.parse::<IpAddr>().is_err(), &field, name, detail);
+        }
+    }
 }
 
 /// The first address and family stay as long as the Service has any.

@@ -99,8 +99,7 @@ async fn try_update(
         _ => Default::default(),
     };
     let checked = match part {
-        Part::Main => admit::validate(resource, &*new, Some(&*old)),
-        Part::Status => admit::validate(resource, &*new, None),
+        Part::Main | Part::Status => admit::validate(resource, &*new, Some(&*old)),
         Part::Internal => Ok(()),
     };
     if let Err(failure) = checked {
