@@ -1,10 +1,11 @@
-//! The demo image's web server: `/`, `/index.html`, `/hostname.html`, and 404 elsewhere.
-//! Plain HTTP/1.1. Never reads a file, never keeps a request, and never turns a client away
-//! that still finds it after SIGTERM.
+//! The demo image's web server: `/`, `/index.html`, `/hostname.html`, `/client.html` (the client's
+//! address), and 404 elsewhere. Plain HTTP/1.1; where asked for, datagrams are answered too.
+//! Never reads a file, never keeps a request, and never turns a client away that still finds it
+//! after SIGTERM.
 
 use std::convert::Infallible;
 use std::io::Write;
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode, header};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UdpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -28,6 +29,8 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_DRAIN: Duration = Duration::from_secs(20);
 /// For requests in flight when the listener has closed.
 const FLIGHT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest datagram that is read; what it says does not matter.
+const MAX_DATAGRAM_BYTES: usize = 1500;
 /// How the node agent's probes call themselves, as upstream's.
 const PROBE_AGENT: &str = "kube-probe/";
 
@@ -37,6 +40,9 @@ pub struct Options {
     /// Port to listen on, on every address.
     #[arg(long, default_value_t = 80)]
     pub port: u16,
+    /// Answer each datagram to this port with `HOSTNAME CLIENT_ADDRESS`.
+    #[arg(long)]
+    pub udp_port: Option<u16>,
     /// After SIGTERM, go on serving until no request has come for this many milliseconds.
     #[arg(long, default_value_t = 1_000)]
     pub quiet_ms: u64,
@@ -51,6 +57,10 @@ pub async fn run(options: Options) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let listener = listen(options.port).await?;
+    let datagrams = match options.udp_port {
+        Some(port) => Some(listen_udp(port).await?),
+        None => None,
+    };
     let pages = Arc::new(Pages {
         hostname: nix::unistd::gethostname()?.to_string_lossy().into_owned(),
         asked: Mutex::new(Instant::now()),
@@ -65,6 +75,7 @@ pub async fn run(options: Options) -> Result<()> {
     };
     tokio::select! {
         () = accept(&listener, pages.clone(), &graceful) => {}
+        () = answer_datagrams(datagrams, &pages) => {}
         () = ending => {}
     }
     drop(listener);
@@ -81,6 +92,33 @@ async fn listen(port: u16) -> Result<TcpListener> {
         Err(_) => TcpListener::bind(("0.0.0.0", port))
             .await
             .with_context(|| format!("listen on port {port}")),
+    }
+}
+
+async fn listen_udp(port: u16) -> Result<UdpSocket> {
+    let both = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+    match UdpSocket::bind(both).await {
+        Ok(socket) => Ok(socket),
+        Err(_) => UdpSocket::bind(("0.0.0.0", port))
+            .await
+            .with_context(|| format!("listen on UDP port {port}")),
+    }
+}
+
+/// Never returns, also where there is no socket.
+async fn answer_datagrams(socket: Option<UdpSocket>, pages: &Pages) {
+    let Some(socket) = socket else {
+        return std::future::pending().await;
+    };
+    let mut question = [0; MAX_DATAGRAM_BYTES];
+    loop {
+        // An error is of one earlier answer's, which nobody took.
+        let Ok((_, client)) = socket.recv_from(&mut question).await else {
+            continue;
+        };
+        pages.touch();
+        let answer = format!("{} {}\n", pages.hostname, client.ip().to_canonical());
+        let _ = socket.send_to(answer.as_bytes(), client).await;
     }
 }
 
@@ -102,7 +140,7 @@ async fn accept(
         let pages = pages.clone();
         let service = service_fn(move |request: Request<Incoming>| {
             pages.note(&request);
-            let response = pages.answer(&request);
+            let response = pages.answer(&request, client.ip().to_canonical());
             // The pod's log shows whose address arrived here.
             let (method, path) = (request.method(), request.uri().path());
             let _ = writeln!(
@@ -151,11 +189,15 @@ impl Pages {
     fn note(&self, request: &Request<Incoming>) {
         let agent = request.headers().get(header::USER_AGENT);
         if !agent.is_some_and(|agent| agent.as_bytes().starts_with(PROBE_AGENT.as_bytes())) {
-            *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+            self.touch();
         }
     }
 
-    fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    fn touch(&self) {
+        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    fn answer(&self, request: &Request<Incoming>, client: IpAddr) -> Response<Full<Bytes>> {
         let (status, kind, body) = match request.uri().path() {
             "/" | "/index.html" => (
                 StatusCode::OK,
@@ -169,6 +211,11 @@ impl Pages {
                 StatusCode::OK,
                 "text/html; charset=utf-8",
                 format!("{}\n", self.hostname),
+            ),
+            "/client.html" => (
+                StatusCode::OK,
+                "text/html; charset=utf-8",
+                format!("{client}\n"),
             ),
             _ => (
                 StatusCode::NOT_FOUND,
