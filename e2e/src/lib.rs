@@ -7,6 +7,7 @@ mod authority;
 mod client;
 mod cluster;
 mod component;
+pub mod conformance;
 mod containers;
 mod etcd;
 mod generation;

@@ -1,0 +1,41 @@
+//! What upstream's conformance and end-to-end tests say of Services, Endpoints, EndpointSlices and
+//! DNS, as tests of our own: `e2e/CONFORMANCE.md` has the list of both.
+//!
+//! Never asks what mode the proxy has or what a node is: what must be seen is the same on each.
+
+mod api;
+mod bench;
+mod dns;
+mod endpoint_sets;
+mod endpoints;
+mod kube_client;
+mod networking;
+mod objects;
+mod service_affinity;
+mod service_basic;
+mod service_policies;
+mod service_readiness;
+mod service_types;
+mod service_udp;
+mod site;
+
+pub use site::Site;
+
+use crate::Client;
+
+/// One test: it makes a namespace of its own on the site, through this client.
+pub type Test = fn(&Site, &Client);
+
+/// The tests of each file, by name.
+pub const SUITES: &[&[(&str, Test)]] = &[
+    service_basic::TESTS,
+    service_types::TESTS,
+    service_affinity::TESTS,
+    service_readiness::TESTS,
+    service_policies::TESTS,
+    service_udp::TESTS,
+    networking::TESTS,
+    endpoints::TESTS,
+    dns::TESTS,
+    api::TESTS,
+];
