@@ -6,7 +6,6 @@ use std::sync::Arc;
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client, ResourceExt};
 use tracing::{info, warn};
@@ -26,8 +25,8 @@ pub async fn follow(client: Client, state: Arc<State>) {
         watcher::Config::default(),
     );
     tokio::join!(
-        drive(services.default_backoff(), Services(&state)),
-        drive(slices.default_backoff(), Slices(&state)),
+        drive(informer::retried(services), Services(&state)),
+        drive(informer::retried(slices), Slices(&state)),
     );
 }
 

@@ -12,6 +12,7 @@ pub mod fence;
 pub mod key;
 pub mod queue;
 pub mod refusal;
+mod retry;
 pub mod watch;
 
 pub use cache::{Cache, Change, IndexEntry};
@@ -20,4 +21,5 @@ pub use events::{EventType, Recorder};
 pub use key::Key;
 pub use queue::WorkQueue;
 pub use refusal::{is_namespace_terminating, is_status};
+pub use retry::retried;
 pub use watch::Informer;

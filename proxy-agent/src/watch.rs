@@ -7,8 +7,6 @@ use std::time::Duration;
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::{Node, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::runtime::WatchStreamExt;
-use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
@@ -18,9 +16,6 @@ use crate::model::{Change, ServiceName};
 
 /// Changes that wait for the agent; a watch that is ahead waits too.
 const QUEUED_CHANGES: usize = 4_096;
-/// Between tries to reach the API server: from, to. Short, since an agent that
-/// waits has stale rules.
-const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 /// Between two complaints about one watch.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 
@@ -68,25 +63,6 @@ pub fn start(client: &Client, node_name: &str) -> mpsc::Receiver<Report> {
     receiver
 }
 
-/// The next delay; doubled each time, back to the first after a success.
-struct Retry(Duration);
-
-impl Iterator for Retry {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        let delay = self.0;
-        self.0 = (delay * 2).min(RETRY.1);
-        Some(delay)
-    }
-}
-
-impl Backoff for Retry {
-    fn reset(&mut self) {
-        self.0 = RETRY.0;
-    }
-}
-
 /// Reports one kind; after a new list also what vanished between.
 async fn follow<K>(
     api: Api<K>,
@@ -101,7 +77,7 @@ async fn follow<K>(
     let mut listed: HashSet<ServiceName> = HashSet::new();
     let mut is_synced = false;
     let mut complained: Option<std::time::Instant> = None;
-    let mut events = watcher(api, what).backoff(Retry(RETRY.0)).boxed();
+    let mut events = informer::retried(watcher(api, what)).boxed();
     loop {
         let event = tokio::select! {
             event = events.try_next() => event,

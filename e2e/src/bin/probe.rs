@@ -4,11 +4,13 @@
 
 use std::{
     env,
+    fmt::Display,
     io::{self, Read, Write},
     net::{TcpListener, UdpSocket},
     process::ExitCode,
+    str::FromStr,
     thread,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use e2e::Request;
@@ -16,7 +18,7 @@ use e2e::Request;
 /// For the answer to one datagram.
 const UDP_ANSWER: Duration = Duration::from_millis(300);
 
-const USAGE: &str = "usage: probe get ADDRESS:PORT PATH COUNT PAUSE_MS TIMEOUT_MS | probe ask ADDRESS:PORT PATH PAUSE_MS TIMEOUT_MS | probe serve ADDRESS:PORT NAME | probe serve-udp ADDRESS:PORT NAME | probe ask-udp ADDRESS:PORT PAUSE_MS | probe generation";
+const USAGE: &str = "usage: probe get ADDRESS:PORT PATH COUNT PAUSE_MS TIMEOUT_MS | probe ask ADDRESS:PORT PATH PAUSE_MS TIMEOUT_MS | probe serve ADDRESS:PORT NAME | probe serve-udp ADDRESS:PORT NAME | probe ask-udp ADDRESS:PORT PAUSE_MS | probe generation | probe all-answer ADDRESS COUNT PORT SECONDS | probe reached ADDRESS:PORT ENDPOINT SECONDS | probe serve-own-address PORT";
 
 fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();
@@ -35,6 +37,10 @@ fn main() -> ExitCode {
         ["generation"] => e2e::ruleset_generation()
             .map(|id| println!("{id}"))
             .map_err(|error| error.to_string()),
+        ["all-answer", first, count, port, seconds] => all_answer(first, count, port, seconds),
+        ["reached", service, endpoint, seconds] => reached(service, endpoint, seconds),
+        ["serve-own-address", port] => number(port)
+            .and_then(|port| e2e::serve_own_address(port).map_err(|error| error.to_string())),
         _ => Err(USAGE.to_owned()),
     };
     match done {
@@ -44,6 +50,31 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn number<T: FromStr<Err: Display>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|error| format!("{text}: {error}"))
+}
+
+/// Prints the time of the last change of the rules before all of the Services answer.
+fn all_answer(first: &str, count: &str, port: &str, seconds: &str) -> Result<(), String> {
+    let patience = Duration::from_secs(number(seconds)?);
+    let at = e2e::all_answer(number(first)?, number(count)?, number(port)?, patience);
+    print_time(at)
+}
+
+/// Prints the time of the first connection that led to this endpoint.
+fn reached(service: &str, endpoint: &str, seconds: &str) -> Result<(), String> {
+    let patience = Duration::from_secs(number(seconds)?);
+    print_time(e2e::reached(number(service)?, number(endpoint)?, patience))
+}
+
+/// In microseconds since 1970.
+fn print_time(at: io::Result<SystemTime>) -> Result<(), String> {
+    let since = at.map_err(|error| error.to_string())?;
+    let since = since.duration_since(SystemTime::UNIX_EPOCH);
+    println!("{}", since.map_err(|error| error.to_string())?.as_micros());
+    Ok(())
 }
 
 /// Has this program end with the one that started it, wherever that is: the other end of standard
@@ -57,11 +88,7 @@ fn end_with_caller() {
 
 fn get(to: &str, path: &str, numbers: [&str; 3]) -> Result<(), String> {
     let to = to.parse().map_err(|error| format!("{to}: {error}"))?;
-    let number = |text: &str| {
-        text.parse::<u64>()
-            .map_err(|error| format!("{text}: {error}"))
-    };
-    let [count, pause_ms, timeout_ms] = numbers.map(number);
+    let [count, pause_ms, timeout_ms] = numbers.map(number::<u64>);
     let (count, pause_ms) = (count?, pause_ms?);
     let request = Request {
         to,
