@@ -16,14 +16,15 @@ For each number of Services of 5 endpoints, each mode and each proxy:
             new endpoint answers; the median of some
   memory    resident, after the load and the changes; what programs it runs (`nft`,
             `iptables-restore`) need comes on top and is not counted
-  CPU       of the proxy and the programs it ran, up to the end of the load, and for each change
+  CPU       of the proxy and the programs it ran, up to the end of the load, and for each change; the
+            kernel counts in ticks, of 10 ms mostly
 
 with ratios to Coracle's. Both are told nothing but their mode, the node and the pods' network.
 
   --kube-proxy PATH  a stock kube-proxy to measure, too; may be repeated
   --services N       how many Services: 1000 by default; may be repeated
   --mode MODE        nftables, iptables: both by default; may be repeated
-  --changes N        changes of one endpoint: 5 by default, 2 s apart
+  --changes N        changes of one endpoint: 10 by default, 2 s apart
 
 Needs `coracle` and `probe` as `cargo build --release --workspace --bins` makes them (or CORACLE and
 CORACLE_PROBE), openssl, curl, ip, unshare, awk, and for the proxies nft and iptables of the kind
@@ -37,7 +38,7 @@ EOF
 die() { echo "$*" >&2; exit 1; }
 
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
-all=("$@") peers=() sizes=() modes=() changes=5
+all=("$@") peers=() sizes=() modes=() changes=10
 while [ $# -gt 0 ]; do
   case $1 in
     --help | -h) usage; exit 0 ;;
@@ -189,7 +190,18 @@ cpu_ms() { awk -v hz="$(getconf CLK_TCK)" '{ sub(/.*\) /, ""); print ($12 + $13 
 resident_mb() { awk '/^VmRSS/ { printf "%.0f", $2 / 1024 }' "/proc/$1/status"; }
 median() { sort -n | awk '{ v[NR] = $1 } END { print NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'; }
 
-# measure SIZE COMMAND...: sets load_ms, change_ms, memory_mb, load_cpu_ms, change_cpu_ms.
+# settle PID: until the rounds after the load are over, that is, it has used no second tick in 3 s.
+settle() {
+  local then='' now
+  now=$(cpu_ms "$1")
+  while [ -z "$then" ] || [ $((now - then)) -gt 10 ]; do
+    then=$now
+    sleep 3
+    now=$(cpu_ms "$1")
+  done
+}
+
+# measure SIZE COMMAND...: sets load_ms, change_us, memory_mb, load_cpu_ms, change_cpu_ms.
 measure() {
   local size=$1 patience=$((60 + $1 / 20)) started at proxy before endpoint name=s$(($1 / 2)) service
   shift
@@ -209,7 +221,7 @@ measure() {
   load_ms=$(((at - started) / 1000))
   local number=$((8 * 256 + 1 + size / 2))
   service=10.96.$((number / 256)).$((number % 256)):$port
-  sleep 5 # Later rounds of the load.
+  settle "$proxy"
   before=$(cpu_ms "$proxy")
   : >"$work/changes"
   for ((change = 0; change < changes; change++)); do
