@@ -28,7 +28,7 @@ impl Output {
     }
 
     /// Runs with `input` on standard input.
-    pub(crate) fn with_input(command: &mut Command, input: &str) -> Self {
+    pub fn with_input(command: &mut Command, input: &str) -> Self {
         command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use http::{Method, Request, Response};
 use http_body_util::BodyExt;
@@ -26,6 +27,8 @@ pub struct Server {
     /// Namespace of requests that name none.
     pub namespace: String,
     warned: Mutex<HashSet<String>>,
+    /// For the head of an answer; zero: as long as it takes.
+    request_timeout: Duration,
 }
 
 /// One request, in short.
@@ -75,8 +78,9 @@ impl Server {
         // Another component of the same process may have been first.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut config = config(global).await?;
-        // A watch or a log may be silent for as long as it likes.
-        config.read_timeout = None;
+        // A watch or a log may be silent for as long as it likes, unless somebody set a limit.
+        let request_timeout = global.request_timeout;
+        config.read_timeout = (!request_timeout.is_zero()).then_some(request_timeout);
         let namespace = global.namespace.clone();
         let namespace = namespace.unwrap_or_else(|| config.default_namespace.clone());
         let authority = config.cluster_url.authority();
@@ -88,6 +92,7 @@ impl Server {
             host,
             namespace,
             warned: Mutex::new(HashSet::new()),
+            request_timeout,
         })
     }
 
@@ -144,7 +149,16 @@ impl Server {
         let request = request.body(body);
         let request =
             request.map_err(|error| Error::message(format!("no valid request: {error}")))?;
-        let sent = self.client.send(request).await;
+        let sent = self.client.send(request);
+        let sent = if self.request_timeout.is_zero() {
+            sent.await
+        } else {
+            let limit = self.request_timeout;
+            let answered = tokio::time::timeout(limit, sent).await;
+            answered.map_err(|_| {
+                Error::message(format!("{} has not answered within {limit:?}", self.host))
+            })?
+        };
         let response = sent.map_err(|error| self.unreachable(&error))?;
         self.warn(&response);
         if response.status().is_success() {

@@ -49,6 +49,9 @@ pub struct Global {
     /// Address of the API server, instead of the kubeconfig's
     #[arg(long, short, global = true, value_name = "URL")]
     pub server: Option<String>,
+    /// Give a request up after so long without an answer, such as 5s; 0 waits for ever
+    #[arg(long, global = true, value_name = "DURATION", default_value = "0", value_parser = time::duration)]
+    pub request_timeout: std::time::Duration,
 }
 
 /// What a command works with.

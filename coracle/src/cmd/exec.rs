@@ -74,6 +74,7 @@ fn start(options: &Options) -> Result<u8> {
     };
     let mut command = Command::new(program);
     command.args(args).process_group(0);
+    command.env("PATH", with_system_programs(std::env::var("PATH").ok()));
     if options.command.is_empty() {
         command.env("PS1", format!("[{}] \\w # ", options.node));
     }
@@ -97,6 +98,15 @@ fn start(options: &Options) -> Result<u8> {
         (None, Some(signal)) => 128 + signal as u8,
         (None, None) => CANNOT_RUN,
     })
+}
+
+/// Who enters is root inside, and root's PATH has these.
+fn with_system_programs(path: Option<String>) -> String {
+    let path = path.unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".to_owned());
+    let has = |directory: &&str| path.split(':').any(|part| part == *directory);
+    let missing = ["/usr/local/sbin", "/usr/sbin", "/sbin"].into_iter();
+    let missing: Vec<&str> = missing.filter(|directory| !has(directory)).collect();
+    [&[path.as_str()], missing.as_slice()].concat().join(":")
 }
 
 /// The terminal, while the program inside has it: it is in a process group of its own,
@@ -135,4 +145,22 @@ fn ignore_background_stop() {
     let ignore = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
     // SAFETY: ignoring a signal installs no code.
     let _ = unsafe { sigaction(Signal::SIGTTOU, &ignore) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::with_system_programs;
+
+    #[test]
+    fn an_ordinary_users_path_gets_roots_directories() {
+        for (path, wanted) in [
+            ("/usr/bin:/sbin", "/usr/bin:/sbin:/usr/local/sbin:/usr/sbin"),
+            (
+                "/usr/local/sbin:/usr/sbin:/sbin",
+                "/usr/local/sbin:/usr/sbin:/sbin",
+            ),
+        ] {
+            assert_eq!(with_system_programs(Some(path.to_owned())), wanted);
+        }
+    }
 }

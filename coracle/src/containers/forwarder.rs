@@ -1,13 +1,14 @@
 //! Passes TCP connections on to the first of several servers that takes them: a container on an
-//! internal network publishes no ports, one that stands on two networks does. Never reads what it
-//! passes on, and never sends to an address that was not given.
+//! internal network publishes no ports, one that stands on two networks does. A server that takes a
+//! connection and says nothing (a paused one) is noticed where that does no harm: a TLS greeting can
+//! be sent to the next. Never sends to an address that was not given.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
@@ -19,6 +20,12 @@ use super::runtime;
 const MAX_CONNECTIONS: usize = 1024;
 /// A server that has not taken a connection by then is passed over.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// A server that has not answered a TLS greeting by then is passed over.
+const GREETING_TIMEOUT: Duration = Duration::from_secs(2);
+/// Largest first part of a connection that is looked at; a TLS greeting is smaller.
+const MAX_GREETING_BYTES: usize = 16 * 1024;
+/// First byte of a TLS handshake.
+const TLS_HANDSHAKE: u8 = 22;
 /// After a failed accept, as where no descriptor is to be had.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -100,16 +107,33 @@ async fn serve(listener: TcpListener, servers: Arc<Vec<String>>, slots: Arc<Sema
 
 /// A connection that no server takes is closed.
 async fn pass_on(mut client: TcpStream, servers: &[String]) {
+    let mut greeting = vec![0; MAX_GREETING_BYTES];
+    match client.read(&mut greeting).await {
+        Ok(length) if length > 0 => greeting.truncate(length),
+        _ => return,
+    }
+    let _ = client.set_nodelay(true);
     for server in servers {
-        if let Ok(Ok(mut stream)) = timeout(CONNECT_TIMEOUT, TcpStream::connect(server)).await {
-            let _ = stream.set_nodelay(true);
-            let _ = client.set_nodelay(true);
+        if let Some(mut stream) = greet(server, &greeting).await {
             // However it ends, both sides are closed.
             let _ = copy_bidirectional(&mut client, &mut stream).await;
             return;
         }
     }
     eprintln!("none of {} takes a connection", servers.join(", "));
+}
+
+/// A connection to a server that has the greeting, and has begun to answer where it is one of TLS.
+async fn greet(server: &str, greeting: &[u8]) -> Option<TcpStream> {
+    let connected = timeout(CONNECT_TIMEOUT, TcpStream::connect(server)).await;
+    let mut stream = connected.ok()?.ok()?;
+    let _ = stream.set_nodelay(true);
+    stream.write_all(greeting).await.ok()?;
+    if greeting.first() == Some(&TLS_HANDSHAKE) {
+        let answered = timeout(GREETING_TIMEOUT, stream.readable()).await;
+        answered.ok()?.ok()?;
+    }
+    Some(stream)
 }
 
 #[cfg(test)]
@@ -126,6 +150,35 @@ mod tests {
         for wrong in ["6443", "x=a:1", "1=a", "1=a:b", "1=:1", "1=", "70000=a:1"] {
             assert!(parse_rule(wrong).is_err(), "{wrong}");
         }
+    }
+
+    /// What a client of the forwarder gets, which sends `greeting`, where the first of two servers
+    /// takes connections and never answers.
+    async fn beside_a_paused_server(greeting: &[u8]) -> Vec<u8> {
+        let paused = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+        let there = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+        let servers = [&paused, &there].map(|l| l.local_addr().expect("address").to_string());
+        let front = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+        let at = front.local_addr().expect("address");
+        let slots = Arc::new(Semaphore::new(1));
+        tokio::spawn(serve(front, Arc::new(servers.to_vec()), slots));
+        let mut client = TcpStream::connect(at).await.expect("connect");
+        client.write_all(greeting).await.expect("write");
+        let answers = async {
+            let (mut server, _) = there.accept().await.expect("accept");
+            let mut asked = vec![0; greeting.len()];
+            server.read_exact(&mut asked).await.expect("read");
+            server.write_all(&asked).await.expect("write");
+        };
+        let mut answer = vec![0; greeting.len()];
+        answers.await;
+        client.read_exact(&mut answer).await.expect("an answer");
+        answer
+    }
+
+    #[tokio::test]
+    async fn a_tls_greeting_goes_to_the_next_server_where_the_first_is_paused() {
+        assert_eq!(beside_a_paused_server(b"\x16hello").await, b"\x16hello");
     }
 
     #[tokio::test]

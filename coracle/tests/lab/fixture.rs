@@ -46,9 +46,19 @@ pub fn scenario(test: impl Fn(User)) {
     }
 }
 
-/// The mounts that this process sees.
+/// The mounts that this process sees, without those that a container engine makes and removes at
+/// any time.
 pub fn mounts() -> String {
-    fs::read_to_string("/proc/self/mounts").expect("mounts")
+    let all = fs::read_to_string("/proc/self/mounts").expect("mounts");
+    let of_engine = |line: &&str| {
+        ["/docker/", "/containerd/", "/containers/"]
+            .iter()
+            .any(|part| line.contains(part))
+    };
+    all.lines()
+        .filter(|line| !of_engine(line))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// A process of a test, killed at the end.

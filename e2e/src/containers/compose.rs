@@ -59,6 +59,7 @@ pub(super) fn start(options: &ComposeOptions, tag: &str) -> ContainerLab {
         member_label: "com.docker.compose.service",
         network: format!("{name}_cluster"),
         net,
+        tag: tag.to_owned(),
         kubeconfig: kubeconfig.clone(),
         ending: Ending::Compose(variables.clone()),
         _directory: directory,

@@ -65,6 +65,8 @@ pub struct ContainerLab {
     network: String,
     /// First two numbers of the members' addresses.
     net: String,
+    /// Of its images.
+    tag: String,
     kubeconfig: PathBuf,
     ending: Ending,
     _directory: TempDir,
@@ -121,6 +123,28 @@ impl ContainerLab {
         .ok_lines();
         names.sort();
         names
+    }
+
+    /// Runs `etcdctl` on the lab's network; it knows the members' addresses.
+    pub fn etcdctl(&self, args: &[&str]) -> Output {
+        let members = self.members();
+        let etcd = members.iter().filter(|name| name.starts_with("etcd-"));
+        let urls: Vec<String> = etcd
+            .map(|name| self.member(name).address())
+            .filter(|address| !address.is_empty())
+            .map(|address| format!("http://{address}:2379"))
+            .collect();
+        let (image, urls) = (format!("coracle-etcdctl:{}", self.tag), urls.join(","));
+        let run = [
+            "run",
+            "--rm",
+            "--network",
+            &self.network,
+            &image,
+            "--endpoints",
+            &urls,
+        ];
+        docker(&[&run, args].concat())
     }
 
     fn ids_of(&self, member: &str) -> Vec<String> {

@@ -7,8 +7,8 @@ use std::{collections::HashMap, fs, time::Duration};
 
 use testcontainers::{
     Container, ContainerRequest, GenericImage, ImageExt,
-    bollard::models::{HostConfig, PortBinding},
-    core::{Mount, WaitFor, wait::ExitWaitStrategy},
+    bollard::models::{HostConfig, PortBinding, RestartPolicy, RestartPolicyNameEnum},
+    core::{IntoContainerPort, Mount, WaitFor, wait::ExitWaitStrategy},
     runners::SyncRunner,
 };
 
@@ -22,7 +22,7 @@ const MEMBER_LABEL: &str = "local.coracle.member";
 /// For the whole cluster to come up, on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// The API's port in the forwarder's container.
-const API_PORT: &str = "6443/tcp";
+const API_PORT: u16 = 6443;
 
 /// Which members a lab has.
 #[derive(Debug, Clone)]
@@ -31,6 +31,7 @@ pub struct Topology {
     api_servers: u8,
     controllers: u8,
     nodes: u8,
+    node_grace_s: u64,
 }
 
 impl Default for Topology {
@@ -40,6 +41,7 @@ impl Default for Topology {
             api_servers: 1,
             controllers: 1,
             nodes: 2,
+            node_grace_s: 40,
         }
     }
 }
@@ -70,6 +72,15 @@ impl Topology {
     pub fn controllers(self, count: u8) -> Self {
         Self {
             controllers: count,
+            ..self
+        }
+    }
+
+    /// Silence after which a node counts as lost, in seconds: 40, unless said otherwise; more than
+    /// the 10 between two signs of life.
+    pub fn node_grace_s(self, node_grace_s: u64) -> Self {
+        Self {
+            node_grace_s,
             ..self
         }
     }
@@ -110,6 +121,7 @@ pub(super) fn start(topology: &Topology, tag: &str) -> ContainerLab {
         member_label: MEMBER_LABEL,
         network: lab.clone(),
         net: net.clone(),
+        tag: tag.to_owned(),
         kubeconfig: directory.path().join("kubeconfig"),
         ending: Ending::Containers(Vec::new()),
         _directory: directory,
@@ -133,7 +145,8 @@ pub(super) fn start(topology: &Topology, tag: &str) -> ContainerLab {
     };
     builder.start_all(topology, &container_lab);
     container_lab.ending = Ending::Containers(builder.started);
-    let port = docker(&["port", &container_lab.member("forwarder").id(), API_PORT]).ok();
+    let forwarder = container_lab.member("forwarder").id();
+    let port = docker(&["port", &forwarder, &API_PORT.to_string()]).ok();
     let server = format!("https://{}", port.trim());
     let client = container_lab.member("client").id();
     let kubeconfig = docker(&[
@@ -188,8 +201,13 @@ impl Builder {
             self.api.push(lab.member(&name).address());
         }
         for n in 1..=topology.controllers {
-            for program in ["controller-manager", "endpoints-controller"] {
-                let controller = self.member(&format!("{program}-{n}"), &[program]);
+            let grace = format!(
+                "--node-monitor-grace-period-seconds={}",
+                topology.node_grace_s
+            );
+            let manager = ["controller-manager", "--", &grace];
+            for role in [&manager[..], &["endpoints-controller"]] {
+                let controller = self.member(&format!("{}-{n}", role[0]), role);
                 self.run(controller);
             }
         }
@@ -236,7 +254,12 @@ impl Builder {
 
     /// What every container has.
     fn container(&self, repository: &str, name: &str) -> ContainerRequest<GenericImage> {
-        GenericImage::new(repository, &self.tag)
+        self.of(GenericImage::new(repository, &self.tag), name)
+    }
+
+    /// The same, of an image with choices of its own.
+    fn of(&self, image: GenericImage, name: &str) -> ContainerRequest<GenericImage> {
+        image
             .with_container_name(format!("{}-{name}", self.lab))
             .with_hostname(name)
             .with_network(&self.lab)
@@ -268,6 +291,11 @@ impl Builder {
 
     /// A member that runs `member ROLE`.
     fn member(&self, name: &str, role: &[&str]) -> ContainerRequest<GenericImage> {
+        // A controller that loses its lead ends, and stands by as a new process.
+        let restart = RestartPolicy {
+            name: Some(RestartPolicyNameEnum::ON_FAILURE),
+            maximum_retry_count: None,
+        };
         let hosts: Vec<String> = self
             .api
             .iter()
@@ -280,6 +308,7 @@ impl Builder {
             .with_mount(Mount::volume_mount(&self.lab, "/var/lib/coracle/shared"))
             .with_host_config_modifier(move |config: &mut HostConfig| {
                 // Two addresses of one name: what the library's own option cannot say.
+                config.restart_policy = Some(restart.clone());
                 config
                     .extra_hosts
                     .get_or_insert_default()
@@ -305,18 +334,20 @@ impl Builder {
         let servers: Vec<String> = self.api.iter().map(|ip| format!("{ip}:6443")).collect();
         let rule = format!("6443={}", servers.join(","));
         let loopback = HashMap::from([(
-            API_PORT.to_owned(),
+            format!("{API_PORT}/tcp"),
             Some(vec![PortBinding {
                 host_ip: Some("127.0.0.1".to_owned()),
                 host_port: None,
             }]),
         )]);
+        let image = GenericImage::new("coracle", &self.tag).with_exposed_port(API_PORT.tcp());
         let forwarder = self
-            .container("coracle", "forwarder")
+            .of(image, "forwarder")
             .with_cmd(["member", "forwarder", &rule])
             .with_network("bridge")
             .with_host_config_modifier(move |config: &mut HostConfig| {
                 config.port_bindings = Some(loopback.clone());
+                config.publish_all_ports = None;
             });
         self.run(forwarder);
         docker(&[

@@ -21,6 +21,8 @@ mod virtual_ip;
 
 use crate::{Client, Cluster};
 
+pub use background::Background;
+
 /// What must be seen of a cluster by a client.
 pub type Scenario = fn(&dyn Cluster, &Client);
 

@@ -14,10 +14,12 @@ use crate::Error;
 
 /// A connection that is not made in this time is given up.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// A silent connection is asked for a sign of life this often.
-const KEEP_ALIVE_PERIOD: Duration = Duration::from_secs(10);
-/// Without one in this time the connection is dead.
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// A silent connection is asked for a sign of life this often: as often as etcd lets a client
+/// (`--grpc-keepalive-min-time`).
+const KEEP_ALIVE_PERIOD: Duration = Duration::from_secs(5);
+/// Without one in this time the connection is dead. With the period it is less than the time in
+/// which a leader has to renew its Lease.
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Where etcd is.
 #[derive(Debug, Clone, Default)]
