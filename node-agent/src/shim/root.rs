@@ -90,6 +90,8 @@ fn fill_builtin(root: &Path, binary: &Path) -> Result<()> {
     )?;
     fs::write(root.join("etc/group"), "root:x:0:\nnogroup:x:65534:\n")?;
     fs::write(root.join("etc/nsswitch.conf"), "hosts: files dns\n")?;
+    // A name that stands in /etc/hosts twice has both addresses.
+    fs::write(root.join("etc/host.conf"), "multi on\n")?;
     for name in ["ld.so.cache", "ssl", "alternatives"] {
         let source = Path::new("/etc").join(name);
         let target = root.join("etc").join(name);
