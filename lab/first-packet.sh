@@ -7,7 +7,7 @@ set -eu
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 coracle=${CORACLE:-}
 if [ -z "$coracle" ]; then
-  for candidate in "$here/../target/release/coracle" "$here/../target/debug/coracle"; do
+  for candidate in "$here"/../target/*/release/coracle "$here"/../target/*/debug/coracle; do
     if [ -x "$candidate" ]; then coracle=$candidate; break; fi
   done
 fi
