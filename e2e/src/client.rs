@@ -225,6 +225,15 @@ impl Namespace {
         (all("addresses"), all("notReadyAddresses"))
     }
 
+    /// Waits until a pod is ready.
+    #[track_caller]
+    pub fn wait_ready(&self, pod: &str) {
+        let timeout = format!("--timeout={}s", crate::WAIT_S);
+        let pod = format!("pod/{pod}");
+        self.run(&["wait", "--for=condition=Ready", &pod, &timeout])
+            .ok();
+    }
+
     /// Waits until a Service has so many ready and not ready addresses.
     #[track_caller]
     pub fn wait_endpoints(&self, service: &str, ready: usize, not_ready: usize) -> Vec<String> {

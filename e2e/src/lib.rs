@@ -15,6 +15,7 @@ mod lab;
 mod probe;
 mod programmed;
 pub mod scenarios;
+pub mod suite;
 mod tools;
 mod wait;
 
@@ -32,4 +33,4 @@ pub use lab::{Lab, LabOptions, ORDINARY_UID};
 pub use probe::{Answer, Request};
 pub use programmed::{all_answer, reached, serve_own_address};
 pub use tools::{missing_tool, stock_kubectl};
-pub use wait::{WAIT_S, wait_for};
+pub use wait::{WAIT_S, wait_at_pace, wait_for, wait_for_async};

@@ -4,9 +4,8 @@
 //! Never looks into the store: what is there is asked through the API.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
-use e2e::{ApiServer, Backend, Etcd, missing_tool};
+use e2e::{ApiServer, Backend, Etcd, missing_tool, wait_for_async};
 use futures::{StreamExt, TryStreamExt, future};
 use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -229,30 +228,21 @@ async fn listed(server: &ApiServer, expected: &[&str]) -> anyhow::Result<()> {
     let client = server.client()?;
     let endpoints: Api<Endpoints> = Api::namespaced(client.clone(), "default");
     let slices: Api<EndpointSlice> = Api::namespaced(client, "default");
-    let mut seen = Vec::new();
-    let asking = async {
-        loop {
-            let subsets = endpoints.get("kubernetes").await?.subsets;
-            let classic = subsets.into_iter().flatten();
-            let classic = classic.flat_map(|subset| subset.addresses.unwrap_or_default());
-            seen = classic.map(|address| address.ip).collect::<Vec<_>>();
-            let slice = slices.get("kubernetes").await?;
-            let sliced = slice
-                .endpoints
-                .into_iter()
-                .flatten()
-                .flat_map(|it| it.addresses);
-            if seen == expected && sliced.collect::<Vec<_>>() == expected {
-                return anyhow::Ok(());
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
+    wait_for_async(&format!("{expected:?} in default/kubernetes"), async || {
+        let classic = endpoints.get("kubernetes").await.expect("it is served");
+        let classic = classic.subsets.into_iter().flatten();
+        let classic = classic.flat_map(|subset| subset.addresses.unwrap_or_default());
+        let classic: Vec<String> = classic.map(|address| address.ip).collect();
+        let sliced = slices.get("kubernetes").await.expect("it is served");
+        let sliced = sliced.endpoints.into_iter().flatten();
+        let sliced: Vec<String> = sliced.flat_map(|it| it.addresses).collect();
+        if classic == expected && sliced == expected {
+            Ok(())
+        } else {
+            Err(format!("{classic:?}, {sliced:?}"))
         }
-    };
-    let limit = Duration::from_secs(e2e::WAIT_S);
-    match tokio::time::timeout(limit, asking).await {
-        Ok(outcome) => outcome,
-        Err(_) => anyhow::bail!("waited for {expected:?}; last seen: {seen:?}"),
-    }
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]

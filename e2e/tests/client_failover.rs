@@ -4,10 +4,12 @@
 //! Never sends a packet off loopback. A server that stands still accepts connections and
 //! answers nothing, so that no kernel says that anything is wrong.
 
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::time::Duration;
 
-use e2e::{ApiServer, Backend, Component, Etcd, Hosts, SHARED_NAME, missing_tool, wait_for};
+use e2e::{
+    ApiServer, Backend, Component, Etcd, Hosts, SHARED_NAME, missing_tool, wait_for, wait_for_async,
+};
 use k8s_openapi::api::core::v1::{Endpoints, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Api;
@@ -110,21 +112,16 @@ async fn a_controller_goes_on_with_the_other_server() -> anyhow::Result<()> {
         .trouble(async |_, living, name| {
             let _: Service = create(living, service(name)).await?;
             let endpoints: Api<Endpoints> = Api::namespaced(living.client()?, "default");
-            let written = async {
-                loop {
-                    let found = endpoints.get_opt(name).await.ok().flatten();
-                    if found
-                        .and_then(|it| it.subsets)
-                        .is_some_and(|it| !it.is_empty())
-                    {
-                        break;
-                    }
-                    tokio::time::sleep(Duration::from_millis(50)).await;
+            wait_for_async(&format!("the endpoints of {name}"), async || {
+                let found = endpoints.get_opt(name).await.ok().flatten();
+                let subsets = found.and_then(|it| it.subsets).unwrap_or_default();
+                if subsets.is_empty() {
+                    Err(controller.log())
+                } else {
+                    Ok(())
                 }
-            };
-            let limit = Duration::from_secs(e2e::WAIT_S);
-            let written = tokio::time::timeout(limit, written).await;
-            written.map_err(|_| anyhow::anyhow!("no endpoints {name}:\n{}", controller.log()))
+            })
+            .await
         })
         .await
 }
@@ -178,6 +175,22 @@ async fn commands_find_the_server_that_answers() -> anyhow::Result<()> {
             Ok(())
         })
         .await
+}
+
+#[test]
+fn a_command_gives_a_silent_server_up_after_the_time_that_it_is_told() -> anyhow::Result<()> {
+    // The kernel takes the connection, and nobody answers.
+    let silent = TcpListener::bind("127.0.0.1:0")?;
+    let server = format!("--server=http://{}", silent.local_addr()?);
+    let limit = "--request-timeout=1s";
+    let mut get = Component::start(["kubectl", &server, limit, "get", "pods"])?;
+    assert_eq!(get.end(), Some(1), "{}", get.log());
+    assert!(
+        get.log().contains("not answered within 1s"),
+        "{}",
+        get.log()
+    );
+    Ok(())
 }
 
 /// Whether the DNS server has an address for a Service of namespace `default`.

@@ -5,11 +5,11 @@
 use std::{fs, path::Path, process::ExitCode, sync::Arc};
 
 use e2e::{
-    Cluster, Lab, LabOptions,
-    conformance::{SUITES, Test},
-    missing_tool,
+    Lab, LabOptions,
+    conformance::{all, trials},
+    missing_tool, suite,
 };
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Failed, Trial};
 
 /// What the suites borrow from the machine: program and Debian package.
 const TOOLS: [(&str, &str); 3] = [
@@ -17,10 +17,6 @@ const TOOLS: [(&str, &str); 3] = [
     ("curl", "curl"),
     ("dig", "bind9-dnsutils"),
 ];
-
-fn all() -> impl Iterator<Item = (&'static str, Test)> {
-    SUITES.iter().flat_map(|suite| suite.iter().copied())
-}
 
 /// Every test has a row in the document, and every row that names one names one that is there.
 fn document_is_true() -> Result<(), Failed> {
@@ -52,31 +48,18 @@ fn document_is_true() -> Result<(), Failed> {
 }
 
 fn main() -> ExitCode {
-    let mut args = Arguments::from_args();
-    // Each test keeps its lab busy; more at once only makes the waits longer.
-    args.test_threads = args.test_threads.or(Some(3));
-    let mut trials = vec![Trial::test("the_document_is_true", document_is_true)];
+    let args = suite::arguments();
+    let document = Trial::test("the_document_is_true", document_is_true);
     if args.list {
-        trials.extend(all().map(|(name, _)| Trial::test(name, || Ok(()))));
-        return libtest_mimic::run(&args, trials).exit_code();
+        let names = ["the_document_is_true"].into_iter();
+        return suite::names(&args, names.chain(all().map(|(name, _)| name)));
     }
-    if TOOLS
-        .iter()
-        .any(|(tool, package)| missing_tool(tool, package))
-    {
-        return libtest_mimic::run(&args, trials).exit_code();
+    let is_missing = |(tool, package)| missing_tool(tool, package);
+    if TOOLS.into_iter().any(is_missing) {
+        return libtest_mimic::run(&args, vec![document]).exit_code();
     }
     let lab = Arc::new(Lab::start(LabOptions::default()));
-    for (name, test) in all() {
-        let (lab, client) = (lab.clone(), lab.lite());
-        trials.push(Trial::test(name, move || {
-            test(&*lab, &client);
-            Ok(())
-        }));
-    }
-    let conclusion = libtest_mimic::run(&args, trials);
-    if conclusion.has_failed() {
-        eprintln!("--- what `up` printed ---\n{}", lab.log());
-    }
-    conclusion.exit_code()
+    let mut trials = trials(&lab);
+    trials.push(document);
+    suite::run(&args, lab, trials)
 }

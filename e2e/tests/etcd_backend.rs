@@ -3,9 +3,7 @@
 //!
 //! Never waits for a fixed time.
 
-use std::time::Duration;
-
-use e2e::{ApiServer, Authority, Backend, Etcd, missing_tool};
+use e2e::{ApiServer, Authority, Backend, Etcd, missing_tool, wait_for_async};
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Service};
 use kube::api::{PostParams, WatchEvent, WatchParams};
@@ -64,16 +62,14 @@ async fn a_member_that_dies_is_left_for_another() -> anyhow::Result<()> {
             let name = format!("map-{member}-{number}");
             // Without a leader etcd refuses for a moment; a write of no known outcome may
             // be there already.
-            let written = async {
-                loop {
-                    match maps.create(&PostParams::default(), &map(&name)).await {
-                        Ok(_) => break,
-                        Err(kube::Error::Api(status)) if status.code == 409 => break,
-                        Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
-                    }
+            wait_for_async(&format!("{name} to be written"), async || {
+                match maps.create(&PostParams::default(), &map(&name)).await {
+                    Ok(_) => Ok(()),
+                    Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+                    Err(error) => Err(error.to_string()),
                 }
-            };
-            tokio::time::timeout(Duration::from_secs(e2e::WAIT_S), written).await?;
+            })
+            .await?;
             acknowledged.push(name);
         }
         if member == 0 {

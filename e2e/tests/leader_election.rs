@@ -3,9 +3,7 @@
 //!
 //! Never measures a time: with a lease of an hour, a takeover has another reason than its end.
 
-use std::time::Duration;
-
-use e2e::{ApiServer, Backend, Component, wait_for};
+use e2e::{ApiServer, Backend, Component, wait_for, wait_for_async};
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -129,17 +127,10 @@ impl Cluster {
 
 /// Asks until there is an answer.
 async fn until<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> anyhow::Result<T> {
-    let asking = async {
-        loop {
-            if let Some(value) = condition().await {
-                return value;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    let limit = Duration::from_secs(e2e::WAIT_S);
-    let answer = tokio::time::timeout(limit, asking).await;
-    answer.map_err(|_| anyhow::anyhow!("waited in vain for {what}"))
+    wait_for_async(what, async || {
+        condition().await.ok_or_else(|| "not yet".to_owned())
+    })
+    .await
 }
 
 fn holder(lease: &Lease) -> String {

@@ -7,11 +7,12 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use futures::StreamExt;
 use futures::future::BoxFuture;
-use kube::runtime::{WatchStreamExt, watcher};
+use kube::runtime::watcher;
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 
 use crate::cache::{Cache, Change, IndexFn};
+use crate::retry::retried;
 
 type Handler<K> = Box<dyn Fn(&Change<K>) + Send + Sync>;
 
@@ -62,9 +63,7 @@ where
     pub async fn run(&self) {
         let kind = K::kind(&());
         let mut listing = Vec::new();
-        let mut events = watcher(self.api.clone(), watcher::Config::default())
-            .default_backoff()
-            .boxed();
+        let mut events = retried(watcher(self.api.clone(), watcher::Config::default())).boxed();
         while let Some(event) = events.next().await {
             match event {
                 Ok(watcher::Event::Init) => listing.clear(),

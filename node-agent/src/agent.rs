@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use futures::{FutureExt, StreamExt, TryStreamExt};
+use informer::retried;
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
+use kube::runtime::reflector;
 use kube::runtime::watcher::{self, Event, watcher};
-use kube::runtime::{WatchStreamExt, reflector};
 use kube::{Api, Client, ResourceExt};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -107,11 +108,10 @@ fn enable_forwarding() {
 fn context(options: &Options, name: &str, pods: &Path, client: Client) -> Result<Context> {
     let (services, writer) = reflector::store();
     let (ready, services_ready) = watch::channel(false);
-    let stream = watcher(
+    let stream = retried(watcher(
         Api::<Service>::all(client.clone()),
         watcher::Config::default(),
-    )
-    .default_backoff();
+    ));
     let filled = services.clone();
     tokio::spawn(reflector::reflector(writer, stream).for_each(async |_| {}));
     tokio::spawn(async move {
@@ -158,7 +158,7 @@ async fn keep_routes(client: Client, myself: String) {
     };
     tokio::spawn(connection);
     let (nodes, writer) = reflector::store::<Node>();
-    let stream = watcher(Api::all(client), watcher::Config::default()).default_backoff();
+    let stream = retried(watcher(Api::all(client), watcher::Config::default()));
     let mut events = Box::pin(reflector::reflector(writer, stream));
     let mut applied = None;
     while let Some(event) = events.next().await {
@@ -219,8 +219,10 @@ impl Pods {
     async fn run(mut self) {
         let mine = format!("spec.nodeName={}", self.ctx.node_name);
         let api: Api<Pod> = Api::all(self.ctx.client.clone());
-        let mut events =
-            Box::pin(watcher(api, watcher::Config::default().fields(&mine)).default_backoff());
+        let mut events = Box::pin(retried(watcher(
+            api,
+            watcher::Config::default().fields(&mine),
+        )));
         let mut tick = tokio::time::interval(FOLDER_PERIOD);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {

@@ -14,10 +14,10 @@ use std::time::Duration;
 use anyhow::Context;
 use futures::StreamExt;
 use futures::future::BoxFuture;
-use informer::WorkQueue;
+use informer::{WorkQueue, retried};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions, PropagationPolicy};
-use kube::runtime::{WatchStreamExt, watcher};
+use kube::runtime::watcher;
 use kube::{Api, Client};
 use serde_json::json;
 use tokio::sync::watch;
@@ -105,9 +105,7 @@ async fn watch_all(collector: Arc<Collector>) {
 
 async fn watch_kind(collector: Arc<Collector>, kind: Kind) {
     let api: Api<AnyObject> = Api::all_with(collector.client.clone(), &kind.resource);
-    let mut events = watcher(api, watcher::Config::default())
-        .default_backoff()
-        .boxed();
+    let mut events = retried(watcher(api, watcher::Config::default())).boxed();
     let mut listing: Vec<ObjectMeta> = Vec::new();
     let mut first = true;
     while let Some(event) = events.next().await {

@@ -2,7 +2,7 @@
 //! judges a peer: each asks its own member.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::ClusterArgs;
-use super::shared::{Credentials, admin};
+use super::shared::{self, Credentials, admin};
 use crate::lab::bootstrap;
 use crate::lab::topology::API_PORT;
 
@@ -72,12 +72,12 @@ async fn ask(options: &Options) -> Result<()> {
     }
 }
 
-fn kubeconfig(options: &Options, server: &str) -> Result<std::path::PathBuf> {
+fn kubeconfig(options: &Options, server: &str) -> Result<PathBuf> {
     let mut identity = admin();
     identity.file = "check".to_owned();
-    let written = Path::new("/run/coracle/pki/check.kubeconfig");
-    if written.exists() {
-        return Ok(written.to_owned());
+    // Asked every second: the credential of the first time is good for the container's life.
+    match shared::kubeconfig_path(&identity) {
+        written if written.exists() => Ok(written),
+        _ => Credentials::open(&options.cluster)?.kubeconfig(server, &identity),
     }
-    Credentials::open(&options.cluster)?.kubeconfig(server, &identity)
 }

@@ -10,11 +10,10 @@ use anyhow::{Context, Result};
 use clap::Args;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::runtime;
+use super::{asked_to_end, runtime};
 
 /// Connections at a time; more wait in the kernel's backlog.
 const MAX_CONNECTIONS: usize = 1024;
@@ -76,13 +75,7 @@ pub fn run(options: Options) -> Result<u8> {
             println!("port {} goes to {}", rule.port, rule.servers.join(", "));
             tokio::spawn(serve(listener, Arc::new(rule.servers), slots.clone()));
         }
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        Ok(0)
+        asked_to_end().await.map(|()| 0)
     })
 }
 

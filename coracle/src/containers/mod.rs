@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use ipnet::Ipv4Net;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::lab::topology::{DEFAULT_POD_CIDR, DEFAULT_SERVICE_CIDR, Topology};
 
@@ -106,6 +107,17 @@ pub fn run(role: Role) -> Result<u8> {
 
 fn flag(name: &str, value: impl std::fmt::Display) -> String {
     format!("{name}={value}")
+}
+
+/// Returns when this container is asked to end.
+async fn asked_to_end() -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
 }
 
 /// A runtime for a member that is this program itself.

@@ -14,7 +14,6 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
-use nix::sys::wait::{WaitPidFlag, waitpid};
 
 use super::controller::api_url;
 use super::shared::Credentials;
@@ -154,14 +153,14 @@ fn supervise(mut table: ProcessTable, signals: &SignalFd) -> Result<u8> {
         while let Some(info) = signals.read_signal()? {
             stop |= info.ssi_signo != Signal::SIGCHLD as u32;
         }
-        reap(&mut table)?;
+        table.reap(tell)?;
         if stop {
             table.stop_phase(Phase::First, Signal::SIGTERM);
             let deadline = Instant::now() + supervisor::STOP_GRACE;
             while table.alive_in(Phase::First) && Instant::now() < deadline {
                 wait(signals, Some(deadline))?;
                 while signals.read_signal()?.is_some() {}
-                reap(&mut table)?;
+                table.reap(tell)?;
             }
             return Ok(0);
         }
@@ -179,25 +178,6 @@ fn wait(signals: &SignalFd, deadline: Option<Instant>) -> Result<()> {
     ) {
         Ok(_) | Err(Errno::EINTR) => Ok(()),
         Err(errno) => Err(errno.into()),
-    }
-}
-
-/// Collects every dead child, pods' orphans among them.
-fn reap(table: &mut ProcessTable) -> Result<()> {
-    loop {
-        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            Ok(status) => {
-                let Some(pid) = status.pid() else {
-                    return Ok(());
-                };
-                if let Some(report) = table.ended(pid, status, Instant::now()) {
-                    tell(&report);
-                }
-            }
-            Err(Errno::ECHILD) => return Ok(()),
-            Err(Errno::EINTR) => {}
-            Err(errno) => return Err(errno.into()),
-        }
     }
 }
 

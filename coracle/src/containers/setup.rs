@@ -4,16 +4,15 @@
 
 use std::net::Ipv4Addr;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use k8s_openapi::jiff::Timestamp;
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::controller::api_url;
 use super::shared::{Credentials, admin};
-use super::{ClusterArgs, runtime};
+use super::{ClusterArgs, asked_to_end, runtime};
 use crate::lab::bootstrap;
 use crate::lab::pki::{Identity, write_private};
 
@@ -50,54 +49,54 @@ pub struct KubeconfigOptions {
 pub fn run(options: &Options) -> Result<u8> {
     let credentials = Credentials::open(&options.cluster)?;
     let admin = credentials.kubeconfig(&api_url(), &admin())?;
-    let proxy = credentials.kubeconfig(
-        &api_url(),
-        &Identity::client("kube-proxy", "system:kube-proxy", &[]),
-    )?;
-    let limit = Duration::from_secs(options.timeout);
-    let step = std::sync::Mutex::new("the API server");
-    runtime()?.block_on(async {
-        let work = bring_up(options, &admin, &proxy, &step);
-        match tokio::time::timeout(limit, work).await {
-            Ok(outcome) => outcome.map(|()| 0),
-            Err(_) => {
-                let step = step.lock().map(|step| *step).unwrap_or_default();
-                bail!("after {} s: still waiting for {step}", options.timeout)
-            }
-        }
-    })
+    let proxy = Identity::client("kube-proxy", "system:kube-proxy", &[]);
+    let proxy = credentials.kubeconfig(&api_url(), &proxy)?;
+    runtime()?.block_on(bring_up(options, &admin, &proxy))?;
+    Ok(0)
 }
 
-async fn bring_up(
-    options: &Options,
-    admin: &Path,
-    proxy: &Path,
-    step: &std::sync::Mutex<&'static str>,
-) -> Result<()> {
-    let began = std::time::Instant::now();
-    let next = |done: &str, next: &'static str| {
-        println!("{done} ({:.1} s)", began.elapsed().as_secs_f32());
-        if let Ok(mut step) = step.lock() {
-            *step = next;
-        }
+async fn bring_up(options: &Options, admin: &Path, proxy: &Path) -> Result<()> {
+    let steps = Steps {
+        began: Instant::now(),
+        limit: Duration::from_secs(options.timeout),
     };
     let client = bootstrap::client(admin).await?;
-    bootstrap::api_ready(&client).await?;
-    next("the API answers", "the API to take the first objects");
     let topology = options.cluster.topology();
-    bootstrap::objects(&client, &topology, proxy).await?;
-    next(
-        "the node proxy and the DNS Service are there",
-        "the nodes to become Ready",
-    );
+    steps
+        .wait("the API answers", bootstrap::api_ready(&client))
+        .await?;
+    let objects = bootstrap::objects(&client, &topology, proxy);
+    steps
+        .wait("the node proxy and the DNS Service are there", objects)
+        .await?;
     // The cluster is new: whatever lease there is is of this start.
-    bootstrap::nodes_ready(&client, &options.nodes, Timestamp::UNIX_EPOCH).await?;
-    next("all nodes are Ready", "the node proxy on every node");
-    bootstrap::proxies_ready(&client, options.nodes.len()).await?;
-    next("the node proxy is ready on every node", "the cluster's DNS");
-    bootstrap::dns_has_endpoints(&client).await?;
-    next("the cluster's DNS is ready", "nothing");
-    Ok(())
+    let nodes = bootstrap::nodes_ready(&client, &options.nodes, Timestamp::UNIX_EPOCH);
+    steps.wait("all nodes are Ready", nodes).await?;
+    let proxies = bootstrap::proxies_ready(&client, options.nodes.len());
+    steps
+        .wait("the node proxy is ready on every node", proxies)
+        .await?;
+    let dns = bootstrap::dns_has_endpoints(&client);
+    steps.wait("the cluster's DNS is ready", dns).await
+}
+
+/// The steps, and the time that all of them have.
+struct Steps {
+    began: Instant,
+    limit: Duration,
+}
+
+impl Steps {
+    /// Waits until a step is done, and says so.
+    async fn wait(&self, done: &str, work: impl Future<Output = Result<()>>) -> Result<()> {
+        let left = self.limit.saturating_sub(self.began.elapsed());
+        let Ok(outcome) = tokio::time::timeout(left, work).await else {
+            bail!("after {} s it is not so that {done}", self.limit.as_secs());
+        };
+        outcome?;
+        println!("{done} ({:.1} s)", self.began.elapsed().as_secs_f32());
+        Ok(())
+    }
 }
 
 /// Writes the kubeconfig into this container, for commands that run in it, and stays.
@@ -108,15 +107,8 @@ pub fn client(cluster: &ClusterArgs) -> Result<u8> {
     let home = Path::new("/root/.kube");
     std::fs::create_dir_all(home).context("make /root/.kube")?;
     write_private(&home.join("config"), &text)?;
-    runtime()?.block_on(async {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        Ok(0)
-    })
+    runtime()?.block_on(asked_to_end())?;
+    Ok(0)
 }
 
 /// Prints the admin's kubeconfig.

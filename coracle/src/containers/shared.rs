@@ -17,7 +17,6 @@ const OWN_DIR: &str = "/run/coracle/pki";
 /// A member's means to make credentials.
 pub struct Credentials {
     authority: Authority,
-    own: PathBuf,
 }
 
 impl Credentials {
@@ -32,10 +31,9 @@ impl Credentials {
         })?;
         let lock = File::create(directory.join(".lock")).context("the shared directory's lock")?;
         let _held = Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, errno)| errno)?;
-        let own = PathBuf::from(OWN_DIR);
-        fs::create_dir_all(&own)?;
-        let authority = Authority::open(&directory)?.issuing_into(&own);
-        Ok(Self { authority, own })
+        fs::create_dir_all(OWN_DIR)?;
+        let authority = Authority::open(&directory)?.issuing_into(Path::new(OWN_DIR));
+        Ok(Self { authority })
     }
 
     /// Issues a credential into this container.
@@ -51,10 +49,15 @@ impl Credentials {
     /// Issues a client's credential and writes its kubeconfig into this container.
     pub fn kubeconfig(&self, server: &str, identity: &Identity) -> Result<PathBuf> {
         let credential = self.issue(identity)?;
-        let path = self.own.join(format!("{}.kubeconfig", identity.file));
+        let path = kubeconfig_path(identity);
         kubeconfig::write(&path, server, &identity.user, &self.authority, &credential)?;
         Ok(path)
     }
+}
+
+/// Where a client's kubeconfig is in this container, once it is written.
+pub fn kubeconfig_path(identity: &Identity) -> PathBuf {
+    Path::new(OWN_DIR).join(format!("{}.kubeconfig", identity.file))
 }
 
 /// The admin, who may do all.

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use futures::TryStreamExt;
+use informer::retried;
 use k8s_openapi::api::core::v1::Service;
-use kube::runtime::watcher::{self, Event};
-use kube::runtime::{WatchStreamExt, watcher::watcher};
+use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, ResourceExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -43,7 +43,7 @@ impl NodePorts {
     /// Follows the Services until dropped.
     pub async fn serve(self, client: Client) -> Result<()> {
         let services: Api<Service> = Api::all(client);
-        let mut events = pin!(watcher(services, watcher::Config::default()).default_backoff());
+        let mut events = pin!(retried(watcher(services, watcher::Config::default())));
         let mut wanted: BTreeMap<String, BTreeSet<u16>> = BTreeMap::new();
         let mut listeners = Listeners::new(self);
         while let Some(event) = events.try_next().await.transpose() {

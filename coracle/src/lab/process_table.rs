@@ -9,8 +9,9 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal, kill};
-use nix::sys::wait::WaitStatus;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
@@ -139,7 +140,7 @@ impl ProcessTable {
     }
 
     /// Notes that a process ended. `Some` where it was a component, which is due again.
-    pub fn ended(&mut self, pid: Pid, status: WaitStatus, now: Instant) -> Option<Report> {
+    fn ended(&mut self, pid: Pid, status: WaitStatus, now: Instant) -> Option<Report> {
         let component = self
             .components
             .iter_mut()
@@ -149,6 +150,26 @@ impl ProcessTable {
             component.backoff = FIRST_BACKOFF;
         }
         Some(component.back_off(now, describe(status)))
+    }
+
+    /// Collects every dead child of this process, pods' orphans among them, and tells of those that
+    /// were components. Returns whether any child is left.
+    pub fn reap(&mut self, mut tell: impl FnMut(&Report)) -> Result<bool, Errno> {
+        loop {
+            match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::StillAlive) => return Ok(true),
+                Ok(status) => {
+                    let pid = status.pid();
+                    let report = pid.and_then(|pid| self.ended(pid, status, Instant::now()));
+                    if let Some(report) = report {
+                        tell(&report);
+                    }
+                }
+                Err(Errno::ECHILD) => return Ok(false),
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
     }
 
     /// The groups in the order in which they end.

@@ -11,7 +11,6 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
@@ -176,23 +175,12 @@ impl Supervisor {
 
     /// Collects every dead child. Returns whether any child is left.
     fn reap(&mut self) -> Result<bool> {
-        loop {
-            match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::StillAlive) => return Ok(true),
-                Ok(status) => {
-                    if let Some(report) = status
-                        .pid()
-                        .and_then(|pid| self.table.ended(pid, status, Instant::now()))
-                    {
-                        // The host may be gone already; then the loop ends by itself.
-                        let _ = control::send(self.control.as_fd(), &report, None);
-                    }
-                }
-                Err(Errno::ECHILD) => return Ok(false),
-                Err(Errno::EINTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
+        let control = self.control.as_fd();
+        let tell = |report: &Report| {
+            // The host may be gone already; then the loop ends by itself.
+            let _ = control::send(control, report, None);
+        };
+        Ok(self.table.reap(tell)?)
     }
 
     /// Does what the host asks. Returns whether it asks to end, or is gone.

@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, fmt, net::SocketAddr};
 
 use serde_json::{Value, json};
 
-use super::site::{self, Site};
+use super::site::Site;
 use crate::{Answer, Client, Namespace, Output, wait_for};
 
 /// Requests within which each of three endpoints answers: a miss is one in 10^7.
@@ -68,23 +68,8 @@ impl<'a> Bench<'a> {
         self.make(objects);
         let pods = objects.iter().filter(|object| object["kind"] == "Pod");
         for pod in pods.filter_map(|pod| pod["metadata"]["name"].as_str()) {
-            self.wait_ready(pod);
+            self.ns.wait_ready(pod);
         }
-    }
-
-    /// Waits until a pod is ready.
-    #[track_caller]
-    pub fn wait_ready(&self, pod: &str) {
-        wait_for(&format!("{pod} to be ready"), || {
-            let pod = self.ns.get(&["pod", pod]);
-            let conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
-            let ready = conditions.filter(|condition| condition["type"] == "Ready");
-            if ready.clone().any(|condition| condition["status"] == "True") {
-                Ok(())
-            } else {
-                Err(pod["status"].to_string())
-            }
-        });
     }
 
     /// Deletes objects and waits until they are gone.
@@ -236,9 +221,11 @@ impl<'a> Bench<'a> {
 
     /// Every node, and the place that is none.
     pub fn places(&self) -> Vec<Observer> {
-        let mut names = site::node_names(self.site);
-        names.push(site::OUTSIDE.to_owned());
-        names.into_iter().map(Observer::Place).collect()
+        self.site
+            .places()
+            .into_iter()
+            .map(Observer::Place)
+            .collect()
     }
 }
 

@@ -10,7 +10,7 @@ use super::{
     Test,
     bench::{Bench, pod},
     objects::{client as client_pod, server, service, service_with},
-    site::{DOMAIN, Site, dns_address},
+    site::{DOMAIN, Site, dns_address, kubernetes_service},
 };
 use crate::{Client, wait_for};
 
@@ -85,16 +85,7 @@ fn headless(name: &str) -> Value {
 
 fn cluster(site: &Site, client: &Client) {
     let bench = bench(site, client, "dns-cluster");
-    let words = [
-        "-n",
-        "default",
-        "get",
-        "service",
-        "kubernetes",
-        "-o",
-        "json",
-    ];
-    let service: Value = serde_json::from_str(&client.run(&words).ok()).expect("JSON");
+    let service = kubernetes_service(client);
     let ip = service["spec"]["clusterIP"]
         .as_str()
         .unwrap_or_default()
@@ -359,16 +350,7 @@ fn pod_config(site: &Site, client: &Client) {
         "nameservers": [server], "searches": searches, "options": [{"name": "ndots", "value": "2"}],
     });
     let bench = with_config(site, client, "dns-config", "None", config);
-    let words = [
-        "-n",
-        "default",
-        "get",
-        "service",
-        "kubernetes",
-        "-o",
-        "json",
-    ];
-    let service: Value = serde_json::from_str(&client.run(&words).ok()).expect("JSON");
+    let service = kubernetes_service(client);
     let ip = service["spec"]["clusterIP"].as_str().unwrap_or_default();
     bench.expect_dig("+search kubernetes", &[ip.to_owned()]);
     let getent = bench

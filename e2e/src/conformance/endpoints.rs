@@ -8,7 +8,7 @@ use super::{
     Test,
     bench::{Bench, place, pod},
     objects::{port, server, server_on, service, service_with},
-    site::{Site, node_names, workers},
+    site::{Site, workers},
 };
 use crate::{Client, wait_for};
 
@@ -71,7 +71,7 @@ fn api_server(site: &Site, client: &Client) {
     let sliced = sorted(each.map(|endpoint| &endpoint["addresses"][0]));
     assert_eq!(addresses, sliced);
     assert_eq!(slices["items"][0]["ports"][0]["port"], *port, "{slices}");
-    for node in node_names(site) {
+    for node in site.node_names() {
         for address in &addresses {
             let url = format!("https://{address}:{port}/version");
             let curl = site.exec(&node, &["curl", "-sSk", "--max-time", "5", &url]);

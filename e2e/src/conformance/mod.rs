@@ -21,7 +21,11 @@ mod site;
 
 pub use site::Site;
 
-use crate::Client;
+use std::sync::Arc;
+
+use libtest_mimic::Trial;
+
+use crate::{Client, Cluster};
 
 /// One test: it makes a namespace of its own on the site, through this client.
 pub type Test = fn(&Site, &Client);
@@ -39,3 +43,20 @@ pub const SUITES: &[&[(&str, Test)]] = &[
     dns::TESTS,
     api::TESTS,
 ];
+
+/// All tests, by name.
+pub fn all() -> impl Iterator<Item = (&'static str, Test)> {
+    SUITES.iter().flat_map(|suite| suite.iter().copied())
+}
+
+/// All tests on a lab, by kubectl-lite.
+pub fn trials<L: Cluster + 'static>(lab: &Arc<L>) -> Vec<Trial> {
+    let trial = |(name, test): (&'static str, Test)| {
+        let (lab, client) = (lab.clone(), lab.lite());
+        Trial::test(name, move || {
+            test(&*lab, &client);
+            Ok(())
+        })
+    };
+    all().map(trial).collect()
+}

@@ -8,9 +8,9 @@ use super::{
     Test,
     bench::{Bench, Observer, place, pod},
     objects::{UDP_PORT, client as client_pod, host_network, on, port, server, service_with},
-    site::{OUTSIDE, Site, workers},
+    site::{Site, workers},
 };
-use crate::{Answer, Client, wait_for};
+use crate::{Answer, Client, OUTSIDE, wait_for};
 
 /// The tests of this file.
 pub const TESTS: &[(&str, Test)] = &[

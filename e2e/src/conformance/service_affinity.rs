@@ -2,7 +2,7 @@
 //!
 //! Never compares clients with each other: each is remembered alone.
 
-use std::{collections::BTreeSet, thread, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
 use serde_json::{Value, json};
 
@@ -10,9 +10,9 @@ use super::{
     Test,
     bench::{Bench, Observer, REQUESTS, place, pod},
     objects::{server, service_with},
-    site::{OUTSIDE, Site, workers},
+    site::{Site, workers},
 };
-use crate::{Client, wait_for};
+use crate::{Client, OUTSIDE, wait_at_pace, wait_for};
 
 /// The tests of this file.
 pub const TESTS: &[(&str, Test)] = &[
@@ -108,20 +108,23 @@ fn port_switched(site: &Site, client: &Client) {
 
 fn forget(bench: &Bench<'_>, from: &Observer, to: &str) {
     let mut met = BTreeSet::new();
-    wait_for("the choice to be forgotten and another pod met", || {
-        let seen = bench.answering(from, to, 10);
-        if seen.len() != 1 {
-            return Err(format!("{seen:?}"));
-        }
-        met.extend(seen);
-        // Being unused for this long is the condition itself.
-        thread::sleep(Duration::from_secs(TIMEOUT_S + 1));
-        if met.len() > 1 {
-            Ok(())
-        } else {
-            Err(format!("{met:?}"))
-        }
-    });
+    let unused = Duration::from_secs(TIMEOUT_S + 1);
+    wait_at_pace(
+        "the choice to be forgotten and another pod met",
+        unused,
+        || {
+            let seen = bench.answering(from, to, 10);
+            if seen.len() != 1 {
+                return Err(format!("{seen:?}"));
+            }
+            met.extend(seen);
+            if met.len() > 1 {
+                Ok(())
+            } else {
+                Err(format!("{met:?}"))
+            }
+        },
+    );
 }
 
 fn short(kind: &str) -> Value {

@@ -8,7 +8,7 @@ use super::{
     Test,
     bench::{Bench, place, pod},
     objects::{UDP_PORT, port, server, server_on, service, service_with},
-    site::{Site, workers},
+    site::{Site, kubernetes_service, workers},
 };
 use crate::{Answer, Client, wait_for};
 
@@ -31,17 +31,7 @@ pub const TESTS: &[(&str, Test)] = &[
 fn kubernetes(site: &Site, client: &Client) {
     let bench = Bench::new(site, client, "svc-kubernetes");
     bench.make_ready(&[super::objects::client("client")]);
-    let words = [
-        "-n",
-        "default",
-        "get",
-        "service",
-        "kubernetes",
-        "-o",
-        "json",
-    ];
-    let service: serde_json::Value =
-        serde_json::from_str(&client.run(&words).ok()).expect("a Service");
+    let service = kubernetes_service(client);
     let spec = &service["spec"];
     assert_eq!(spec["type"], "ClusterIP", "{service}");
     let port = &spec["ports"][0];

@@ -8,9 +8,9 @@ use super::{
     Test,
     bench::{Bench, Observer, place, pod},
     objects::{client as client_pod, host_network, on, server, service, service_with},
-    site::{OUTSIDE, Site, outside_address, workers},
+    site::{Site, workers},
 };
-use crate::{Answer, Client, wait_for};
+use crate::{Answer, Client, OUTSIDE, wait_for};
 
 /// The tests of this file.
 pub const TESTS: &[(&str, Test)] = &[
@@ -102,7 +102,7 @@ fn external(site: &Site, client: &Client) {
         on(&with, server("one", "web")),
     ]);
     let port = bench.node_port("web", 0);
-    let client_seen = Answer::Http(200, outside_address(site));
+    let client_seen = Answer::Http(200, site.outside_address());
     let from = place(OUTSIDE);
     bench.expect(
         &from,

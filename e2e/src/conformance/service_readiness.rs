@@ -9,9 +9,9 @@ use super::{
     Test,
     bench::{Bench, place, pod},
     objects::{client as client_pod, lingering, on, server, service, service_with, unready},
-    site::{OUTSIDE, Site, workers},
+    site::{Site, workers},
 };
-use crate::{Answer, Client, wait_for};
+use crate::{Answer, Client, OUTSIDE, wait_for};
 
 /// The tests of this file.
 pub const TESTS: &[(&str, Test)] = &[
@@ -41,6 +41,7 @@ pub const TESTS: &[(&str, Test)] = &[
         ending_health,
     ),
     ("service_of_another_proxys_name_is_left_alone", proxy_name),
+    ("service_labelled_headless_is_left_alone", headless_label),
 ];
 
 const EXTERNAL_IP: &str = "203.0.113.251";
@@ -67,7 +68,7 @@ fn failed(site: &Site, client: &Client) {
     failing["spec"]["restartPolicy"] = json!("Never");
     failing["spec"]["containers"][0]["command"] = json!(["sh", "-c", "exit 1"]);
     bench.make(&[service("web"), failing, client_pod("client")]);
-    bench.wait_ready("client");
+    bench.ns.wait_ready("client");
     wait_for("the pod to fail", || {
         let phase = bench.ns.get(&["pod", "one"])["status"]["phase"].clone();
         if phase == "Failed" {
@@ -91,7 +92,7 @@ fn tolerated(site: &Site, client: &Client) {
         unready("one", "web"),
         client_pod("client"),
     ]);
-    bench.wait_ready("client");
+    bench.ns.wait_ready("client");
     bench.expect_endpoints("web", &[("one", 80)]);
     bench.expect_pod(&pod("client"), "web", "one");
     bench.delete("pod", &["one"]);
@@ -114,7 +115,7 @@ fn published(site: &Site, client: &Client) {
         lingering(unready("one", "web")),
         client_pod("client"),
     ]);
-    bench.wait_ready("client");
+    bench.ns.wait_ready("client");
     let ip = bench.ns.cluster_ip("web");
     let through_node = format!("{}:{}", workers(site)[0].1, bench.node_port("web", 0));
     bench.expect_pod(&pod("client"), &ip, "one");
@@ -130,7 +131,7 @@ fn unpublished(site: &Site, client: &Client) {
         lingering(unready("one", "web")),
         client_pod("client"),
     ]);
-    bench.wait_ready("client");
+    bench.ns.wait_ready("client");
     let ip = bench.ns.cluster_ip("web");
     let through_node = format!("{}:{}", workers(site)[0].1, bench.node_port("web", 0));
     let refused = || {
@@ -222,10 +223,22 @@ fn ending_health(site: &Site, client: &Client) {
     expect(503);
 }
 
-/// A label on one of two Services: it is served no more, until the label goes.
 fn proxy_name(site: &Site, client: &Client) {
-    let (label, value) = ("service.kubernetes.io/service-proxy-name", "another");
     let bench = Bench::new(site, client, "svc-proxyname");
+    left_alone(
+        &bench,
+        "service.kubernetes.io/service-proxy-name",
+        "another",
+    );
+}
+
+fn headless_label(site: &Site, client: &Client) {
+    let bench = Bench::new(site, client, "svc-headlesslabel");
+    left_alone(&bench, "service.kubernetes.io/headless", "");
+}
+
+/// A label on one of two Services: it is served no more, until the label goes.
+fn left_alone(bench: &Bench<'_>, label: &str, value: &str) {
     let mut labelled = service("web");
     labelled["metadata"]["labels"] = json!({label: value});
     bench.make_ready(&[
@@ -235,7 +248,7 @@ fn proxy_name(site: &Site, client: &Client) {
         server("two", "other"),
     ]);
     let (ip, other) = (bench.ns.cluster_ip("web"), bench.ns.cluster_ip("other"));
-    let from = place(&workers(site)[0].0);
+    let from = place(&workers(bench.site)[0].0);
     let unserved = || {
         wait_for("the labelled Service not to be served", || {
             match bench.get(&from, &format!("{ip}/")) {

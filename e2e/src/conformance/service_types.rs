@@ -8,9 +8,9 @@ use super::{
     Test,
     bench::{Bench, place, pod},
     objects::{UDP_PORT, port, server, service, service_with},
-    site::{DOMAIN, OUTSIDE, Site, dns_address, workers},
+    site::{DOMAIN, Site, dns_address, workers},
 };
-use crate::{Answer, Client, wait_for};
+use crate::{Answer, Client, OUTSIDE, wait_for};
 
 /// The tests of this file.
 pub const TESTS: &[(&str, Test)] = &[

@@ -13,9 +13,9 @@ use super::{
     Test,
     bench::Bench,
     objects::{UDP_PORT, on, port, server, service_with},
-    site::{OUTSIDE, Site, workers},
+    site::{Site, workers},
 };
-use crate::{Client, wait_for};
+use crate::{Client, OUTSIDE, wait_for};
 
 /// The tests of this file.
 pub const TESTS: &[(&str, Test)] = &[

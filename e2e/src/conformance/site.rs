@@ -1,25 +1,13 @@
 //! What the suites must know of the lab they run on: its places and its addresses.
 //!
-//! Never sends a packet. Another kind of lab is another `Site`, and this file's functions for it.
+//! Never sends a packet. What a lab of another kind says otherwise is a method of `Cluster`.
 
 use serde_json::Value;
 
 use crate::{Client, Cluster};
 
-pub use crate::OUTSIDE;
-
 /// The lab that the suites run on.
 pub type Site = dyn Cluster;
-
-/// The address of [`OUTSIDE`].
-pub fn outside_address(site: &Site) -> String {
-    site.outside_address()
-}
-
-/// Names of all nodes.
-pub fn node_names(site: &Site) -> Vec<String> {
-    site.node_names()
-}
 
 /// (name, address) of two nodes that take any pod.
 pub fn workers(site: &Site) -> [(String, String); 2] {
@@ -45,6 +33,20 @@ pub fn dns_address(client: &Client) -> String {
         .filter(|service| service["spec"]["ports"][0]["port"] == 53)
         .filter_map(|service| service["spec"]["clusterIP"].as_str());
     addresses.next().expect("a Service for DNS").to_owned()
+}
+
+/// `default/kubernetes`.
+pub fn kubernetes_service(client: &Client) -> Value {
+    let args = [
+        "-n",
+        "default",
+        "get",
+        "service",
+        "kubernetes",
+        "-o",
+        "json",
+    ];
+    serde_json::from_str(&client.run(&args).ok()).expect("a Service")
 }
 
 /// The domain of the cluster's names.

@@ -2,9 +2,9 @@
 //!
 //! Never looks at one client alone: what is remembered is remembered for each.
 
-use std::{collections::BTreeSet, thread, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
-use crate::{Answer, Client, Cluster, Namespace, wait_for};
+use crate::{Answer, Client, Cluster, Namespace, wait_at_pace, wait_for};
 
 use super::manifests::{at, deployment, service};
 
@@ -76,14 +76,17 @@ pub fn timeout(lab: &dyn Cluster, client: &Client) {
     ns.apply(&(deployment("web", 3, "/index.html") + &service("web", &affinity)));
     ns.wait_endpoints("web", 3, 0);
     let mut met = BTreeSet::new();
-    wait_for("the choice to be forgotten and another pod met", || {
-        met.extend(seen(lab, "worker-1", &ns));
-        // Being unused for this long is the condition itself.
-        thread::sleep(Duration::from_secs(TIMEOUT_S + 1));
-        if met.len() > 1 {
-            Ok(())
-        } else {
-            Err(format!("{met:?}"))
-        }
-    });
+    let unused = Duration::from_secs(TIMEOUT_S + 1);
+    wait_at_pace(
+        "the choice to be forgotten and another pod met",
+        unused,
+        || {
+            met.extend(seen(lab, "worker-1", &ns));
+            if met.len() > 1 {
+                Ok(())
+            } else {
+                Err(format!("{met:?}"))
+            }
+        },
+    );
 }

@@ -48,13 +48,7 @@ pub fn cluster_ip(lab: &dyn Cluster, client: &Client) {
         let record: Vec<&str> = record.split_whitespace().collect();
         assert_eq!(record, [&name, "30", "IN", "A", &ip]);
     }
-    ns.run(&[
-        "wait",
-        "--for=condition=Ready",
-        "pod/client",
-        "--timeout=60s",
-    ])
-    .ok();
+    ns.wait_ready("client");
     let pod = ns.pods("app=web").remove(0);
     for short in [
         "web".to_owned(),

@@ -19,6 +19,10 @@ mod rolling_restart;
 mod udp;
 mod virtual_ip;
 
+use std::sync::Arc;
+
+use libtest_mimic::Trial;
+
 use crate::{Client, Cluster};
 
 pub use background::Background;
@@ -105,3 +109,18 @@ pub const ALL: &[(&str, Scenario)] = &[
         daemon_set::one_pod_a_node,
     ),
 ];
+
+/// Those of [`ALL`] that are wanted on a lab, by each client.
+pub fn trials<L: Cluster + 'static>(lab: &Arc<L>, is_wanted: impl Fn(&str) -> bool) -> Vec<Trial> {
+    let mut trials = Vec::new();
+    for client in lab.clients() {
+        for (name, scenario) in ALL.iter().filter(|(name, _)| is_wanted(name)) {
+            let (lab, client) = (lab.clone(), client.clone());
+            trials.push(Trial::test(format!("{name}::{}", client.name), move || {
+                scenario(&*lab, &client);
+                Ok(())
+            }));
+        }
+    }
+    trials
+}

@@ -56,13 +56,7 @@ pub fn not_ready(lab: &dyn Cluster, client: &Client) {
         assert_eq!(columns[1..3], ["0/1", "Running"], "{pods}");
     }
     refused(lab, &ns, "web");
-    ns.run(&[
-        "wait",
-        "--for=condition=Ready",
-        "pod/client",
-        "--timeout=60s",
-    ])
-    .ok();
+    ns.wait_ready("client");
     let url = format!("http://{}/", ns.cluster_ip("web"));
     let curl = ns.exec("client", &["curl", "-sS", "--max-time", "5", &url]);
     // curl's exit code 7: the connection was refused; 28 would be the timeout.
@@ -90,13 +84,7 @@ pub fn mended(lab: &dyn Cluster, client: &Client) {
     for node in &lab.node_names() {
         assert_eq!(names(lab, node, &ns, "web"), after, "from {node}");
     }
-    ns.run(&[
-        "wait",
-        "--for=condition=Ready",
-        "pod/client",
-        "--timeout=60s",
-    ])
-    .ok();
+    ns.wait_ready("client");
     let script = format!(
         "for i in $(seq {REQUESTS}); do curl -s http://{}/hostname.html; done",
         ns.cluster_ip("web")

@@ -30,13 +30,7 @@ pub fn api_service(lab: &dyn Cluster, client: &Client) {
     addresses.sort_unstable();
     assert_eq!(addresses, lab.api_addresses());
     ns.apply(&client_pod());
-    ns.run(&[
-        "wait",
-        "--for=condition=Ready",
-        "pod/client",
-        "--timeout=60s",
-    ])
-    .ok();
+    ns.wait_ready("client");
     let url = "https://10.96.0.1/version";
     let version = ns
         .exec("client", &["curl", "-sSk", "--max-time", "5", url])
@@ -58,13 +52,7 @@ spec:
 ",
     );
     ns.apply(&client_pod());
-    ns.run(&[
-        "wait",
-        "--for=condition=Ready",
-        "pod/client",
-        "--timeout=60s",
-    ])
-    .ok();
+    ns.wait_ready("client");
     let environment = ns.exec("client", &["env"]).ok_lines();
     let ip = ns.cluster_ip("redis-master");
     for wanted in [

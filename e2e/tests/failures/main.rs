@@ -9,8 +9,8 @@ mod writer;
 
 use std::{process::ExitCode, sync::Arc};
 
-use e2e::{Cluster, ContainerLab, Topology, leftovers, missing_docker};
-use libtest_mimic::{Arguments, Trial};
+use e2e::{ContainerLab, Topology, missing_docker, suite};
+use libtest_mimic::Trial;
 
 use table::Table;
 
@@ -25,14 +25,12 @@ fn topology() -> Topology {
 }
 
 fn main() -> ExitCode {
-    let mut args = Arguments::from_args();
+    let mut args = suite::arguments();
     // Each fault is looked at alone.
     args.test_threads = Some(1);
     if args.list || missing_docker() {
-        let trials = faults::ALL
-            .iter()
-            .map(|fault| Trial::test(fault.name(), || Ok(())).with_ignored_flag(!args.list));
-        return libtest_mimic::run(&args, trials.collect()).exit_code();
+        let names: Vec<String> = faults::ALL.iter().map(faults::Fault::name).collect();
+        return suite::names(&args, names.iter().map(String::as_str));
     }
     let lab = Arc::new(ContainerLab::start(&topology()));
     let table = Arc::new(Table::default());
@@ -47,17 +45,9 @@ fn main() -> ExitCode {
             })
         })
         .collect();
-    let conclusion = libtest_mimic::run(&args, trials);
-    if conclusion.has_failed() {
-        eprintln!("{}", lab.log());
-    } else {
+    let code = suite::run_in_containers(&args, lab, trials);
+    if code == ExitCode::SUCCESS {
         table.show(std::env::var_os("CORACLE_RECORD").is_some());
     }
-    drop(Arc::into_inner(lab));
-    let left = leftovers();
-    if !left.is_empty() {
-        eprintln!("left behind: {left:?}");
-        return ExitCode::FAILURE;
-    }
-    conclusion.exit_code()
+    code
 }

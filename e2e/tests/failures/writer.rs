@@ -20,11 +20,12 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig},
 };
 use serde_json::json;
+use tokio::time::MissedTickBehavior;
 
 /// A write that has no answer by then is given up, and its connection with it.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
-/// Between two writes.
-const PAUSE: Duration = Duration::from_millis(10);
+/// Between two writes, where they are answered sooner.
+const EVERY: Duration = Duration::from_millis(10);
 const LABEL: &str = "of=writer";
 
 /// A client of its own, so that no connection is kept from an earlier one.
@@ -94,7 +95,10 @@ async fn write(seen: &Seen, kubeconfig: &Path, round: &str) {
     let mut last = Instant::now();
     let mut number = 0;
     let mut known: Option<Client> = None;
+    let mut pace = tokio::time::interval(EVERY);
+    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while !seen.stop.load(Ordering::Relaxed) {
+        pace.tick().await;
         let client = match known.take() {
             Some(client) => client,
             None => client(kubeconfig).await.expect("the kubeconfig is good"),
@@ -114,7 +118,6 @@ async fn write(seen: &Seen, kubeconfig: &Path, round: &str) {
             seen.acknowledged.lock().expect("no panic").insert(name);
             known = Some(client);
         }
-        tokio::time::sleep(PAUSE).await;
     }
 }
 

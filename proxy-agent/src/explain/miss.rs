@@ -103,9 +103,9 @@ fn other_ports(
 fn left_to_others(name: &ServiceName, ignored: &Ignored, address: &IpAddr) -> Option<Decision> {
     ignored.addresses.contains(address).then(|| Decision {
         object: format!("Service {name}"),
-        field: "metadata.labels[service.kubernetes.io/service-proxy-name]".to_owned(),
-        value: ignored.proxy_name.clone(),
-        says: "it has this address, and is another proxy's".to_owned(),
+        field: format!("metadata.labels[{}]", ignored.label),
+        value: ignored.value.clone(),
+        says: "it has this address, and is left alone by this label".to_owned(),
     })
 }
 

@@ -86,7 +86,7 @@ pub struct Model {
     /// The own node's addresses; empty where unknown.
     addresses: Vec<IpAddr>,
     services: HashMap<ServiceName, ServiceInfo>,
-    /// Services that are another proxy's.
+    /// Services that are to be left alone.
     ignored: BTreeMap<ServiceName, Ignored>,
     /// By name; nearly always one, so a list and no tree.
     slices: HashMap<ServiceName, Vec<(String, SliceInfo)>>,
@@ -375,7 +375,7 @@ impl Model {
         self.services.iter()
     }
 
-    /// The Services that are another proxy's.
+    /// The Services that are to be left alone.
     pub fn ignored(&self) -> impl Iterator<Item = (&ServiceName, &Ignored)> {
         self.ignored.iter()
     }

@@ -12,6 +12,11 @@ use super::source_ranges::SourceRanges;
 
 /// A Service that carries this label belongs to another proxy.
 const SERVICE_PROXY_NAME: &str = "service.kubernetes.io/service-proxy-name";
+/// Marks a headless Service and its slices; a Service with a cluster IP and this label is left
+/// alone all the same, as upstream leaves both labels out of all that it watches.
+pub(super) const HEADLESS: &str = "service.kubernetes.io/headless";
+/// A Service with one of these labels is none of this proxy's.
+const LEFT_ALONE: [&str; 2] = [SERVICE_PROXY_NAME, HEADLESS];
 /// The API's default for `sessionAffinityConfig.clientIP.timeoutSeconds`.
 const DEFAULT_AFFINITY_SECONDS: i32 = 10_800;
 /// The API's limit for the same field.
@@ -55,13 +60,10 @@ pub struct ServiceInfo {
 
 impl ServiceInfo {
     /// `None` when the Service is none of this proxy's: headless, ExternalName,
-    /// without a cluster IP yet, or another proxy's.
+    /// without a cluster IP yet, or labelled to be left alone.
     pub fn from_object(service: &Service) -> Option<ServiceInfo> {
         let spec = service.spec.as_ref()?;
-        let labels = service.metadata.labels.as_ref();
-        if labels.is_some_and(|l| l.contains_key(SERVICE_PROXY_NAME))
-            || spec.type_.as_deref() == Some("ExternalName")
-        {
+        if left_alone_by(service).is_some() || spec.type_.as_deref() == Some("ExternalName") {
             return None;
         }
         let first = spec.cluster_ip.as_deref().unwrap_or_default();
@@ -86,23 +88,34 @@ impl ServiceInfo {
     }
 }
 
-/// A Service that another proxy carries; known so that this can be said.
+/// The label by which a Service is none of this proxy's, and its value.
+fn left_alone_by(service: &Service) -> Option<(&'static str, &String)> {
+    let labels = service.metadata.labels.as_ref()?;
+    LEFT_ALONE
+        .into_iter()
+        .find_map(|label| Some((label, labels.get(label)?)))
+}
+
+/// A Service that is to be left alone; known so that this can be said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ignored {
-    /// Its label `service.kubernetes.io/service-proxy-name`.
-    pub proxy_name: String,
+    /// The label that says so.
+    pub label: &'static str,
+    /// Its value: in `service-proxy-name`, the proxy that carries the Service.
+    pub value: String,
     /// Its cluster IPs and external IPs.
     pub addresses: Vec<IpAddr>,
 }
 
 impl Ignored {
-    /// `None` when it is no other proxy's.
+    /// `None` when it has no such label.
     pub fn from_object(service: &Service) -> Option<Ignored> {
-        let labels = service.metadata.labels.as_ref()?;
+        let (label, value) = left_alone_by(service)?;
         let spec = service.spec.as_ref()?;
         let ips = spec.cluster_ips.iter().chain(&spec.external_ips).flatten();
         Some(Ignored {
-            proxy_name: labels.get(SERVICE_PROXY_NAME)?.clone(),
+            label,
+            value: value.clone(),
             addresses: addresses(ips.chain(&spec.cluster_ip)),
         })
     }

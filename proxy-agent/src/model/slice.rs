@@ -7,11 +7,10 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 
 use super::ServiceName;
 use super::frontend::{Family, Protocol, Target};
+use super::service::HEADLESS;
 
 /// Names the Service of a slice.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
-/// Marks the slices of a headless Service.
-const HEADLESS: &str = "service.kubernetes.io/headless";
 
 /// One address of a slice with its conditions.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -173,10 +173,11 @@ impl Generator {
         });
         let ports = Some(ports.collect());
         let others = self.one_in(24);
-        let label = (
-            "service.kubernetes.io/service-proxy-name".to_owned(),
-            "other".to_owned(),
-        );
+        let label = self.pick(&[
+            "service.kubernetes.io/service-proxy-name",
+            "service.kubernetes.io/headless",
+        ]);
+        let label = (label.to_owned(), "other".to_owned());
         let spec = ServiceSpec {
             type_: Some(kind.to_owned()),
             cluster_ip: cluster_ips.first().cloned(),

@@ -3,7 +3,7 @@
 //!
 //! `svc NAME IP[,IP]|None|- PORT/PROTOCOL[,…] [node-port=N[,…]] [external-ip=A[,A]] [lb=A[,A]]
 //! [lb-proxy=A] [sources=CIDR[,CIDR]] [affinity=SECONDS] [internal=Local] [external=Local]
-//! [health=PORT] [proxy-name=X]` — `None` is headless, `-` an ExternalName; several ports
+//! [health=PORT] [proxy-name=X] [label=NAME]` — `None` is headless, `-` an ExternalName; several ports
 //! are called by protocol and number, `tcp-80`, and node ports are given in the same order
 //!
 //! `ep NAME ADDRESS:PORT NODE|- [OPTION…]`, or for several ports
@@ -133,6 +133,7 @@ fn service(name: &str, ips: &str, ports: &str, options: &[&str]) -> Value {
                 let label = "service.kubernetes.io/service-proxy-name";
                 service["metadata"]["labels"] = json!({ label: value });
             }
+            "label" => service["metadata"]["labels"] = json!({ value: "" }),
             key => panic!("no option of a Service: {key}"),
         }
     }

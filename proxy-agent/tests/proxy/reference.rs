@@ -153,12 +153,13 @@ impl Cluster {
     fn proxied(&self) -> impl Iterator<Item = (&ServiceName, &ServiceSpec, &Service)> {
         self.services.iter().filter_map(|(name, service)| {
             let labels = service.metadata.labels.as_ref();
-            let is_others =
-                labels.is_some_and(|l| l.contains_key("service.kubernetes.io/service-proxy-name"));
+            let has = |label| labels.is_some_and(|l| l.contains_key(label));
+            let is_left_alone = has("service.kubernetes.io/service-proxy-name")
+                || has("service.kubernetes.io/headless");
             let spec = service.spec.as_ref()?;
             let has_rules = spec.type_.as_deref() != Some("ExternalName")
                 && spec.cluster_ip.as_deref() != Some("None");
-            (has_rules && !is_others).then_some((name, spec, service))
+            (has_rules && !is_left_alone).then_some((name, spec, service))
         })
     }
 

@@ -146,7 +146,7 @@ fn packets_for_nothing_that_a_service_has() {
     check(
         "10.244.1.11 -> tcp 10.96.0.20:80",
         "tcp 10.244.1.11 -> 10.96.0.20:80",
-        "Service default/other metadata.labels[service.kubernetes.io/service-proxy-name] = another: it has this address, and is another proxy's",
+        "Service default/other metadata.labels[service.kubernetes.io/service-proxy-name] = another: it has this address, and is left alone by this label",
         "left alone",
     );
     check(

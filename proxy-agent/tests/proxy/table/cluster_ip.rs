@@ -60,6 +60,8 @@ const ONE_PORT: &str = "
     ep headless 10.244.1.12:8080 node-1
     svc other 10.96.0.20,fd96::20 80/tcp proxy-name=another
     ep other 10.244.1.12:8080 node-1
+    svc alone 10.96.0.23,fd96::23 80/tcp label=service.kubernetes.io/headless
+    ep alone 10.244.1.12:8080 node-1
     svc name - 80/tcp external-ip=198.51.100.21
     ep name 10.244.1.12:8080 node-1
 ";
@@ -122,6 +124,8 @@ const ONE_PORT_ROWS: &str = "
     # Services that are none of this proxy's, and what is no Service's
     10.244.1.11 -> tcp 10.96.0.20:80 => untouched
     fd44:1::11 -> tcp [fd96::20]:80 => untouched
+    10.244.1.11 -> tcp 10.96.0.23:80 => untouched
+    fd44:1::11 -> tcp [fd96::23]:80 => untouched
     10.244.1.11 -> tcp 198.51.100.21:80 => untouched
     10.244.1.11 -> tcp,udp,sctp 10.244.1.12:8080 => untouched
     192.168.78.2 -> tcp,udp,sctp 192.168.77.11:8080 => untouched
