@@ -2,11 +2,6 @@
 //!
 //! Never lets the client take another port: a new one would hide what is remembered of the old.
 
-use std::{
-    io::{BufRead, BufReader, Lines},
-    process::{Child, ChildStdout},
-};
-
 use serde_json::json;
 
 use super::{
@@ -15,7 +10,7 @@ use super::{
     objects::{UDP_PORT, on, port, server, service_with},
     site::{Site, workers},
 };
-use crate::{Client, OUTSIDE, wait_for};
+use crate::{Client, OUTSIDE, scenarios::Background, wait_for};
 
 /// The tests of this file.
 pub const TESTS: &[(&str, Test)] = &[
@@ -35,37 +30,31 @@ pub const TESTS: &[(&str, Test)] = &[
 
 /// A client that asks every 20 ms until it is dropped.
 struct Asking {
-    process: Child,
-    answers: Lines<BufReader<ChildStdout>>,
+    answers: Box<dyn Iterator<Item = String>>,
+    _program: Background,
 }
 
 impl Asking {
     fn start(site: &Site, place: &str, to: &str) -> Self {
-        let mut process = site.spawn(place, &[&site.probe(), "ask-udp", to, "20"]);
-        let stdout = process.stdout.take().expect("a pipe was asked for");
-        let answers = BufReader::new(stdout).lines();
-        Self { process, answers }
+        let words = [&site.probe(), "ask-udp", to, "20"];
+        let mut program = Background::start(site, place, &words);
+        Self {
+            answers: Box::new(program.lines()),
+            _program: program,
+        }
     }
 
     /// Waits for an answer whose first word is this.
     #[track_caller]
     fn until(&mut self, wanted: &str) {
         wait_for(&format!("{wanted} to answer"), || {
-            let answer = self.answers.next();
-            let line = answer.and_then(Result::ok).unwrap_or_default();
-            if line.split_whitespace().next() == Some(wanted) {
+            let answer = self.answers.next().expect("the client goes on asking");
+            if answer.split_whitespace().next() == Some(wanted) {
                 Ok(())
             } else {
-                Err(line)
+                Err(answer)
             }
         });
-    }
-}
-
-impl Drop for Asking {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 
