@@ -4,13 +4,14 @@
 
 use std::{
     collections::BTreeMap,
+    net::Ipv4Addr,
     sync::{Arc, Mutex},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
 use e2e::{
-    Cluster, ContainerLab, Output, Request,
+    Answer, Cluster, ContainerLab, Output, Request,
     scenarios::{
         Background,
         manifests::{at, deployment, service},
@@ -31,6 +32,8 @@ const PAUSE_MS: u64 = 20;
 const TIMEOUT_MS: u64 = 1_000;
 /// Writes and answers that must come before a fault, and after it.
 const STEADY: usize = 20;
+/// Queries in a row that must be answered: each meets one of the DNS servers.
+const QUERIES: usize = 6;
 
 /// What is hit.
 #[derive(Clone, Copy)]
@@ -258,8 +261,8 @@ fn holder(lab: &ContainerLab, lease: &str) -> String {
     text.split('_').next().unwrap_or_default().to_owned()
 }
 
-/// A Service that is made now answers by its name, from that node: API, controllers, DNS and
-/// proxy have all done their part.
+/// A Service that is made now answers by its name, from that node, whichever DNS server and pod is
+/// met: API, controllers, DNS and proxy have all done their part.
 fn works_again(lab: &ContainerLab, observer: &str, name: &str) {
     let manifest = service(name, "").replace(&format!("app: {name}"), "app: web");
     wait_for("the new Service to be taken", || {
@@ -270,26 +273,35 @@ fn works_again(lab: &ContainerLab, observer: &str, name: &str) {
             Err(taken.stderr)
         }
     });
-    let host = format!("{name}.default.svc.cluster.local");
-    wait_for("the new Service to answer by its name", || {
-        let found = lab.exec(
-            observer,
-            &["dig", "+short", "+time=1", "+tries=1", &host, "@10.96.0.10"],
-        );
-        let ip = found.stdout.lines().next().unwrap_or_default().to_owned();
-        if found.code != 0 || ip.parse::<std::net::Ipv4Addr>().is_err() {
-            return Err(format!("{found:?}"));
+    wait_for("the new Service to answer by its name, every time", || {
+        let mut ip = String::new();
+        for _ in 0..QUERIES {
+            ip = look_up(lab, observer, name)?;
         }
         let request = Request {
             to: at(&ip, 80),
             path: "/hostname.html".into(),
             timeout_ms: TIMEOUT_MS,
         };
-        match lab.get_with(observer, &request, 1).remove(0) {
-            e2e::Answer::Http(200, _) => Ok(()),
-            other => Err(other.to_string()),
+        let answers = lab.get_with(observer, &request, STEADY);
+        let mut failed = answers.iter();
+        match failed.find(|answer| !matches!(answer, Answer::Http(200, _))) {
+            Some(answer) => Err(answer.to_string()),
+            None => Ok(()),
         }
     });
+}
+
+/// The address that the cluster's DNS has for a Service.
+fn look_up(lab: &ContainerLab, observer: &str, name: &str) -> Result<String, String> {
+    let host = format!("{name}.default.svc.cluster.local");
+    let dig = ["dig", "+short", "+time=1", "+tries=1", &host, "@10.96.0.10"];
+    let found = lab.exec(observer, &dig);
+    let ip = found.stdout.lines().next().unwrap_or_default();
+    match (found.code, ip.parse::<Ipv4Addr>()) {
+        (0, Ok(_)) => Ok(ip.to_owned()),
+        _ => Err(format!("{found:?}")),
+    }
 }
 
 /// A request of the client program that is given up where it hangs on a paused server.

@@ -33,7 +33,7 @@ impl Table {
     /// Prints it, and writes it to the document where that is asked for.
     pub fn show(&self, record: bool) {
         let mut text = String::from(
-            "| Fault | Acknowledged writes lost | Longest time without a write | Requests failed | Longest time without an answer | Until a new Service works |\n|---|---|---|---|---|---|\n",
+            "| Fault | Acknowledged writes lost | Longest time without a write | Requests failed | Longest time without an answer | Until a new Service works every time |\n|---|---|---|---|---|---|\n",
         );
         for row in self.0.lock().expect("no panic").iter() {
             let _ = writeln!(
