@@ -92,7 +92,8 @@ async fn a_server_that_comes_or_goes_is_noticed_at_once() {
         advertised("192.0.2.1"),
         Duration::from_secs(3600),
     ));
-    let collection = ENDPOINTS.trim_end_matches("/kubernetes");
+    // The slice is written last.
+    let collection = SLICE.trim_end_matches("/kubernetes");
     let mut watch = api.watch(&format!("{collection}?watch=1")).await;
     assert_eq!(watch.told().await, "ADDED kubernetes");
     let key = format!("{PREFIX}192.0.2.9");

@@ -120,6 +120,7 @@ fn fifty_kills_lose_no_connection() {
     }
     network::in_namespaces(NAME, || {
         let network = Network::new();
+        network.refuse_beyond("10.96.0.0/16");
         settle(7);
         let stop = Arc::new(AtomicBool::new(false));
         let connections = Arc::new(AtomicUsize::new(0));

@@ -409,9 +409,10 @@ fn connect(link: &str, addresses: &'static [&str]) -> Space {
     space
 }
 
-/// One TCP connection from wherever the kernel likes.
+/// One TCP connection from wherever the kernel likes, where somebody answers or refuses.
 pub fn ask_tcp(to: SocketAddr) -> io::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&to, SILENCE)?;
+    let mut stream = TcpStream::connect_timeout(&to, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     Ok(answer)
