@@ -23,8 +23,13 @@ case "$1 $2" in
 esac
 "#;
 
-/// Runs `lab up` with that `docker` first in the PATH; what it says, having failed.
+/// What `lab up` says, having failed.
 fn refused(docker: Option<&str>, variables: &[(&str, &str)]) -> String {
+    refused_to("up", docker, variables)
+}
+
+/// Runs `lab VERB` with that `docker` first in the PATH; what it says, having failed.
+fn refused_to(verb: &str, docker: Option<&str>, variables: &[(&str, &str)]) -> String {
     let bin = tempfile::tempdir().expect("a temporary directory");
     let mut path = bin.path().display().to_string();
     if let Some(script) = docker {
@@ -42,7 +47,7 @@ fn refused(docker: Option<&str>, variables: &[(&str, &str)]) -> String {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../lab/compose/lab");
     let ended = Command::new("/bin/bash")
         .arg(script)
-        .arg("up")
+        .arg(verb)
         .env("PATH", path)
         .envs(variables.iter().copied())
         .output()
@@ -96,6 +101,23 @@ fn a_lab_that_runs_or_left_something_is_to_be_ended() {
     check(&said, "is there already", "lab/compose/lab down");
     let said = refused(Some(HEALTHY), &[("FAKE_VOLUMES", "coracle_shared")]);
     check(&said, "left volumes", "lab/compose/lab down");
+}
+
+#[test]
+fn containers_of_others_are_not_ended() {
+    let said = refused_to(
+        "down",
+        Some(HEALTHY),
+        &[
+            ("CORACLE_LAB", "shop"),
+            ("FAKE_CONTAINERS", "shop_database_1"),
+        ],
+    );
+    check(
+        &said,
+        "shop is no lab: it has shop_database_1",
+        "CORACLE_LAB=NAME",
+    );
 }
 
 #[test]
