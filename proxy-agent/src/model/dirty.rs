@@ -70,21 +70,23 @@ impl Dirty {
     }
 }
 
-/// Moves the reference counts from `old` to `new`; what came or went is added to `dirty`.
+/// Moves the reference counts from `old` to `new`, each sorted and without duplicates; what
+/// came or went is added to `dirty`.
 pub(super) fn count(
     counts: &mut HashMap<IpAddr, usize>,
-    old: &BTreeSet<IpAddr>,
-    new: &BTreeSet<IpAddr>,
+    old: &[IpAddr],
+    new: &[IpAddr],
     dirty: &mut BTreeSet<IpAddr>,
 ) {
-    for address in new.difference(old) {
+    let is_not_in = |all: &[IpAddr], address: &IpAddr| all.binary_search(address).is_err();
+    for address in new.iter().filter(|address| is_not_in(old, address)) {
         let uses = counts.entry(*address).or_default();
         *uses += 1;
         if *uses == 1 {
             dirty.insert(*address);
         }
     }
-    for address in old.difference(new) {
+    for address in old.iter().filter(|address| is_not_in(new, address)) {
         if let Some(uses) = counts.get_mut(address) {
             *uses -= 1;
             if *uses == 0 {

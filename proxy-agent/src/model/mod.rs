@@ -67,12 +67,13 @@ pub enum Change {
     Node(Box<Node>),
 }
 
-/// What one Service claims at present; kept so that a change can be undone.
+/// What one Service claims at present, sorted; kept so that a change can be undone. Lists
+/// and no trees: there is one for each Service, and they are short.
 #[derive(Default)]
 struct Claims {
-    destinations: BTreeSet<Destination>,
-    cluster_ips: BTreeSet<IpAddr>,
-    own_endpoints: BTreeSet<IpAddr>,
+    destinations: Vec<Destination>,
+    cluster_ips: Vec<IpAddr>,
+    own_endpoints: Vec<IpAddr>,
 }
 
 /// Who claims a destination, sorted by name; nearly always one, so a list and no tree.
@@ -181,7 +182,7 @@ impl Model {
 
     fn apply_slice(&mut self, slice: &EndpointSlice) {
         let slice_name = service::name_of(&slice.metadata);
-        let Some((owner, info)) = SliceInfo::from_object(slice) else {
+        let Some((owner, info)) = SliceInfo::from_object(slice, &self.node_name) else {
             return self.forget_slice(&slice_name);
         };
         if self
@@ -220,9 +221,18 @@ impl Model {
     /// Recomputes the Services that changed and says what to look up again.
     pub fn take_dirty(&mut self) -> Dirty {
         let mut dirty = Dirty::default();
-        for name in std::mem::take(&mut self.changed) {
-            self.recompute(&name, &mut dirty);
-            self.recomputed.insert(name);
+        let changed = std::mem::take(&mut self.changed);
+        // At first all are new, and a table that grows is written again and again.
+        let new = changed.len().saturating_sub(self.claims.len());
+        self.claims.reserve(new);
+        self.routes.reserve(new);
+        for name in &changed {
+            self.recompute(name, &mut dirty);
+        }
+        if self.recomputed.is_empty() {
+            self.recomputed = changed;
+        } else {
+            self.recomputed.extend(changed);
         }
         dirty
     }
@@ -245,7 +255,6 @@ impl Model {
                         slices.iter().map(|(_, slice)| slice),
                         (&port.name, port.protocol),
                         family,
-                        &self.node_name,
                     );
                     new.own_endpoints.extend(
                         endpoints
@@ -260,7 +269,8 @@ impl Model {
                     });
                 }
             }
-            new.cluster_ips.extend(info.cluster_ips.iter().copied());
+            new.own_endpoints = service::sorted(std::mem::take(&mut new.own_endpoints));
+            new.cluster_ips = service::sorted(info.cluster_ips.clone());
         }
         dirty::count(
             &mut self.cluster_ips,
@@ -285,16 +295,18 @@ impl Model {
         &mut self,
         service: &ServiceName,
         old: &Claims,
-        routes: Vec<(Destination, ServicePortName, Routes)>,
+        mut routes: Vec<(Destination, ServicePortName, Routes)>,
         new: &mut Claims,
         dirty: &mut Dirty,
     ) {
-        let mut wanted: BTreeMap<Destination, (ServicePortName, Routes)> = BTreeMap::new();
-        for (destination, port, route) in routes {
-            wanted.entry(destination).or_insert((port, route));
-        }
+        // Stable: of a Service's ports that claim one destination, the first has it.
+        routes.sort_by(|(one, ..), (other, ..)| one.cmp(other));
+        routes.dedup_by(|(one, ..), (other, ..)| one == other);
         for destination in &old.destinations {
-            if wanted.contains_key(destination) {
+            if routes
+                .binary_search_by(|(wanted, ..)| wanted.cmp(destination))
+                .is_ok()
+            {
                 continue;
             }
             if let Some(claimants) = self.routes.get_mut(destination) {
@@ -305,7 +317,8 @@ impl Model {
             }
             dirty.destinations.insert(destination.clone());
         }
-        for (destination, (port, route)) in wanted {
+        new.destinations.reserve_exact(routes.len());
+        for (destination, port, route) in routes {
             let claimants = self.routes.entry(destination.clone()).or_default();
             claimants.retain(|(name, _)| name.service != port.service || *name == port);
             let is_new = match claimants.binary_search_by(|(name, _)| name.cmp(&port)) {
@@ -323,7 +336,7 @@ impl Model {
             if is_new {
                 dirty.destinations.insert(destination.clone());
             }
-            new.destinations.insert(destination);
+            new.destinations.push(destination);
         }
     }
 
@@ -389,7 +402,7 @@ impl Model {
         let slices = self.slices.get(&name.service);
         let slices = slices.into_iter().flatten().map(|(_, slice)| slice);
         let port = (&*port.name, port.protocol);
-        slice::merge(slices, port, family, &self.node_name)
+        slice::merge(slices, port, family)
     }
 
     /// Where this node is.

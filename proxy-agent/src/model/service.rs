@@ -130,26 +130,30 @@ pub(super) fn name_of(metadata: &ObjectMeta) -> ServiceName {
 }
 
 fn addresses<'a>(texts: impl Iterator<Item = &'a String>) -> Vec<IpAddr> {
-    texts.filter_map(|text| text.parse().ok()).collect()
+    exact(texts.filter_map(|text| text.parse().ok()))
+}
+
+/// A list that takes no more than it needs: there are some for each Service.
+fn exact<T>(items: impl Iterator<Item = T>) -> Vec<T> {
+    let mut all: Vec<T> = items.collect();
+    all.shrink_to_fit();
+    all
 }
 
 fn ports(spec: &ServiceSpec) -> Vec<ServicePort> {
     let has_node_ports = matches!(spec.type_.as_deref(), Some("NodePort" | "LoadBalancer"));
-    spec.ports
-        .iter()
-        .flatten()
-        .filter_map(|port| {
-            Some(ServicePort {
-                name: port.name.clone().unwrap_or_default(),
-                protocol: Protocol::parse(port.protocol.as_deref().unwrap_or("TCP"))?,
-                port: u16::try_from(port.port).ok().filter(|p| *p != 0)?,
-                node_port: match port.node_port {
-                    Some(node_port) if has_node_ports => u16::try_from(node_port).unwrap_or(0),
-                    _ => 0,
-                },
-            })
+    let ports = spec.ports.iter().flatten();
+    exact(ports.filter_map(|port| {
+        Some(ServicePort {
+            name: port.name.clone().unwrap_or_default(),
+            protocol: Protocol::parse(port.protocol.as_deref().unwrap_or("TCP"))?,
+            port: u16::try_from(port.port).ok().filter(|p| *p != 0)?,
+            node_port: match port.node_port {
+                Some(node_port) if has_node_ports => u16::try_from(node_port).unwrap_or(0),
+                _ => 0,
+            },
         })
-        .collect()
+    }))
 }
 
 fn affinity(spec: &ServiceSpec) -> Option<Affinity> {
@@ -190,7 +194,7 @@ fn health_check_node_port(spec: &ServiceSpec) -> Option<u16> {
     (port != 0).then_some(port)
 }
 
-fn sorted<T: Ord>(mut all: Vec<T>) -> Vec<T> {
+pub(super) fn sorted<T: Ord>(mut all: Vec<T>) -> Vec<T> {
     all.sort_unstable();
     all.dedup();
     all

@@ -12,15 +12,26 @@ use super::service::HEADLESS;
 /// Names the Service of a slice.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
-/// One address of a slice with its conditions.
+/// One address of a slice with its conditions. There is one for each endpoint of the
+/// cluster: nothing is kept that can be said in a word.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Address {
     address: IpAddr,
     ready: bool,
     serving: bool,
     terminating: bool,
-    node_name: Option<String>,
-    hints: Hints,
+    runs: Runs,
+    /// `None`: nobody said, as mostly.
+    hints: Option<Box<Hints>>,
+}
+
+/// Where an endpoint runs, as far as this node minds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Runs {
+    Here,
+    Elsewhere,
+    /// Nobody says where.
+    Somewhere,
 }
 
 /// Where an endpoint is best used from; empty: nobody said.
@@ -38,8 +49,8 @@ pub struct SliceInfo {
     family: Family,
     /// Port name, protocol and number; the API always says which protocol, and any will
     /// do where nobody says.
-    ports: Vec<(String, Option<Protocol>, u16)>,
-    addresses: Vec<Address>,
+    ports: Box<[(String, Option<Protocol>, u16)]>,
+    addresses: Box<[Address]>,
 }
 
 /// An endpoint of one Service port.
@@ -62,8 +73,9 @@ pub struct Endpoint {
 }
 
 impl SliceInfo {
-    /// The slice and its Service; `None` when it is no Service's or headless.
-    pub fn from_object(slice: &EndpointSlice) -> Option<(ServiceName, SliceInfo)> {
+    /// The slice and its Service, as the node called `node_name` sees it; `None` when it is
+    /// no Service's or headless.
+    pub fn from_object(slice: &EndpointSlice, node_name: &str) -> Option<(ServiceName, SliceInfo)> {
         let labels = slice.metadata.labels.as_ref()?;
         let name = labels
             .get(SERVICE_NAME)
@@ -94,7 +106,11 @@ impl SliceInfo {
                 ready,
                 serving: conditions.and_then(|c| c.serving).unwrap_or(true),
                 terminating: conditions.and_then(|c| c.terminating).unwrap_or(false),
-                node_name: endpoint.node_name.clone(),
+                runs: match endpoint.node_name.as_deref() {
+                    Some(name) if name == node_name => Runs::Here,
+                    Some(_) => Runs::Elsewhere,
+                    None => Runs::Somewhere,
+                },
                 hints: hints_of(endpoint),
             })
         });
@@ -110,16 +126,14 @@ impl SliceInfo {
     }
 }
 
-fn hints_of(endpoint: &k8s_openapi::api::discovery::v1::Endpoint) -> Hints {
-    let Some(hints) = &endpoint.hints else {
-        return Hints::default();
-    };
+fn hints_of(endpoint: &k8s_openapi::api::discovery::v1::Endpoint) -> Option<Box<Hints>> {
+    let hints = endpoint.hints.as_ref()?;
     let nodes = hints.for_nodes.iter().flatten();
     let zones = hints.for_zones.iter().flatten();
-    Hints {
+    Some(Box::new(Hints {
         nodes: nodes.map(|hint| hint.name.clone()).collect(),
         zones: zones.map(|hint| hint.name.clone()).collect(),
-    }
+    }))
 }
 
 /// The endpoints of a Service's port, by its name and protocol, from all slices, sorted; one
@@ -128,7 +142,6 @@ pub(super) fn merge<'a>(
     slices: impl Iterator<Item = &'a SliceInfo>,
     (port_name, protocol): (&str, Protocol),
     family: Family,
-    node_name: &str,
 ) -> Vec<Endpoint> {
     let mut found: Vec<(Target, &Address)> = Vec::new();
     for slice in slices.filter(|slice| slice.family == family) {
@@ -148,17 +161,13 @@ pub(super) fn merge<'a>(
     let same = found.chunk_by(|(one, _), (other, _)| one == other);
     same.filter_map(|same| {
         let (target, _) = *same.first()?;
-        Some(together(target, same.iter().map(|(_, it)| *it), node_name))
+        Some(together(target, same.iter().map(|(_, it)| *it)))
     })
     .collect()
 }
 
 /// One endpoint, of which each of `said` is said.
-fn together<'a>(
-    target: Target,
-    said: impl Iterator<Item = &'a Address>,
-    node_name: &str,
-) -> Endpoint {
+fn together<'a>(target: Target, said: impl Iterator<Item = &'a Address>) -> Endpoint {
     let mut endpoint = Endpoint {
         target,
         ready: false,
@@ -169,14 +178,15 @@ fn together<'a>(
         hints: Hints::default(),
     };
     for it in said {
-        let is_local = it.node_name.as_deref() == Some(node_name);
         endpoint.ready |= it.ready;
         endpoint.serving |= it.serving;
         endpoint.terminating &= it.terminating;
-        endpoint.is_local |= is_local;
-        endpoint.may_be_own |= is_local || it.node_name.is_none();
-        endpoint.hints.nodes.extend(it.hints.nodes.iter().cloned());
-        endpoint.hints.zones.extend(it.hints.zones.iter().cloned());
+        endpoint.is_local |= it.runs == Runs::Here;
+        endpoint.may_be_own |= it.runs != Runs::Elsewhere;
+        if let Some(hints) = &it.hints {
+            endpoint.hints.nodes.extend(hints.nodes.iter().cloned());
+            endpoint.hints.zones.extend(hints.zones.iter().cloned());
+        }
     }
     endpoint
 }

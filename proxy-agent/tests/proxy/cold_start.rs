@@ -68,7 +68,7 @@ fn check_whole(ruleset: &Ruleset, model: &Model) -> usize {
     let mut found = 0;
     for face in FACES {
         for (key, data) in ruleset.elements(face.values()) {
-            let (Key::Destination(to), Data::Value(value)) = (key, data) else {
+            let (Key::Destination(to), Data::Value(value)) = (&key, data) else {
                 panic!("{key:?} {data:?}")
             };
             found += 1;
@@ -78,7 +78,7 @@ fn check_whole(ruleset: &Ruleset, model: &Model) -> usize {
                 outside: !face.outside,
                 ..face
             };
-            let is_there = ruleset.get(other.values(), key).is_some();
+            let is_there = ruleset.get(other.values(), &key).is_some();
             assert!(!has_outside || is_there, "{to:?} has only {face:?}");
         }
     }
@@ -122,13 +122,13 @@ fn a_cold_start_that_is_killed_leaves_no_half_service() {
         // Of the frame, which is one, of chains, and of elements.
         let chains = 1 + diff::picks(&settings, &fresh, &scopes).len();
         let steps = chains + diff::make(&fresh, &scopes).len();
-        // Among the slots, then among the destinations, to the last but one.
-        let destinations = model.destinations().count();
+        // Among the chains, among the first slots, then anywhere, to the last but one. The last
+        // of all are the cluster IPs.
         let cuts = [
             chains - 1,
-            steps / 3,
-            steps - destinations - SERVICES,
-            steps - destinations,
+            chains + 3,
+            steps / 4,
+            steps / 2,
             steps - SERVICES - 1,
             steps - 1,
         ];

@@ -19,7 +19,7 @@ fn render(text: &str) -> String {
     let mut rendered = String::new();
     for set in SETS {
         for (key, data) in kernel.ruleset.elements(set) {
-            rendered += &format!("{}: {}\n", set.as_str(), render_element(key, data));
+            rendered += &format!("{}: {}\n", set.as_str(), render_element(&key, data));
         }
     }
     for chain in kernel

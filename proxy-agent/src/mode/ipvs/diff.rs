@@ -340,7 +340,7 @@ impl<'a> Diff<'a> {
     /// What is there in a scope and not wanted.
     fn remove(&mut self, scope: &Scope) {
         for key in scope.unwanted(&self.installed.table) {
-            self.delete(scope.set, key.clone());
+            self.delete(scope.set, key);
         }
     }
 }

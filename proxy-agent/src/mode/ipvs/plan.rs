@@ -101,13 +101,13 @@ pub fn plan_all(settings: &Settings, model: &Model, installed: &Installed) -> Pl
     ] {
         for (key, _) in installed.table.elements(set) {
             if let Key::Destination(destination) = key {
-                keys.destinations.insert(destination.clone());
+                keys.destinations.insert(destination);
             }
         }
     }
     for (key, _) in installed.table.elements(SetName::Hairpin) {
         if let Key::Pair(address) = key {
-            keys.own_endpoints.insert(*address);
+            keys.own_endpoints.insert(address);
         }
     }
     let ours = installed.servers.keys().filter_map(|name| match name {
@@ -119,7 +119,7 @@ pub fn plan_all(settings: &Settings, model: &Model, installed: &Installed) -> Pl
     let mut plan = plan(settings, model, &keys, installed);
     let carried = installed.table.elements(SetName::Addresses);
     let carried = carried.filter_map(|(key, _)| match key {
-        Key::Address(address) => Some(*address),
+        Key::Address(address) => Some(address),
         _ => None,
     });
     for address in carried.chain(installed.carried.iter().copied()) {
@@ -154,7 +154,7 @@ fn plan_frontends(
     for frontend in frontends {
         let routes = routes_of(model, nodes, &frontend);
         plan.guards
-            .push(guards.plan(&frontend.destination(), routes));
+            .extend(guards.plan(&frontend.destination(), routes));
         let wanted = routes.map(|routes| wanted(settings, &frontend, routes, &mut marks));
         plan.frontends.insert(frontend, wanted);
     }
@@ -239,7 +239,7 @@ fn is_carried(address: &IpAddr, plan: &Plan, installed: &Installed) -> bool {
     let mut others = installed.table.range(SetName::Services, keys);
     others.any(|(key, _)| match key {
         Key::Destination(destination) => {
-            let is = |frontend: &Frontend| frontend.destination() == *destination;
+            let is = |frontend: &Frontend| frontend.destination() == destination;
             !plan
                 .frontends
                 .range(range.clone())

@@ -88,6 +88,10 @@ pub fn replace(old: Option<&Data>, set: SetName, key: Key, data: Data, step: &mu
     step.push(Op::Add(set, key, data));
 }
 
+/// Operations of one step where each could be one: so few that a step is small beside a
+/// transaction, and so many that steps are few beside operations.
+const GROUP: usize = 64;
+
 /// What must be added or replaced for `scopes`, in order, in transactions after those of
 /// [`picks`].
 pub fn make(installed: &Ruleset, scopes: &[Scope]) -> Vec<Step> {
@@ -98,21 +102,18 @@ pub fn make(installed: &Ruleset, scopes: &[Scope]) -> Vec<Step> {
             steps.extend(entries(installed, of_stage));
             continue;
         }
+        let mut step = Vec::new();
         for scope in of_stage {
+            let near = installed.near(scope.set, scope.range.start());
             for (key, data) in &scope.elements {
-                let mut step = Vec::new();
-                replace(
-                    installed.get(scope.set, key),
-                    scope.set,
-                    key.clone(),
-                    data.clone(),
-                    &mut step,
-                );
-                if !step.is_empty() {
-                    steps.push(step);
+                let old = near.and_then(|near| near.get(key));
+                replace(old, scope.set, key.clone(), data.clone(), &mut step);
+                if step.len() >= GROUP {
+                    steps.push(std::mem::take(&mut step));
                 }
             }
         }
+        steps.extend((!step.is_empty()).then_some(step));
     }
     steps
 }
@@ -152,10 +153,10 @@ pub fn sweep_picks(
     for face in FACES {
         for (key, _) in installed.elements(face.pick()) {
             let Key::Value(value) = key else { continue };
-            if unused.contains(&(face, *value)) {
-                steps.push(vec![Op::Delete(face.pick(), key.clone())]);
+            if unused.contains(&(face, value)) {
+                steps.push(vec![Op::Delete(face.pick(), key)]);
             } else {
-                let chains = chains_of(settings, face, *value).into_iter();
+                let chains = chains_of(settings, face, value).into_iter();
                 wanted.extend(chains.map(|chain| chain.name));
             }
         }
@@ -183,7 +184,7 @@ pub fn guards(installed: &Ruleset) -> impl Iterator<Item = String> {
 
 fn removals<'a>(installed: &'a Ruleset, scope: &'a Scope) -> impl Iterator<Item = Step> + 'a {
     let unwanted = scope.unwanted(installed);
-    unwanted.map(|key| vec![Op::Delete(scope.set, key.clone())])
+    unwanted.map(|key| vec![Op::Delete(scope.set, key)])
 }
 
 /// Chains and verdicts for values that are new to the table: to be committed before `make`

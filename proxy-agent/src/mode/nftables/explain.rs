@@ -35,7 +35,7 @@ pub fn elements(installed: &Ruleset, asked: &Asked<'_>) -> Vec<String> {
         None => face.endpoints(),
     };
     for (key, data) in installed.range(slots, slot_range(face, to)) {
-        lines.push(line(slots, key, data));
+        lines.push(line(slots, &key, data));
         if let (Key::Slot(..), Data::Value(identity)) = (key, data) {
             let key = Key::Slot(to.clone(), *identity);
             let endpoint = installed.get(face.sticky_endpoints(), &key);

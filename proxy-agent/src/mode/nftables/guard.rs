@@ -107,8 +107,9 @@ impl<'a> Guards<'a> {
         }
     }
 
-    /// What one destination with an address should have.
-    pub fn plan(&mut self, destination: &Destination, routes: Option<&Routes>) -> Scope {
+    /// What one destination with an address should have; `None` where that is nothing and
+    /// nothing is there.
+    pub fn plan(&mut self, destination: &Destination, routes: Option<&Routes>) -> Option<Scope> {
         let key = Key::Destination(destination.clone());
         let former = match self.installed.get(SetName::Guards, &key) {
             Some(Data::Value(value)) => Some(*value),
@@ -131,7 +132,8 @@ impl<'a> Guards<'a> {
             self.needed.insert(value, chain);
             elements.insert(key.clone(), Data::Value(value));
         }
-        Scope::new(SetName::Guards, key.clone()..=key, elements)
+        let scope = Scope::new(SetName::Guards, key.clone()..=key, elements);
+        (!scope.is_idle(self.installed)).then_some(scope)
     }
 
     /// The values: those needed with their chains, and those that nobody has any more.

@@ -44,7 +44,7 @@ impl Leaving {
                 self.elements.remove(&element);
             }
             for key in scope.unwanted(installed) {
-                let element = (scope.set, key.clone());
+                let element = (scope.set, key);
                 self.elements.entry(element).or_insert(self.sweeps);
             }
         }
@@ -78,9 +78,9 @@ impl Leaving {
         for face in FACES {
             for (key, _) in installed.elements(face.pick()) {
                 if let Key::Value(value) = key
-                    && !installed.is_used(face, *value)
+                    && !installed.is_used(face, value)
                 {
-                    self.values.entry((face, *value)).or_insert(sweeps);
+                    self.values.entry((face, value)).or_insert(sweeps);
                 }
             }
         }

@@ -7,6 +7,7 @@
 //! slot, and one chain for all looks destination and slot up: the endpoint.
 
 pub mod diff;
+pub mod elements;
 pub mod explain;
 pub mod guard;
 pub mod kernel;

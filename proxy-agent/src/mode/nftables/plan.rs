@@ -10,7 +10,7 @@ use super::ruleset::Ruleset;
 use super::set::{Data, Key, SetName};
 use super::slots::assign;
 use super::value::{FACES, Face, OUTSIDE_IDENTITY, OUTSIDE_SLOT, affinity_of, value_of};
-use crate::model::{Destination, Dirty, Family, Model, Route, Target};
+use crate::model::{Destination, Dirty, Family, Model, Route, Routes, Target};
 
 /// Within `range` of `set` there should be exactly `elements`, and what is in `kept` already.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +40,14 @@ impl Scope {
         }
     }
 
+    /// Whether there is nothing to do: none is wanted, and none is there.
+    pub(super) fn is_idle(&self, installed: &Ruleset) -> bool {
+        let (first, last) = (self.range.start(), self.range.end());
+        let range = (Bound::Included(first), Bound::Included(last));
+        let is_there = || installed.range(self.set, range).next().is_some();
+        self.elements.is_empty() && self.kept.is_none() && !is_there()
+    }
+
     /// Whether there should be an element with this key of `range`.
     pub fn wants(&self, key: &Key) -> bool {
         let kept = self.kept.as_ref();
@@ -47,7 +55,7 @@ impl Scope {
     }
 
     /// The keys that are there and should not be.
-    pub fn unwanted<'a>(&'a self, installed: &'a Ruleset) -> impl Iterator<Item = &'a Key> {
+    pub fn unwanted<'a>(&'a self, installed: &'a Ruleset) -> impl Iterator<Item = Key> + 'a {
         let first = match &self.kept {
             Some(kept) => Bound::Excluded(kept.end()),
             None => Bound::Included(self.range.start()),
@@ -64,10 +72,11 @@ pub fn plan(model: &Model, family: Family, keys: &Dirty, installed: &Ruleset) ->
     let mut scopes = Vec::new();
     let mut guards = Guards::new(installed);
     for destination in keys.destinations.iter().filter(|d| d.family() == family) {
-        plan_destination(model, destination, installed, &mut scopes);
+        let routes = model.routes(destination);
+        plan_destination(routes, destination, installed, &mut scopes);
         // Beside its values, with which it is one step.
         if matches!(destination, Destination::Address { .. }) {
-            scopes.push(guards.plan(destination, model.routes(destination)));
+            scopes.extend(guards.plan(destination, routes));
         }
     }
     scopes.extend(guards.finish());
@@ -105,13 +114,13 @@ pub fn all_keys(model: &Model, installed: &Ruleset) -> Dirty {
         for (key, _) in installed.elements(set) {
             match key {
                 Key::Destination(destination) | Key::Slot(destination, _) => {
-                    keys.destinations.insert(destination.clone());
+                    keys.destinations.insert(destination);
                 }
                 Key::Address(address) => {
-                    keys.cluster_ips.insert(*address);
+                    keys.cluster_ips.insert(address);
                 }
                 Key::Pair(address) => {
-                    keys.own_endpoints.insert(*address);
+                    keys.own_endpoints.insert(address);
                 }
                 Key::Value(_) => {}
             }
@@ -129,12 +138,11 @@ fn presence(set: SetName, key: Key, present: bool) -> Scope {
 }
 
 fn plan_destination(
-    model: &Model,
+    routes: Option<&Routes>,
     destination: &Destination,
     installed: &Ruleset,
     scopes: &mut Vec<Scope>,
 ) {
-    let routes = model.routes(destination);
     let node_port = matches!(destination, Destination::NodePort { .. });
     for face in FACES.into_iter().filter(|face| face.node_port == node_port) {
         let route = routes.and_then(|routes| match face.outside {
@@ -202,7 +210,7 @@ fn plan_face(
     let slots = slot_range(face, destination);
     let identities = identity_range(face, destination);
     let one = key.clone()..=key;
-    scopes.extend([
+    let all = [
         Scope::new(face.sticky_endpoints(), identities, sticky_endpoints),
         Scope::new(face.sticky_slots(), slots.clone(), sticky_slots),
         Scope {
@@ -210,7 +218,8 @@ fn plan_face(
             ..Scope::new(face.endpoints(), slots, endpoints)
         },
         Scope::new(face.values(), one, values),
-    ]);
+    ];
+    scopes.extend(all.into_iter().filter(|scope| !scope.is_idle(installed)));
 }
 
 fn former_slots(

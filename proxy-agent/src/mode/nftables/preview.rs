@@ -63,7 +63,7 @@ fn render_set(set: SetName, ruleset: &Ruleset, family: Family) -> String {
     }
     let elements = ruleset.elements(set);
     let elements: Vec<String> = elements
-        .map(|(key, data)| render_element(key, data))
+        .map(|(key, data)| render_element(&key, data))
         .collect();
     if !elements.is_empty() {
         let _ = writeln!(

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeBounds;
 
+use super::elements::{Elements, Near};
 use super::render;
 use super::rule::{Chain, Hook};
 use super::set::{Data, Key, SetName};
@@ -62,7 +63,7 @@ pub struct Ruleset {
     pub sets: BTreeSet<SetName>,
     /// The chains by name.
     pub chains: BTreeMap<String, ChainPrint>,
-    elements: BTreeMap<SetName, BTreeMap<Key, Data>>,
+    elements: BTreeMap<SetName, Elements>,
     /// How many destinations have a value.
     uses: BTreeMap<(Face, u32), usize>,
     /// How many destinations have the value of a list.
@@ -144,22 +145,28 @@ impl Ruleset {
 
     /// One element's data.
     pub fn get(&self, set: SetName, key: &Key) -> Option<&Data> {
-        self.elements.get(&set)?.get(key)
+        self.near(set, key)?.get(key)
     }
 
-    /// A set's elements within a range of keys.
+    /// Where the element with this key is, and others of its destination.
+    pub fn near(&self, set: SetName, key: &Key) -> Option<Near<'_>> {
+        Some(self.elements.get(&set)?.near(key))
+    }
+
+    /// A set's elements within a range of keys, of one destination where they have slots.
     pub fn range(
         &self,
         set: SetName,
         range: impl RangeBounds<Key>,
-    ) -> impl Iterator<Item = (&Key, &Data)> {
+    ) -> impl Iterator<Item = (Key, &Data)> {
         let elements = self.elements.get(&set);
         elements.map(|all| all.range(range)).into_iter().flatten()
     }
 
-    /// All elements of a set.
-    pub fn elements(&self, set: SetName) -> impl Iterator<Item = (&Key, &Data)> {
-        self.elements.get(&set).into_iter().flatten()
+    /// All elements of a set in the order of their keys.
+    pub fn elements(&self, set: SetName) -> impl Iterator<Item = (Key, &Data)> {
+        let elements = self.elements.get(&set);
+        elements.map(Elements::iter).into_iter().flatten()
     }
 
     /// The values that destinations have.
@@ -184,7 +191,7 @@ impl Ruleset {
 
     /// How many elements there are.
     pub fn element_count(&self) -> usize {
-        self.elements.values().map(BTreeMap::len).sum()
+        self.elements.values().map(Elements::len).sum()
     }
 }
 
