@@ -20,6 +20,7 @@ use self::lane::Lane;
 use crate::conntrack::{self, Cleaned, Wanted};
 use crate::explain::desk::Desk;
 use crate::health::Health;
+use crate::memory;
 use crate::metrics::Metrics;
 use crate::mode::{self, Mode};
 use crate::model::{Change, Family, Model, ServiceName};
@@ -183,6 +184,8 @@ impl Agent {
         if due.contains(&true) {
             self.note_dirty();
         }
+        let mut lanes = self.lanes.iter().zip(&due);
+        let was_full = lanes.any(|(lane, due)| *due && lane.is_full);
         for index in (0..due.len()).filter(|index| due[*index]) {
             self.sync(index);
         }
@@ -191,6 +194,9 @@ impl Agent {
         }
         if due.contains(&true) {
             self.look_beside().await;
+        }
+        if was_full {
+            memory::give_back();
         }
     }
 
