@@ -1,7 +1,6 @@
 //! Destinations and where they lead. Knows no mode and never reads an object of
 //! the API itself.
 
-use std::cmp::Ordering;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -89,7 +88,7 @@ impl std::fmt::Display for Protocol {
 }
 
 /// What a packet must be addressed to.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Destination {
     /// One address: a cluster IP, an external IP, a load balancer's address.
     Address {
@@ -120,68 +119,12 @@ impl Destination {
         }
     }
 
-    fn kind(&self) -> u8 {
-        match self {
-            Destination::Address { address, .. } => u8::from(address.is_ipv6()),
-            Destination::NodePort { .. } => 2,
-        }
-    }
-
     /// Protocol and port.
     pub fn transport(&self) -> (Protocol, u16) {
         match self {
             Destination::Address { protocol, port, .. }
             | Destination::NodePort { protocol, port, .. } => (*protocol, *port),
         }
-    }
-}
-
-/// Written out, since trees of many destinations spend their time here: numbers compare
-/// quicker than what is derived. IPv4 first, then IPv6, then node ports.
-impl Ord for Destination {
-    #[inline]
-    fn cmp(&self, other: &Destination) -> Ordering {
-        use Destination::{Address, NodePort};
-        use IpAddr::{V4, V6};
-        let transport = |to: &Destination| {
-            let (protocol, port) = to.transport();
-            u64::from(protocol.number()) << 16 | u64::from(port)
-        };
-        let (this_transport, that_transport) = (transport(self), transport(other));
-        match (self, other) {
-            (
-                Address {
-                    address: V4(this), ..
-                },
-                Address {
-                    address: V4(that), ..
-                },
-            ) => {
-                let this = u64::from(this.to_bits()) << 24 | this_transport;
-                this.cmp(&(u64::from(that.to_bits()) << 24 | that_transport))
-            }
-            (
-                Address {
-                    address: V6(this), ..
-                },
-                Address {
-                    address: V6(that), ..
-                },
-            ) => {
-                let this = (this.to_bits(), this_transport);
-                this.cmp(&(that.to_bits(), that_transport))
-            }
-            (NodePort { family: this, .. }, NodePort { family: that, .. }) => {
-                (*this, this_transport).cmp(&(*that, that_transport))
-            }
-            _ => self.kind().cmp(&other.kind()),
-        }
-    }
-}
-
-impl PartialOrd for Destination {
-    fn partial_cmp(&self, other: &Destination) -> Option<Ordering> {
-        Some(self.cmp(other))
     }
 }
 

@@ -1,7 +1,6 @@
 //! The table's sets and maps, their keys and data. Never holds a byte of the
 //! wire: that is `netlink`'s.
 
-use std::cmp::Ordering;
 use std::net::IpAddr;
 
 use crate::model::{Destination, Target};
@@ -205,7 +204,7 @@ impl SetName {
 }
 
 /// An element's key.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Key {
     /// A destination.
     Destination(Destination),
@@ -217,42 +216,6 @@ pub enum Key {
     Pair(IpAddr),
     /// A value.
     Value(u32),
-}
-
-/// Written out for the same reason as that of destinations. Keys of one set are of one kind.
-impl Ord for Key {
-    #[inline]
-    fn cmp(&self, other: &Key) -> Ordering {
-        match (self, other) {
-            (Key::Slot(this, slot), Key::Slot(that, other)) => {
-                this.cmp(that).then_with(|| slot.cmp(other))
-            }
-            (Key::Destination(this), Key::Destination(that)) => this.cmp(that),
-            (Key::Address(this), Key::Address(that)) | (Key::Pair(this), Key::Pair(that)) => {
-                this.cmp(that)
-            }
-            (Key::Value(this), Key::Value(that)) => this.cmp(that),
-            _ => self.kind().cmp(&other.kind()),
-        }
-    }
-}
-
-impl PartialOrd for Key {
-    fn partial_cmp(&self, other: &Key) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Key {
-    fn kind(&self) -> u8 {
-        match self {
-            Key::Destination(_) => 0,
-            Key::Slot(..) => 1,
-            Key::Address(_) => 2,
-            Key::Pair(_) => 3,
-            Key::Value(_) => 4,
-        }
-    }
 }
 
 /// An element's data.
