@@ -85,12 +85,13 @@ pub fn mended(lab: &dyn Cluster, client: &Client) {
         assert_eq!(names(lab, node, &ns, "web"), after, "from {node}");
     }
     ns.wait_ready("client");
+    // What goes wrong stands in the place of the answer.
     let script = format!(
-        "for i in $(seq {REQUESTS}); do curl -s http://{}/hostname.html; done",
+        "for i in $(seq {REQUESTS}); do curl -sS http://{}/hostname.html 2>&1 || echo at $(date +%T.%N); done",
         ns.cluster_ip("web")
     );
     let seen = ns.exec("client", &["sh", "-c", &script]).ok_lines();
-    assert_eq!(seen.len(), REQUESTS);
+    assert_eq!(seen.len(), REQUESTS, "{seen:?}");
     assert_eq!(
         seen.into_iter().collect::<BTreeSet<_>>(),
         after,
