@@ -57,8 +57,33 @@ pub fn label_values(kind: &str, label: &str) -> Vec<String> {
     docker(&args).ok_lines()
 }
 
+/// Takes the containers with a label off all networks, one after another, and lets none come back.
+///
+/// Engines before 28 may miscount the members of a network where some end side by side and others
+/// restart; the network then stays until the engine does (moby/moby#42119).
+pub fn detach_labelled(label: &str) {
+    let ids = labelled("container", label);
+    if ids.is_empty() {
+        return;
+    }
+    let mut update = vec!["update", "--restart", "no"];
+    update.extend(ids.iter().map(String::as_str));
+    docker(&update);
+    let format =
+        "{{range $name, $_ := .NetworkSettings.Networks}}{{$.Id}} {{$name}}{{println}}{{end}}";
+    let mut inspect = vec!["container", "inspect", "--format", format];
+    inspect.extend(ids.iter().map(String::as_str));
+    for line in docker(&inspect).stdout.lines() {
+        // What has ended by itself meanwhile is off its networks already.
+        if let Some((id, network)) = line.split_once(' ') {
+            docker(&["network", "disconnect", "--force", network, id]);
+        }
+    }
+}
+
 /// Removes everything with a label.
 pub fn remove_labelled(label: &str) {
+    detach_labelled(label);
     for kind in ["container", "network", "volume"] {
         let ids = labelled(kind, label);
         if ids.is_empty() {

@@ -29,7 +29,7 @@ use tempfile::TempDir;
 use testcontainers::{Container, GenericImage};
 
 use crate::{Cluster, Lab, OUTSIDE, Output};
-use docker::{docker, label_values, remove_labelled};
+use docker::{detach_labelled, docker, label_values, remove_labelled};
 
 pub use compose::ComposeOptions;
 pub use docker::missing_docker;
@@ -234,7 +234,10 @@ impl Drop for ContainerLab {
         }
         match &mut self.ending {
             Ending::Compose(variables) => compose::end(variables),
-            Ending::Containers(containers) => containers.clear(),
+            Ending::Containers(containers) => {
+                detach_labelled(&self.label);
+                containers.clear();
+            }
         }
         remove_labelled(&self.label);
     }
