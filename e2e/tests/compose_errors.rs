@@ -76,6 +76,19 @@ fn a_missing_engine_is_named_with_what_to_install() {
 fn an_engine_that_is_too_old_is_named_with_the_version_that_is_needed() {
     let said = refused(Some(HEALTHY), &[("FAKE_VERSION", "19.03.15")]);
     check(&said, "19.03.15 is too old", "20.10 or later");
+    // Podman behind Docker's API.
+    let said = refused(
+        Some(HEALTHY),
+        &[("FAKE_VERSION", "4.2.0 Podman Engine,Conmon,")],
+    );
+    check(&said, "Podman 4.2.0 is too old", "4.3 or later");
+}
+
+#[test]
+fn podmans_own_command_line_is_not_taken_for_dockers() {
+    let podman = "echo 'podman version 5.4.2'";
+    let said = refused(Some(podman), &[]);
+    check(&said, "Podman's own command line", "DOCKER_HOST=");
 }
 
 #[test]

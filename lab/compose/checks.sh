@@ -1,7 +1,8 @@
 # What the lab's scripts ask before they start. To be sourced.
 
-# Oldest engine that is known to work.
+# Oldest engines that are known to work.
 oldest_docker=20.10
+oldest_podman=4.3
 # What a whole lab takes, with room.
 need_disk_mb=1000
 need_memory_mb=1500
@@ -15,11 +16,17 @@ fail() {
 
 need_docker() {
   command -v docker >/dev/null || fail "there is no docker" "install Docker Engine $oldest_docker or later (Debian: docker.io), or use the lab without containers: coracle up"
-  local version
-  version=$(docker version --format '{{.Server.Version}}' 2>&1) ||
-    fail "the Docker Engine does not answer: $version" "start it (systemctl start docker), or add yourself to its group"
-  [ "$(printf '%s\n%s\n' "$oldest_docker" "$version" | sort -V | head -n 1)" = "$oldest_docker" ] ||
-    fail "Docker Engine $version is too old" "$oldest_docker or later is needed"
+  case $(docker --version 2>/dev/null) in
+    podman*) fail "docker is Podman's own command line here" "install Docker's (Debian: docker.io) and point it to Podman: DOCKER_HOST=unix:///run/podman/podman.sock" ;;
+  esac
+  local said version components engine="Docker Engine" oldest=$oldest_docker
+  said=$(docker version --format '{{.Server.Version}} {{range .Server.Components}}{{.Name}},{{end}}' 2>&1) ||
+    fail "the Docker Engine does not answer: $said" "start it (systemctl start docker), or add yourself to its group"
+  read -r version components <<<"$said"
+  # Podman behind Docker's API says its own version.
+  case $components in Podman*) engine=Podman oldest=$oldest_podman ;; esac
+  [ "$(printf '%s\n%s\n' "$oldest" "$version" | sort -V | head -n 1)" = "$oldest" ] ||
+    fail "$engine $version is too old" "$oldest or later is needed"
 }
 
 # Sets `compose` to the command line of Compose.

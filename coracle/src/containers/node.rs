@@ -51,7 +51,7 @@ pub struct Options {
 /// Is the node until it is asked to end.
 pub fn run(options: &Options) -> Result<u8> {
     let cluster = &options.cluster;
-    network::prepare_node(cluster.member_cidr)?;
+    network::prepare_node(cluster.member_cidr, cluster.service_cidr)?;
     let credentials = Credentials::open(cluster)?;
     for directory in [ROOT_DIR, HOST_DIR] {
         fs::create_dir_all(directory).with_context(|| format!("make {directory}"))?;

@@ -106,7 +106,7 @@ fn spokes(topology: &Topology) -> Vec<Spoke> {
 
 /// Runs `work` on a runtime of its own; its netlink socket belongs to the calling
 /// thread's namespace.
-fn in_runtime<F: Future<Output = Result<()>>>(work: impl FnOnce(Handle) -> F) -> Result<()> {
+pub fn in_runtime<F: Future<Output = Result<()>>>(work: impl FnOnce(Handle) -> F) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .build()?;
@@ -220,7 +220,8 @@ async fn add_route(handle: &Handle, to: Ipv4Net, via: Ipv4Addr) -> Result<()> {
         .with_context(|| format!("add the route to {to} via {via}"))
 }
 
-fn index(name: &str) -> Result<u32> {
+/// Number of the link of this name.
+pub fn index(name: &str) -> Result<u32> {
     nix::net::if_::if_nametoindex(name).with_context(|| format!("find the link {name}"))
 }
 

@@ -59,7 +59,7 @@ pub fn label_values(kind: &str, label: &str) -> Vec<String> {
 
 /// Takes the containers with a label off all networks, one after another, and lets none come back.
 ///
-/// Engines before 28 may miscount the members of a network where some end side by side and others
+/// Engines before 28.1 may miscount the members of a network where some end side by side and others
 /// restart; the network then stays until the engine does (moby/moby#42119).
 pub fn detach_labelled(label: &str) {
     let ids = labelled("container", label);
@@ -79,6 +79,19 @@ pub fn detach_labelled(label: &str) {
             docker(&["network", "disconnect", "--force", network, id]);
         }
     }
+}
+
+/// Whether the engine refuses to remove a network for containers that it does not know.
+pub fn is_miscounted(network: &str) -> bool {
+    let known = docker(&[
+        "network",
+        "inspect",
+        "--format",
+        "{{len .Containers}}",
+        network,
+    ]);
+    let removed = docker(&["network", "rm", network]);
+    known.stdout.trim() == "0" && removed.stderr.contains("has active endpoints")
 }
 
 /// Removes everything with a label.

@@ -29,7 +29,7 @@ use tempfile::TempDir;
 use testcontainers::{Container, GenericImage};
 
 use crate::{Cluster, Lab, OUTSIDE, Output};
-use docker::{detach_labelled, docker, label_values, remove_labelled};
+use docker::{detach_labelled, docker, is_miscounted, label_values, labelled, remove_labelled};
 
 pub use compose::ComposeOptions;
 pub use docker::missing_docker;
@@ -257,15 +257,31 @@ fn remove_stale() {
     }
 }
 
-/// What tests' labs have left on this machine: ids of containers, networks and volumes.
+/// What tests' labs have left on this machine: whose containers, networks and volumes.
+///
+/// A network that the engine itself cannot let go is said loudly and not counted.
 pub fn leftovers() -> Vec<String> {
     let mut found = Vec::new();
     for kind in ["container", "network", "volume"] {
         for (label, prefix) in [(TEST_LABEL, ""), (PROJECT_LABEL, TEST_PROJECT)] {
             let values = label_values(kind, label);
             let ours = values.iter().filter(|value| value.starts_with(prefix));
-            found.extend(ours.map(|value| format!("{kind} of {value}")));
+            let left = ours.filter(|value| kind != "network" || !held_by_engine(label, value));
+            found.extend(left.map(|value| format!("{kind} of {value}")));
         }
     }
     found
+}
+
+/// Whether the networks with this label stay because the engine counts containers on them where it
+/// knows of none.
+fn held_by_engine(label: &str, value: &str) -> bool {
+    let networks = labelled("network", &format!("{label}={value}"));
+    let held = networks.iter().all(|id| is_miscounted(id));
+    if held && !networks.is_empty() {
+        crate::tools::say(&format!(
+            "the engine miscounts the containers on a network of {value}: it stays until the engine restarts"
+        ));
+    }
+    held
 }
