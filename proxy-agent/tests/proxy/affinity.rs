@@ -1,7 +1,6 @@
 //! The end of an endpoint that clients are bound to, however many they are.
 
-use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use proxy_agent::mode::Mode;
@@ -11,11 +10,9 @@ use proxy_agent::mode::nftables::{Table, cleanup};
 use proxy_agent::model::{Change, Family};
 
 use super::network::{self, Network};
-use super::{objects, table};
+use super::{objects, sockets, table};
 
 const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 244, 1, 11));
-/// Of the clients' ports.
-const FIRST_PORT: u16 = 10_000;
 const SERVICE: &str = "svc sticky 10.96.0.40 5353/udp affinity=600";
 const ENDPOINTS: [&str; 3] = ["10.244.1.12:5353", "10.244.2.11:5353", "192.168.77.11:5353"];
 
@@ -23,14 +20,10 @@ fn address_of(client: usize) -> IpAddr {
     IpAddr::from([10, 244, 64 + (client / 250) as u8, (client % 250) as u8 + 1])
 }
 
-/// Who answers client number `client`, from a new connection: from a port that no question had
-/// before, as the kernel keeps a connection by its ports.
+/// Who answers client number `client`, from a new connection.
 fn ask(network: &Network, client: usize) -> String {
-    static PORT: AtomicU16 = AtomicU16::new(FIRST_PORT);
-    let port = PORT.fetch_add(1, Ordering::Relaxed);
-    assert!(port >= FIRST_PORT, "more questions than ports");
     network.from(CLIENT, move || {
-        let socket = UdpSocket::bind((address_of(client), port)).expect("a free port");
+        let socket = sockets::new_udp(address_of(client)).expect("a free port");
         socket
             .set_read_timeout(Some(Duration::from_secs(20)))
             .expect("a timeout");

@@ -64,8 +64,20 @@ fn read_all(mut stream: TcpStream, patience: Duration) -> io::Result<String> {
     Ok(answer)
 }
 
+/// A socket at a port that no question had before: the kernel keeps a connection by its ports, and
+/// a former one's go where that went.
+pub fn new_udp(source: IpAddr) -> io::Result<UdpSocket> {
+    static PORT: AtomicU16 = AtomicU16::new(10_000);
+    loop {
+        match UdpSocket::bind((source, PORT.fetch_add(1, Ordering::Relaxed))) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+            bound => return bound,
+        }
+    }
+}
+
 fn ask_udp(source: IpAddr, to: SocketAddr, patience: Duration) -> io::Result<String> {
-    let socket = UdpSocket::bind((source, 0))?;
+    let socket = new_udp(source)?;
     socket.set_read_timeout(Some(patience))?;
     socket.connect(to)?;
     send(&socket, b"who")?;

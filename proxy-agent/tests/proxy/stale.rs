@@ -76,6 +76,9 @@ fn a_udp_client_follows_the_endpoints() {
             answer.split_once(' ').map(|(own, _)| own.to_owned())
         };
         assert_eq!(ask(), None, "nobody serves");
+        client
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .expect("a timeout");
         proxy.go_on("ep dns 10.244.1.12:5353 node-1");
         assert_eq!(ask().as_deref(), Some("10.244.1.12:5353"));
         assert_eq!(proxy.go_on(""), 0, "a live connection was forgotten");
