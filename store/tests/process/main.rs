@@ -11,6 +11,7 @@ use std::{
     io::{BufRead, BufReader},
     path::Path,
     process::{Child, Command, ExitCode, Stdio},
+    time::{Duration, Instant},
 };
 
 use acks::Acks;
@@ -18,6 +19,8 @@ use futures::StreamExt;
 use store::{Embedded, EmbeddedOptions, Error, Event, ListOptions, Store, WatchItem};
 
 const KILLS: usize = 20;
+/// For what a thread does beside the writes, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// Writes that must be acknowledged before a kill.
 const ACKS_BEFORE_KILL: usize = 200;
 
@@ -199,10 +202,28 @@ fn restart() {
             }
         });
         before = describe(&store);
+        if round == 5 {
+            becomes_one_of_each(directory.path());
+        }
     }
-    let names = fs::read_dir(directory.path()).expect("a directory");
-    let names: Vec<_> = names.flatten().map(|entry| entry.file_name()).collect();
-    assert_eq!(names.len(), 3, "one lock, one snapshot, one log: {names:?}");
+}
+
+/// Waits for the snapshot of the last compaction: a thread of its own writes it, and the store's end
+/// stops that.
+fn becomes_one_of_each(directory: &Path) {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let names = fs::read_dir(directory).expect("a directory");
+        let names: Vec<_> = names.flatten().map(|entry| entry.file_name()).collect();
+        if names.len() == 3 {
+            return;
+        }
+        assert!(
+            Instant::now() < until,
+            "one lock, one snapshot, one log: {names:?}"
+        );
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 fn full_file_system() {
