@@ -49,11 +49,7 @@ impl Checks {
 
     /// One `Invalid` for each reason.
     pub fn reasons(&mut self, path: &Path, value: &(impl Serialize + ?Sized), reasons: &[String]) {
-        self.extend(
-            reasons
-                .iter()
-                .map(|reason| FieldError::invalid(path, value, reason)),
-        );
+        self.extend(reasons.iter().map(|reason| FieldError::invalid(path, value, reason)));
     }
 
     /// `Invalid` unless the condition holds.
@@ -110,12 +106,7 @@ impl Checks {
     /// A number that must not be negative, if it is there.
     pub fn non_negative(&mut self, path: &Path, number: Option<i64>) {
         if let Some(number) = number {
-            self.holds(
-                number >= 0,
-                path,
-                &number,
-                "must be greater than or equal to 0",
-            );
+            self.holds(number >= 0, path, &number, "must be greater than or equal to 0");
         }
     }
 

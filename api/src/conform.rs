@@ -37,11 +37,7 @@ fn check_struct(
         return Ok(());
     };
     for (key, value) in map {
-        let path = if path.is_empty() {
-            key.clone()
-        } else {
-            format!("{path}.{key}")
-        };
+        let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
         match fields.get(key) {
             Some(field) => check_value(&field.shape, value, &path, issues)?,
             None => issues.push(format!("unknown field \"{path}\"")),
@@ -79,14 +75,12 @@ fn check_value(
 
 fn check_scalar(shape: &Shape, value: &Value, path: &str) -> Result<(), String> {
     match (shape, value) {
-        (Shape::Time, Value::String(text)) if text.parse::<jiff::Timestamp>().is_err() => Err(
-            format!("field {path}: \"{text}\" is not a time such as 2006-01-02T15:04:05Z"),
-        ),
+        (Shape::Time, Value::String(text)) if text.parse::<jiff::Timestamp>().is_err() => {
+            Err(format!("field {path}: \"{text}\" is not a time such as 2006-01-02T15:04:05Z"))
+        }
         (Shape::Bytes, Value::String(text)) => {
             let decoded = base64::engine::general_purpose::STANDARD.decode(text);
-            decoded
-                .map(drop)
-                .map_err(|error| format!("field {path}: not base64: {error}"))
+            decoded.map(drop).map_err(|error| format!("field {path}: not base64: {error}"))
         }
         (Shape::Text | Shape::Time | Shape::IntOrString | Shape::Quantity, Value::String(_))
         | (Shape::Boolean, Value::Bool(_))

@@ -21,9 +21,7 @@ pub struct DecodeError {
 
 impl DecodeError {
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-        }
+        Self { message: message.into() }
     }
 }
 
@@ -78,18 +76,13 @@ pub fn from_value(kind: &dyn Kind, value: Value) -> Result<Decoded, DecodeError>
     conform::check(kind.definition(), &value, &mut issues)
         .map_err(|error| cannot_be_handled(kind, &error))?;
     let json = serde_json::to_vec(&value).map_err(|error| DecodeError::new(error.to_string()))?;
-    let object = kind
-        .decode(&json)
-        .map_err(|error| cannot_be_handled(kind, &error.message))?;
+    let object = kind.decode(&json).map_err(|error| cannot_be_handled(kind, &error.message))?;
     Ok(Decoded { object, issues })
 }
 
 /// The error that strict field validation ends with.
 pub fn strict_error(kind: &dyn Kind, issues: &[String]) -> DecodeError {
-    cannot_be_handled(
-        kind,
-        &format!("strict decoding error: {}", issues.join(", ")),
-    )
+    cannot_be_handled(kind, &format!("strict decoding error: {}", issues.join(", ")))
 }
 
 fn cannot_be_handled(kind: &dyn Kind, cause: &str) -> DecodeError {
@@ -104,26 +97,20 @@ fn check_type(kind: &dyn Kind, value: &Value) -> Result<(), DecodeError> {
     let names = kind.names();
     let Some(fields) = value.as_object() else {
         let found = conform::type_name(value);
-        return Err(cannot_be_handled(
-            kind,
-            &format!("the body is {found}, not an object"),
-        ));
+        return Err(cannot_be_handled(kind, &format!("the body is {found}, not an object")));
     };
     let expected = match names.group {
         "" => names.version.to_owned(),
         group => format!("{group}/{}", names.version),
     };
-    for (field, label, expected) in [
-        ("apiVersion", "API version", expected.as_str()),
-        ("kind", "kind", names.kind),
-    ] {
+    for (field, label, expected) in
+        [("apiVersion", "API version", expected.as_str()), ("kind", "kind", names.kind)]
+    {
         match fields.get(field) {
             None | Some(Value::Null) => {}
             Some(Value::String(found)) if found.is_empty() || found == expected => {}
             Some(found) => {
-                let found = found
-                    .as_str()
-                    .map_or_else(|| found.to_string(), str::to_owned);
+                let found = found.as_str().map_or_else(|| found.to_string(), str::to_owned);
                 return Err(DecodeError::new(format!(
                     "the {label} in the data ({found}) does not match the expected {label} ({expected})"
                 )));

@@ -59,11 +59,7 @@ fn value(node: Node, path: &str, issues: &mut Vec<String>) -> Value {
         Node::Map(fields) => {
             let mut map = Map::new();
             for (key, node) in fields {
-                let path = if path.is_empty() {
-                    key.clone()
-                } else {
-                    format!("{path}.{key}")
-                };
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
                 let value = value(node, &path, issues);
                 if map.insert(key, value).is_some() {
                     let issue = format!("duplicate field \"{path}\"");

@@ -6,12 +6,8 @@ use std::{collections::BTreeMap, sync::LazyLock};
 
 use crate::{apps, core, discovery, meta_facts};
 
-const TABLES: [(&str, &str); 4] = [
-    apps::facts::FACTS,
-    core::facts::FACTS,
-    discovery::facts::FACTS,
-    meta_facts::FACTS,
-];
+const TABLES: [(&str, &str); 4] =
+    [apps::facts::FACTS, core::facts::FACTS, discovery::facts::FACTS, meta_facts::FACTS];
 
 /// What is known of one field, or of one whole definition.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -35,10 +31,7 @@ static ALL: LazyLock<BTreeMap<String, Facts>> = LazyLock::new(|| {
         for line in table.lines().map(str::trim).filter(|line| !line.is_empty()) {
             let mut words = line.split(' ');
             let name = words.next().unwrap_or_default();
-            all.insert(
-                format!("{prefix}.{name}"),
-                words.fold(Facts::default(), read),
-            );
+            all.insert(format!("{prefix}.{name}"), words.fold(Facts::default(), read));
         }
     }
     all

@@ -65,20 +65,12 @@ impl fmt::Display for FieldError {
 
 impl FieldError {
     fn new(kind: FieldErrorType, field: &(impl fmt::Display + ?Sized), message: String) -> Self {
-        Self {
-            kind,
-            field: field.to_string(),
-            message,
-        }
+        Self { kind, field: field.to_string(), message }
     }
 
     /// `Required value`, with a detail where there is one to say.
     pub fn required(field: &(impl fmt::Display + ?Sized), detail: &str) -> Self {
-        Self::new(
-            FieldErrorType::Required,
-            field,
-            with_detail("Required value", detail),
-        )
+        Self::new(FieldErrorType::Required, field, with_detail("Required value", detail))
     }
 
     /// `Invalid value: "x": detail`. The value is printed as JSON.
@@ -121,20 +113,12 @@ impl FieldError {
         field: &(impl fmt::Display + ?Sized),
         value: &(impl Serialize + ?Sized),
     ) -> Self {
-        Self::new(
-            FieldErrorType::NotFound,
-            field,
-            format!("Not found: {}", json(value)),
-        )
+        Self::new(FieldErrorType::NotFound, field, format!("Not found: {}", json(value)))
     }
 
     /// `Forbidden: detail`.
     pub fn forbidden(field: &(impl fmt::Display + ?Sized), detail: &str) -> Self {
-        Self::new(
-            FieldErrorType::Forbidden,
-            field,
-            with_detail("Forbidden", detail),
-        )
+        Self::new(FieldErrorType::Forbidden, field, with_detail("Forbidden", detail))
     }
 
     /// `Too long: may not be more than N bytes`.
@@ -151,11 +135,7 @@ impl FieldError {
 }
 
 fn with_detail(head: &str, detail: &str) -> String {
-    if detail.is_empty() {
-        head.to_owned()
-    } else {
-        format!("{head}: {detail}")
-    }
+    if detail.is_empty() { head.to_owned() } else { format!("{head}: {detail}") }
 }
 
 fn json(value: &(impl Serialize + ?Sized)) -> String {

@@ -39,16 +39,8 @@ pub struct Names {
 }
 
 /// Verbs of a kind, as discovery tells them.
-const VERBS: [&str; 8] = [
-    "create",
-    "delete",
-    "deletecollection",
-    "get",
-    "list",
-    "patch",
-    "update",
-    "watch",
-];
+const VERBS: [&str; 8] =
+    ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 
 impl Names {
     /// What can be done with objects of the kind. Namespaces go one by one, as upstream: one

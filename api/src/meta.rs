@@ -24,10 +24,7 @@ pub fn validate(names: &Names, rule: NameRule, metadata: &ObjectMeta) -> Vec<Fie
     checks.non_negative(&path.child("generation"), metadata.generation);
     checks.labels(&path.child("labels"), metadata.labels.as_ref());
     validate_annotations(&mut checks, &path.child("annotations"), metadata);
-    validate_owners(
-        &mut checks,
-        metadata.owner_references.as_deref().unwrap_or_default(),
-    );
+    validate_owners(&mut checks, metadata.owner_references.as_deref().unwrap_or_default());
     for finalizer in metadata.finalizers.iter().flatten() {
         let path = path.child("finalizers");
         checks.reasons(&path, finalizer, &names::qualified_name(finalizer));
@@ -62,10 +59,7 @@ fn validate_names(checks: &mut Checks, names: &Names, rule: NameRule, metadata: 
     if !name.is_empty() {
         checks.reasons(&path, name, &rule(name));
     } else if prefix.is_empty() {
-        checks.push(FieldError::required(
-            &path,
-            "name or generateName is required",
-        ));
+        checks.push(FieldError::required(&path, "name or generateName is required"));
     }
     let path = Path::new("metadata.namespace");
     let namespace = metadata.namespace.as_deref().unwrap_or_default();
@@ -100,12 +94,7 @@ fn validate_owners(checks: &mut Checks, owners: &[OwnerReference]) {
             ("uid", &owner.uid),
         ];
         for (field, value) in fields {
-            checks.holds(
-                !value.is_empty(),
-                &path.child(field),
-                value,
-                "must not be empty",
-            );
+            checks.holds(!value.is_empty(), &path.child(field), value, "must not be empty");
         }
         if owner.controller != Some(true) {
             continue;
@@ -146,17 +135,9 @@ pub fn validate_update(new: &ObjectMeta, old: &ObjectMeta) -> Vec<FieldError> {
     checks.immutable(&path.child("name"), &new.name, &old.name);
     checks.immutable(&path.child("namespace"), &new.namespace, &old.namespace);
     checks.immutable(&path.child("uid"), &new.uid, &old.uid);
-    let seconds = |metadata: &ObjectMeta| {
-        metadata
-            .creation_timestamp
-            .as_ref()
-            .map(|time| time.0.as_second())
-    };
-    checks.immutable(
-        &path.child("creationTimestamp"),
-        &seconds(new),
-        &seconds(old),
-    );
+    let seconds =
+        |metadata: &ObjectMeta| metadata.creation_timestamp.as_ref().map(|time| time.0.as_second());
+    checks.immutable(&path.child("creationTimestamp"), &seconds(new), &seconds(old));
     checks.immutable(
         &path.child("deletionGracePeriodSeconds"),
         &new.deletion_grace_period_seconds,
@@ -164,12 +145,8 @@ pub fn validate_update(new: &ObjectMeta, old: &ObjectMeta) -> Vec<FieldError> {
     );
     if old.deletion_timestamp.is_some() {
         let before = old.finalizers.as_deref().unwrap_or_default();
-        let added: Vec<_> = new
-            .finalizers
-            .iter()
-            .flatten()
-            .filter(|name| !before.contains(name))
-            .collect();
+        let added: Vec<_> =
+            new.finalizers.iter().flatten().filter(|name| !before.contains(name)).collect();
         let detail = format!(
             "no new finalizers can be added if the object is being deleted, found new finalizers {added:?}"
         );

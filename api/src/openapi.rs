@@ -147,15 +147,8 @@ fn add_facts(definition: &str, schema: &mut Value) {
         && fields.remove("x-kubernetes-int-or-string").is_some()
     {
         // The built-in kinds say it in plain OpenAPI; the extension is for custom ones.
-        let number = if definition.ends_with(".Quantity") {
-            "number"
-        } else {
-            "integer"
-        };
-        fields.insert(
-            "oneOf".to_owned(),
-            json!([{"type": number}, {"type": "string"}]),
-        );
+        let number = if definition.ends_with(".Quantity") { "number" } else { "integer" };
+        fields.insert("oneOf".to_owned(), json!([{"type": number}, {"type": "string"}]));
         if number == "integer" {
             fields.insert("format".to_owned(), json!("int-or-string"));
         }

@@ -21,9 +21,7 @@ pub struct SelectorError {
 
 impl SelectorError {
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-        }
+        Self { message: message.into() }
     }
 }
 
@@ -65,9 +63,7 @@ impl Requirement {
     ) -> Result<Self, SelectorError> {
         let values: BTreeSet<String> = values.into_iter().collect();
         if let Some(reason) = names::qualified_name(key).first() {
-            return Err(SelectorError::new(format!(
-                "key: Invalid value: \"{key}\": {reason}"
-            )));
+            return Err(SelectorError::new(format!("key: Invalid value: \"{key}\": {reason}")));
         }
         match operator {
             Operator::In | Operator::NotIn if values.is_empty() => {
@@ -97,11 +93,7 @@ impl Requirement {
                 )));
             }
         }
-        Ok(Self {
-            key: key.to_owned(),
-            operator,
-            values,
-        })
+        Ok(Self { key: key.to_owned(), operator, values })
     }
 
     fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
@@ -119,22 +111,14 @@ impl Requirement {
     fn compares(&self, value: Option<&String>, holds: impl Fn(i64, i64) -> bool) -> bool {
         let value = value.and_then(|value| value.parse().ok());
         let bound = self.values.first().and_then(|bound| bound.parse().ok());
-        value
-            .zip(bound)
-            .is_some_and(|(value, bound)| holds(value, bound))
+        value.zip(bound).is_some_and(|(value, bound)| holds(value, bound))
     }
 }
 
 impl fmt::Display for Requirement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let key = &self.key;
-        let list = || {
-            self.values
-                .iter()
-                .map(String::as_str)
-                .collect::<Vec<_>>()
-                .join(",")
-        };
+        let list = || self.values.iter().map(String::as_str).collect::<Vec<_>>().join(",");
         match self.operator {
             Operator::Equals => write!(f, "{key}={}", list()),
             Operator::NotEquals => write!(f, "{key}!={}", list()),
@@ -192,9 +176,7 @@ impl Selector {
     pub fn matches(&self, labels: Option<&BTreeMap<String, String>>) -> bool {
         let none = BTreeMap::new();
         let labels = labels.unwrap_or(&none);
-        self.requirements
-            .iter()
-            .all(|requirement| requirement.matches(labels))
+        self.requirements.iter().all(|requirement| requirement.matches(labels))
     }
 
     /// Whether it has no condition, so that everything matches.
@@ -233,9 +215,7 @@ pub struct FieldTerm {
 impl FieldSelector {
     /// Parses `a=b,c!=d`; `==` is `=`; `\` escapes `,`, `=` and itself in values.
     pub fn parse(text: &str) -> Result<Self, SelectorError> {
-        Ok(Self {
-            terms: selector_text::parse_fields(text)?,
-        })
+        Ok(Self { terms: selector_text::parse_fields(text)? })
     }
 
     /// The conditions, in the order of the text.
@@ -246,20 +226,13 @@ impl FieldSelector {
     /// The value that a field must have, where the selector says so: lets a reader of
     /// `metadata.name=x` go straight to the object.
     pub fn required(&self, field: &str) -> Option<&str> {
-        let term = self
-            .terms
-            .iter()
-            .find(|term| term.equal && term.field == field);
+        let term = self.terms.iter().find(|term| term.equal && term.field == field);
         term.map(|term| term.value.as_str())
     }
 
     /// Refuses fields that the kind cannot select by.
     pub fn check(&self, kind: &str, allowed: &[&str]) -> Result<(), SelectorError> {
-        match self
-            .terms
-            .iter()
-            .find(|term| !allowed.contains(&term.field.as_str()))
-        {
+        match self.terms.iter().find(|term| !allowed.contains(&term.field.as_str())) {
             None => Ok(()),
             Some(term) => Err(SelectorError::new(format!(
                 "field label not supported: \"{}\"; {kind} can be selected by: {}",

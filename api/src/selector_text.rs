@@ -37,10 +37,7 @@ fn tokens(text: &str) -> Vec<Token> {
 /// Parses a label selector.
 pub fn parse(text: &str) -> Result<Vec<Requirement>, SelectorError> {
     check_size(text)?;
-    let mut parser = Parser {
-        tokens: tokens(text),
-        next: 0,
-    };
+    let mut parser = Parser { tokens: tokens(text), next: 0 };
     let mut requirements = Vec::new();
     if parser.tokens.is_empty() {
         return Ok(requirements);
@@ -155,11 +152,7 @@ fn unexpected(token: Option<&Token>, expected: &str) -> SelectorError {
 /// Parses a field selector.
 pub fn parse_fields(text: &str) -> Result<Vec<FieldTerm>, SelectorError> {
     check_size(text)?;
-    split_terms(text)
-        .iter()
-        .filter(|term| !term.is_empty())
-        .map(|term| field_term(term))
-        .collect()
+    split_terms(text).iter().filter(|term| !term.is_empty()).map(|term| field_term(term)).collect()
 }
 
 /// Splits at commas that no `\` escapes.
@@ -181,11 +174,8 @@ fn split_terms(text: &str) -> Vec<&str> {
 }
 
 fn field_term(term: &str) -> Result<FieldTerm, SelectorError> {
-    let invalid = || {
-        SelectorError::new(format!(
-            "invalid selector: '{term}'; can't understand '{term}'"
-        ))
-    };
+    let invalid =
+        || SelectorError::new(format!("invalid selector: '{term}'; can't understand '{term}'"));
     let at = term.find(['=', '!']).ok_or_else(invalid)?;
     let (field, rest) = term.split_at(at);
     let (equal, value) = if let Some(value) = rest.strip_prefix("!=") {
@@ -197,11 +187,7 @@ fn field_term(term: &str) -> Result<FieldTerm, SelectorError> {
     } else {
         return Err(invalid());
     };
-    Ok(FieldTerm {
-        field: field.trim().to_owned(),
-        value: unescape(value)?,
-        equal,
-    })
+    Ok(FieldTerm { field: field.trim().to_owned(), value: unescape(value)?, equal })
 }
 
 fn unescape(value: &str) -> Result<String, SelectorError> {
@@ -233,7 +219,5 @@ fn check_size(text: &str) -> Result<(), SelectorError> {
     if text.len() <= MAX_TEXT_BYTES {
         return Ok(());
     }
-    Err(SelectorError::new(format!(
-        "the selector is longer than {MAX_TEXT_BYTES} bytes"
-    )))
+    Err(SelectorError::new(format!("the selector is longer than {MAX_TEXT_BYTES} bytes")))
 }

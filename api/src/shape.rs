@@ -65,13 +65,7 @@ static DEFINITIONS: LazyLock<BTreeMap<String, Fields>> = LazyLock::new(|| {
         let properties = schema.get("properties")?.as_object()?;
         let fields = properties.iter().map(|(field, schema)| {
             let facts = facts::of_field(name, field);
-            (
-                field.clone(),
-                Field {
-                    shape: shape(schema),
-                    facts,
-                },
-            )
+            (field.clone(), Field { shape: shape(schema), facts })
         });
         Some((name.clone(), fields.collect()))
     });
@@ -85,9 +79,7 @@ pub fn fields(definition: &str) -> Option<&'static Fields> {
 
 /// The type that a schema describes.
 fn shape(schema: &Value) -> Shape {
-    let reference = schema
-        .get("$ref")
-        .or_else(|| schema.pointer("/allOf/0/$ref"));
+    let reference = schema.get("$ref").or_else(|| schema.pointer("/allOf/0/$ref"));
     if let Some(reference) = reference.and_then(Value::as_str) {
         let name = openapi::referred(reference);
         let definition = openapi::schemas().get(name).unwrap_or(&Value::Null);

@@ -31,12 +31,7 @@ impl std::error::Error for ApiError {}
 
 impl ApiError {
     fn plain(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            reason,
-            message: message.into(),
-            details: None,
-        }
+        Self { code, reason, message: message.into(), details: None }
     }
 
     fn about(mut self, names: &Names, name: &str, kind: &str) -> Self {
@@ -57,11 +52,7 @@ impl ApiError {
 
     /// 404: nothing is served at that path.
     pub fn no_such_path() -> Self {
-        Self::plain(
-            404,
-            "NotFound",
-            "the server could not find the requested resource",
-        )
+        Self::plain(404, "NotFound", "the server could not find the requested resource")
     }
 
     /// 409: the name is taken.
@@ -81,10 +72,8 @@ impl ApiError {
 
     /// 409 with a cause in words.
     pub fn conflict(names: &Names, name: &str, cause: &str) -> Self {
-        let message = format!(
-            "Operation cannot be fulfilled on {} \"{name}\": {cause}",
-            resource(names)
-        );
+        let message =
+            format!("Operation cannot be fulfilled on {} \"{name}\": {cause}", resource(names));
         Self::plain(409, "Conflict", message).about(names, name, names.plural)
     }
 
@@ -127,19 +116,14 @@ impl ApiError {
 
     /// 405: the resource is there, the verb is not.
     pub fn method_not_allowed(names: &Names, verb: &str) -> Self {
-        let message = format!(
-            "{verb} is not supported on resources of kind \"{}\"",
-            resource(names)
-        );
+        let message =
+            format!("{verb} is not supported on resources of kind \"{}\"", resource(names));
         Self::plain(405, "MethodNotAllowed", message).about(names, "", names.plural)
     }
 
     /// 406: no media type of `Accept` can be produced.
     pub fn not_acceptable(served: &[&str]) -> Self {
-        let message = format!(
-            "only the following media types are accepted: {}",
-            served.join(", ")
-        );
+        let message = format!("only the following media types are accepted: {}", served.join(", "));
         Self::plain(406, "NotAcceptable", message)
     }
 
@@ -180,11 +164,7 @@ impl ApiError {
 
     /// 500: a fault of the server.
     pub fn internal(cause: impl fmt::Display) -> Self {
-        Self::plain(
-            500,
-            "InternalError",
-            format!("Internal error occurred: {cause}"),
-        )
+        Self::plain(500, "InternalError", format!("Internal error occurred: {cause}"))
     }
 
     /// 503: not now.
@@ -199,10 +179,7 @@ impl ApiError {
     }
 
     fn retry_after(mut self, seconds: i32) -> Self {
-        let details = StatusDetails {
-            retry_after_seconds: Some(seconds),
-            ..Default::default()
-        };
+        let details = StatusDetails { retry_after_seconds: Some(seconds), ..Default::default() };
         self.details = Some(Box::new(details));
         self
     }
@@ -231,11 +208,7 @@ pub fn resource(names: &Names) -> String {
 }
 
 fn qualified(name: &str, group: &str) -> String {
-    if group.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{name}.{group}")
-    }
+    if group.is_empty() { name.to_owned() } else { format!("{name}.{group}") }
 }
 
 fn text(text: &str) -> Option<String> {

@@ -27,24 +27,12 @@ pub const AGE: Column = column("Age", "string", "Time since the object was creat
 
 /// A column that is always printed.
 pub const fn column(name: &'static str, kind: &'static str, description: &'static str) -> Column {
-    Column {
-        name,
-        kind,
-        format: "",
-        description,
-        priority: 0,
-    }
+    Column { name, kind, format: "", description, priority: 0 }
 }
 
 /// A column that is printed with `-o wide`.
 pub const fn wide(name: &'static str, kind: &'static str, description: &'static str) -> Column {
-    Column {
-        name,
-        kind,
-        format: "",
-        description,
-        priority: 1,
-    }
+    Column { name, kind, format: "", description, priority: 1 }
 }
 
 /// The cell of [`NAME`].
@@ -54,20 +42,15 @@ pub fn name<T: Metadata<Ty = ObjectMeta>>(object: &T) -> Value {
 
 /// The cell of [`AGE`].
 pub fn age<T: Metadata<Ty = ObjectMeta>>(object: &T, now: Timestamp) -> Value {
-    Value::from(duration::since(
-        object.metadata().creation_timestamp.as_ref(),
-        now,
-    ))
+    Value::from(duration::since(object.metadata().creation_timestamp.as_ref(), now))
 }
 
 /// `a=b,c=d`, or `<none>`.
 pub fn labels(labels: Option<&BTreeMap<String, String>>) -> String {
     match labels {
-        Some(labels) if !labels.is_empty() => labels
-            .iter()
-            .map(|(key, value)| format!("{key}={value}"))
-            .collect::<Vec<_>>()
-            .join(","),
+        Some(labels) if !labels.is_empty() => {
+            labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
+        }
         _ => "<none>".to_owned(),
     }
 }

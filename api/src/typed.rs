@@ -72,25 +72,16 @@ impl<R> Default for Typed<R> {
 
 impl<R: Rules> Typed<R> {
     fn get(object: &dyn Object) -> &R::Object {
-        object
-            .as_any()
-            .downcast_ref()
-            .unwrap_or_else(|| wrong::<R>())
+        object.as_any().downcast_ref().unwrap_or_else(|| wrong::<R>())
     }
 
     fn get_mut(object: &mut dyn Object) -> &mut R::Object {
-        object
-            .as_any_mut()
-            .downcast_mut()
-            .unwrap_or_else(|| wrong::<R>())
+        object.as_any_mut().downcast_mut().unwrap_or_else(|| wrong::<R>())
     }
 }
 
 fn wrong<R: Rules>() -> ! {
-    panic!(
-        "the object was decoded as another kind than {}",
-        R::NAMES.kind
-    )
+    panic!("the object was decoded as another kind than {}", R::NAMES.kind)
 }
 
 impl<R: Rules> Kind for Typed<R> {
@@ -105,9 +96,7 @@ impl<R: Rules> Kind for Typed<R> {
     fn decode(&self, json: &[u8]) -> Result<Box<dyn Object>, DecodeError> {
         match serde_json::from_slice::<R::Object>(json) {
             Ok(object) => Ok(Box::new(object)),
-            Err(error) => Err(DecodeError {
-                message: error.to_string(),
-            }),
+            Err(error) => Err(DecodeError { message: error.to_string() }),
         }
     }
 
@@ -154,10 +143,7 @@ impl<R: Rules> Kind for Typed<R> {
         let metadata = object.metadata();
         let mut fields = vec![("metadata.name", metadata.name.clone().unwrap_or_default())];
         if R::NAMES.namespaced {
-            fields.push((
-                "metadata.namespace",
-                metadata.namespace.clone().unwrap_or_default(),
-            ));
+            fields.push(("metadata.namespace", metadata.namespace.clone().unwrap_or_default()));
         }
         fields.extend(R::fields(Self::get(object)));
         fields

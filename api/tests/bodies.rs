@@ -115,34 +115,21 @@ fn malformed_bodies_name_the_position() {
 
 #[test]
 fn another_kind_or_version_is_refused() {
-    check_issues(
-        "services",
-        Json,
-        r#"{"apiVersion":"v1","kind":"Service"}"#,
-        &[],
-    );
+    check_issues("services", Json, r#"{"apiVersion":"v1","kind":"Service"}"#, &[]);
     check_error(
         "services",
         Json,
         r#"{"apiVersion":"apps/v1","kind":"Service"}"#,
         "the API version in the data (apps/v1) does not match the expected API version (v1)",
     );
-    check_error(
-        "services",
-        Json,
-        r#"{"kind":"Pod"}"#,
-        "the kind in the data (Pod)",
-    );
+    check_error("services", Json, r#"{"kind":"Pod"}"#, "the kind in the data (Pod)");
 }
 
 #[test]
 fn yaml_keeps_quoted_numbers_as_text() {
     let body = "data:\n  a: '80'\n  b: \"true\"\n";
     let (object, issues) = decoded("configmaps", Yaml, body).expect("an object");
-    assert!(
-        object.contains(r#""data":{"a":"80","b":"true"}"#),
-        "{object}"
-    );
+    assert!(object.contains(r#""data":{"a":"80","b":"true"}"#), "{object}");
     assert!(issues.is_empty());
     check_error(
         "configmaps",

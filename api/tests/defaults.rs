@@ -10,9 +10,7 @@ use api::{
 use serde_json::Value;
 
 fn yaml(text: &str) -> Value {
-    decode::parse(text.as_bytes(), Format::Yaml)
-        .expect("YAML")
-        .0
+    decode::parse(text.as_bytes(), Format::Yaml).expect("YAML").0
 }
 
 fn decoded(text: &str) -> (&'static dyn Kind, Box<dyn Object>) {
@@ -30,10 +28,7 @@ fn check(object: &str, part: &str, expected: &str) {
     kind.default(&mut *object);
     kind.prepare_create(&mut *object);
     let stored = object.to_value();
-    assert_eq!(
-        stored.pointer(part).unwrap_or(&Value::Null),
-        &yaml(expected)
-    );
+    assert_eq!(stored.pointer(part).unwrap_or(&Value::Null), &yaml(expected));
     // Defaulting what is stored changes nothing.
     let mut again = kind.decode(&object.to_json()).expect("what was stored");
     assert!(again.equals(&*object));
@@ -130,10 +125,7 @@ fn quality_of_service_follows_from_resources() {
     for (resources, class) in [
         ("{}", "BestEffort"),
         ("{limits: {cpu: 1, memory: 1Gi}}", "Guaranteed"),
-        (
-            "{limits: {cpu: 1, memory: 1Gi}, requests: {cpu: 500m}}",
-            "Burstable",
-        ),
+        ("{limits: {cpu: 1, memory: 1Gi}, requests: {cpu: 500m}}", "Burstable"),
         ("{requests: {memory: 1Gi}}", "Burstable"),
     ] {
         check(
@@ -161,11 +153,7 @@ fn workloads() {
     check(deployment, "/spec/template/spec/restartPolicy", "Always");
     check(deployment, "/spec/template/spec/enableServiceLinks", "null");
     check(deployment, "/metadata", "{generation: 1}");
-    check(
-        "{apiVersion: apps/v1, kind: ReplicaSet, spec: {replicas: 0}}",
-        "/spec/replicas",
-        "0",
-    );
+    check("{apiVersion: apps/v1, kind: ReplicaSet, spec: {replicas: 0}}", "/spec/replicas", "0");
     let set = "{apiVersion: apps/v1, kind: DaemonSet, spec: {selector: {}, template: {spec: {containers: []}}}}";
     check(
         set,
@@ -180,10 +168,7 @@ fn workloads() {
         "{generation: 1, annotations: {deprecated.daemonset.template.generation: '1'}}",
     );
     check(
-        &set.replace(
-            "spec: {selector",
-            "spec: {updateStrategy: {type: OnDelete}, selector",
-        ),
+        &set.replace("spec: {selector", "spec: {updateStrategy: {type: OnDelete}, selector"),
         "/spec/updateStrategy",
         "{type: OnDelete}",
     );
@@ -224,10 +209,7 @@ fn check_update(status: bool, old: &str, new: &str, part: &str, expected: &str) 
     } else {
         kind.prepare_update(&mut *new, &*old);
     }
-    assert_eq!(
-        new.to_value().pointer(part).unwrap_or(&Value::Null),
-        &yaml(expected)
-    );
+    assert_eq!(new.to_value().pointer(part).unwrap_or(&Value::Null), &yaml(expected));
 }
 
 #[test]
@@ -249,27 +231,9 @@ fn generation_counts_changes_of_the_spec() {
         )
     };
     let old = deployment(4, 1, "x");
-    check_update(
-        false,
-        &old,
-        &deployment(9, 1, "y"),
-        "/metadata/generation",
-        "4",
-    );
-    check_update(
-        false,
-        &old,
-        &deployment(9, 2, "x"),
-        "/metadata/generation",
-        "5",
-    );
-    check_update(
-        true,
-        &old,
-        &deployment(9, 2, "x"),
-        "/metadata/generation",
-        "4",
-    );
+    check_update(false, &old, &deployment(9, 1, "y"), "/metadata/generation", "4");
+    check_update(false, &old, &deployment(9, 2, "x"), "/metadata/generation", "5");
+    check_update(true, &old, &deployment(9, 2, "x"), "/metadata/generation", "4");
 }
 
 #[test]
@@ -285,13 +249,7 @@ fn a_daemon_set_counts_changes_of_its_template() {
     let part = format!("/metadata/annotations/{number}");
     // Whatever the client says of it.
     check_update(false, &old, &set("", 1, "x"), &part, "'3'");
-    check_update(
-        false,
-        &old,
-        &set(&format!("{number}: '9'"), 2, "x"),
-        &part,
-        "'3'",
-    );
+    check_update(false, &old, &set(&format!("{number}: '9'"), 2, "x"), &part, "'3'");
     check_update(false, &old, &set("", 1, "y"), &part, "'4'");
     check_update(false, &old, &set("", 2, "x"), "/metadata/generation", "8");
     check_update(false, &old, &set("", 1, "x"), "/metadata/generation", "7");

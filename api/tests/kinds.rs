@@ -9,9 +9,7 @@ use serde_json::{Value, json};
 /// Decodes, defaults and prepares an object as a create does, and gives its JSON.
 fn created(group: &str, plural: &str, object: Value) -> Value {
     let kind = kinds::find(group, "v1", plural).expect("a kind");
-    let mut object = kind
-        .decode(object.to_string().as_bytes())
-        .expect("an object");
+    let mut object = kind.decode(object.to_string().as_bytes()).expect("an object");
     kind.default(&mut *object);
     kind.prepare_create(&mut *object);
     object.to_value()
@@ -24,11 +22,7 @@ fn every_kind_is_found_by_its_names_and_is_stored_apart() {
         let names = kind.names();
         let found = kinds::find(names.group, names.version, names.plural).expect(names.kind);
         assert_eq!(found.names(), names);
-        assert!(
-            prefixes.insert(names.storage_prefix),
-            "{} is taken",
-            names.storage_prefix
-        );
+        assert!(prefixes.insert(names.storage_prefix), "{} is taken", names.storage_prefix);
     }
     assert_eq!(prefixes.len(), 14);
 }
@@ -49,9 +43,6 @@ fn a_service_is_defaulted() {
 fn rows_have_a_cell_for_each_column() {
     for kind in kinds::all() {
         let object = kind.decode(b"{}").expect("an empty object");
-        assert_eq!(
-            kind.row(&*object, Timestamp::UNIX_EPOCH).len(),
-            kind.columns().len()
-        );
+        assert_eq!(kind.row(&*object, Timestamp::UNIX_EPOCH).len(), kind.columns().len());
     }
 }

@@ -32,31 +32,18 @@ fn explain_finds_its_way_from_service_to_ports() {
     );
     let ports = property(spec, "ports");
     assert_eq!(ports["type"], "array");
-    assert_eq!(
-        ports["items"]["$ref"],
-        "#/components/schemas/io.k8s.api.core.v1.ServicePort"
-    );
-    assert!(
-        ports["description"]
-            .as_str()
-            .is_some_and(|text| !text.is_empty())
-    );
+    assert_eq!(ports["items"]["$ref"], "#/components/schemas/io.k8s.api.core.v1.ServicePort");
+    assert!(ports["description"].as_str().is_some_and(|text| !text.is_empty()));
     assert_eq!(ports["x-kubernetes-patch-strategy"], "merge");
     assert_eq!(ports["x-kubernetes-patch-merge-key"], "port");
     assert_eq!(ports["x-kubernetes-list-type"], "map");
-    assert_eq!(
-        ports["x-kubernetes-list-map-keys"],
-        json!(["port", "protocol"])
-    );
+    assert_eq!(ports["x-kubernetes-list-map-keys"], json!(["port", "protocol"]));
 }
 
 #[test]
 fn numbers_or_texts_are_one_of_both() {
     let schema = &openapi::schemas()["io.k8s.apimachinery.pkg.util.intstr.IntOrString"];
-    assert_eq!(
-        schema["oneOf"],
-        json!([{"type": "integer"}, {"type": "string"}])
-    );
+    assert_eq!(schema["oneOf"], json!([{"type": "integer"}, {"type": "string"}]));
     assert_eq!(schema["format"], "int-or-string");
 }
 
@@ -86,9 +73,7 @@ fn merge_keys_are_fields_of_the_items() {
             continue;
         }
         let item = &property(definition, field)["items"]["$ref"];
-        let item = item
-            .as_str()
-            .and_then(|reference| reference.rsplit('/').next());
+        let item = item.as_str().and_then(|reference| reference.rsplit('/').next());
         for key in facts.merge_key.iter().chain(&facts.map_keys) {
             let item = item.unwrap_or_else(|| panic!("{name} is no list of objects"));
             assert!(!property(item, key).is_null(), "{item} has no {key}");

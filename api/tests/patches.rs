@@ -10,9 +10,7 @@ use api::{
 use serde_json::Value;
 
 fn yaml(text: &str) -> Value {
-    decode::parse(text.as_bytes(), Format::Yaml)
-        .expect("YAML")
-        .0
+    decode::parse(text.as_bytes(), Format::Yaml).expect("YAML").0
 }
 
 fn outcome(
@@ -59,13 +57,7 @@ fn json_patch() {
         "[{op: test, path: /spec/x, value: 1}]",
         "operation 0 failed at \"/spec/x\": there is nothing at that path",
     );
-    check_error(
-        "services",
-        Json,
-        "{a: 1}",
-        "[{op: test, path: /a, value: 2}]",
-        "another one",
-    );
+    check_error("services", Json, "{a: 1}", "[{op: test, path: /a, value: 2}]", "another one");
     check_error("services", Json, "{}", "{spec: {}}", "not a JSON patch");
 }
 

@@ -29,10 +29,7 @@ fn text(text: &str) -> Option<String> {
 
 fn envelope(api_version: &str, kind: &str, raw: Vec<u8>) -> Vec<u8> {
     let unknown = Unknown {
-        type_meta: Some(TypeMeta {
-            api_version: text(api_version),
-            kind: text(kind),
-        }),
+        type_meta: Some(TypeMeta { api_version: text(api_version), kind: text(kind) }),
         raw: Some(raw),
         content_encoding: text(""),
         content_type: text(""),
@@ -76,19 +73,11 @@ fn metadata(name: &str) -> Value {
 }
 
 fn number(value: i32) -> Option<IntOrString> {
-    Some(IntOrString {
-        r#type: Some(0),
-        int_val: Some(value),
-        str_val: text(""),
-    })
+    Some(IntOrString { r#type: Some(0), int_val: Some(value), str_val: text("") })
 }
 
 fn words(value: &str) -> Option<IntOrString> {
-    Some(IntOrString {
-        r#type: Some(1),
-        int_val: Some(0),
-        str_val: text(value),
-    })
+    Some(IntOrString { r#type: Some(1), int_val: Some(0), str_val: text(value) })
 }
 
 fn template() -> core::PodTemplateSpec {
@@ -102,12 +91,7 @@ fn template() -> core::PodTemplateSpec {
                 args: vec!["-v".to_owned(), String::new()],
                 stdin: Some(false),
                 resources: Some(core::ResourceRequirements {
-                    limits: BTreeMap::from([(
-                        "cpu".to_owned(),
-                        Quantity {
-                            string: text("500m"),
-                        },
-                    )]),
+                    limits: BTreeMap::from([("cpu".to_owned(), Quantity { string: text("500m") })]),
                     ..core::ResourceRequirements::default()
                 }),
                 liveness_probe: Some(core::Probe {
@@ -264,10 +248,7 @@ fn nodes_are_read() {
                 key: text("a"),
                 value: text(""),
                 effect: text("NoSchedule"),
-                time_added: Some(meta::Time {
-                    seconds: Some(1_767_323_045),
-                    nanos: Some(0),
-                }),
+                time_added: Some(meta::Time { seconds: Some(1_767_323_045), nanos: Some(0) }),
             }],
             ..core::NodeSpec::default()
         }),
@@ -317,18 +298,13 @@ fn data_and_managed_fields_are_read() {
             name: text("pass"),
             managed_fields: vec![meta::ManagedFieldsEntry {
                 manager: text("kubectl"),
-                fields_v1: Some(meta::FieldsV1 {
-                    raw: Some(br#"{"f:data":{}}"#.to_vec()),
-                }),
+                fields_v1: Some(meta::FieldsV1 { raw: Some(br#"{"f:data":{}}"#.to_vec()) }),
                 ..meta::ManagedFieldsEntry::default()
             }],
             ..ObjectMeta::default()
         }),
         immutable: Some(false),
-        data: BTreeMap::from([
-            ("empty".to_owned(), Vec::new()),
-            ("key".to_owned(), vec![0, 0xff]),
-        ]),
+        data: BTreeMap::from([("empty".to_owned(), Vec::new()), ("key".to_owned(), vec![0, 0xff])]),
         string_data: BTreeMap::from([("plain".to_owned(), String::new())]),
         r#type: text("Opaque"),
     };
@@ -381,10 +357,7 @@ fn requests_that_are_no_kind_are_read() {
     for version in ["v1", "apps/v1", "meta.k8s.io/v1"] {
         check(version, "DeleteOptions", &options, &expected);
     }
-    let eviction = policy::v1::Eviction {
-        metadata: named("web"),
-        delete_options: Some(options),
-    };
+    let eviction = policy::v1::Eviction { metadata: named("web"), delete_options: Some(options) };
     let expected = json!({"metadata": metadata("web"), "deleteOptions": expected});
     check("policy/v1", "Eviction", &eviction, &expected);
     let binding = core::Binding {
@@ -432,17 +405,12 @@ fn check_numbered(shape: &'static Shape, outer: &mut Vec<&'static str>) -> usize
     names(numbers, &mut found);
     let type_meta = ["apiVersion", "kind"];
     for name in fields.keys().filter(|name| !found.contains(name.as_str())) {
-        assert!(
-            type_meta.contains(&name.as_str()),
-            "{definition}.{name} has no number"
-        );
+        assert!(type_meta.contains(&name.as_str()), "{definition}.{name} has no number");
     }
     for name in found {
         assert!(fields.contains_key(name), "{definition} has no {name}");
     }
-    let depths = fields
-        .values()
-        .map(|field| check_numbered(&field.shape, outer));
+    let depths = fields.values().map(|field| check_numbered(&field.shape, outer));
     let deepest = depths.max().unwrap_or(0);
     outer.pop();
     deepest + 1
@@ -475,68 +443,30 @@ fn a_broken_body_is_refused_with_the_place() {
         (b"{}".to_vec(), "byte 0: it must start with".to_owned()),
         (b"k8s".to_vec(), "byte 0".to_owned()),
         (b"k8s\0\x0a".to_vec(), "byte 5: the message ends".to_owned()),
-        (
-            b"k8s\0\x0a\x05\x0a".to_vec(),
-            "byte 5: field 1 has 5 bytes, of which 1 came".to_owned(),
-        ),
-        (
-            b"k8s\0\x1a\x04gzip".to_vec(),
-            "byte 4: field 3: a contentEncoding".to_owned(),
-        ),
-        (
-            envelope("v1", "Gadget", Vec::new()),
-            "no kind \"Gadget\" of version \"v1\"".to_owned(),
-        ),
-        (
-            envelope("", "", Vec::new()),
-            "does not name its kind".to_owned(),
-        ),
-        (
-            pod(b"\x08\x01"),
-            format!("byte {start}: field 1: a number where bytes must be"),
-        ),
-        (
-            pod(b"\x0b"),
-            format!("byte {start}: field 1 has the unknown wire type 3"),
-        ),
+        (b"k8s\0\x0a\x05\x0a".to_vec(), "byte 5: field 1 has 5 bytes, of which 1 came".to_owned()),
+        (b"k8s\0\x1a\x04gzip".to_vec(), "byte 4: field 3: a contentEncoding".to_owned()),
+        (envelope("v1", "Gadget", Vec::new()), "no kind \"Gadget\" of version \"v1\"".to_owned()),
+        (envelope("", "", Vec::new()), "does not name its kind".to_owned()),
+        (pod(b"\x08\x01"), format!("byte {start}: field 1: a number where bytes must be")),
+        (pod(b"\x0b"), format!("byte {start}: field 1 has the unknown wire type 3")),
         (pod(b"\x00"), format!("byte {start}: 0 is no field number")),
-        (
-            pod(&[0xff; 11]),
-            format!("byte {start}: a number of more than 64 bits"),
-        ),
-        (
-            pod(b"\x0a\x03\x0a\x01\xff"),
-            format!("byte {}: field 1: not UTF-8", start + 2),
-        ),
+        (pod(&[0xff; 11]), format!("byte {start}: a number of more than 64 bits")),
+        (pod(b"\x0a\x03\x0a\x01\xff"), format!("byte {}: field 1: not UTF-8", start + 2)),
     ] {
         let error = decode::parse(&body, Format::Protobuf).expect_err("an error");
-        assert!(
-            error.message.contains(&expected),
-            "{error}\n lacks\n{expected}"
-        );
+        assert!(error.message.contains(&expected), "{error}\n lacks\n{expected}");
     }
 }
 
 #[test]
 fn fields_of_newer_clients_are_left_out_and_parts_are_joined() {
-    let first = core::Pod {
-        metadata: named("web"),
-        ..core::Pod::default()
-    };
+    let first = core::Pod { metadata: named("web"), ..core::Pod::default() };
     let second = core::Pod {
-        metadata: Some(ObjectMeta {
-            uid: text("u"),
-            ..ObjectMeta::default()
-        }),
+        metadata: Some(ObjectMeta { uid: text("u"), ..ObjectMeta::default() }),
         ..core::Pod::default()
     };
     let unknown = [0xc2, 0x3e, 0x01, 0x00, 0xc9, 0x3e, 1, 2, 3, 4, 5, 6, 7, 8];
-    let raw = [
-        &first.encode_to_vec()[..],
-        &unknown,
-        &second.encode_to_vec(),
-    ]
-    .concat();
+    let raw = [&first.encode_to_vec()[..], &unknown, &second.encode_to_vec()].concat();
     let body = envelope("v1", "Pod", raw);
     let (found, _) = decode::parse(&body, Format::Protobuf).expect("a message");
     let mut expected = metadata("web");
@@ -550,14 +480,8 @@ fn a_body_of_another_kind_is_refused_and_one_of_none_is_the_pathes() {
     let raw = core::Service::default().encode_to_vec();
     let error = decode::decode(pods, &envelope("v1", "Service", raw), Format::Protobuf);
     let error = error.err().expect("an error").message;
-    assert!(
-        error.contains("the kind in the data (Service) does not match"),
-        "{error}"
-    );
-    let raw = core::Pod {
-        metadata: named("web"),
-        ..core::Pod::default()
-    };
+    assert!(error.contains("the kind in the data (Service) does not match"), "{error}");
+    let raw = core::Pod { metadata: named("web"), ..core::Pod::default() };
     let body = envelope("", "", raw.encode_to_vec());
     let decoded = decode::decode(pods, &body, Format::Protobuf).expect("a pod");
     assert_eq!(decoded.object.metadata().name.as_deref(), Some("web"));
@@ -565,11 +489,7 @@ fn a_body_of_another_kind_is_refused_and_one_of_none_is_the_pathes() {
 
 /// Bytes that are protobuf more often than chance would have them.
 fn likely_bytes() -> impl Strategy<Value = Vec<u8>> {
-    let whole = core::Pod {
-        metadata: named("web"),
-        spec: template().spec,
-        status: None,
-    };
+    let whole = core::Pod { metadata: named("web"), spec: template().spec, status: None };
     let whole = whole.encode_to_vec();
     let changes = proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6);
     let changed = changes.prop_map(move |changes| {

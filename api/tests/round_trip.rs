@@ -41,9 +41,9 @@ fn made_up(shape: &Shape, depth: u32, choices: &mut Choices<'_>) -> Value {
             Value::Object(fields)
         }
         Shape::Map(values) => json!({"k": made_up(values, depth + 1, choices)}),
-        Shape::List(items) => (0..choices.below(3))
-            .map(|_| made_up(items, depth + 1, choices))
-            .collect(),
+        Shape::List(items) => {
+            (0..choices.below(3)).map(|_| made_up(items, depth + 1, choices)).collect()
+        }
         Shape::Text => json!(["", "a", "ä\u{1F980}", "a b\n"][usize::from(choices.below(4))]),
         Shape::Time => json!("2026-01-02T03:04:05Z"),
         Shape::Bytes => json!("aGk="),

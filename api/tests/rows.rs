@@ -23,10 +23,7 @@ fn check(object: &str, expected: &str) {
     assert_eq!(cells.len(), kind.columns().len());
     let texts: Vec<_> = cells
         .iter()
-        .map(|cell| {
-            cell.as_str()
-                .map_or_else(|| cell.to_string(), str::to_owned)
-        })
+        .map(|cell| cell.as_str().map_or_else(|| cell.to_string(), str::to_owned))
         .collect();
     assert_eq!(texts.join("|"), expected);
 }
@@ -35,11 +32,7 @@ fn aged(kind: &str, rest: &str) -> String {
     format!(
         "{{kind: {kind}, metadata: {{name: x, creationTimestamp: '2026-01-01T23:59:00Z'}}, {rest}}}"
     )
-    .replacen(
-        "kind: ",
-        &format!("apiVersion: {}, kind: ", version(kind)),
-        1,
-    )
+    .replacen("kind: ", &format!("apiVersion: {}, kind: ", version(kind)), 1)
 }
 
 fn version(kind: &str) -> &'static str {
@@ -70,10 +63,7 @@ fn services() {
         "x|NodePort|10.0.0.1|192.0.2.1|80:30080/TCP|60s|<none>",
     );
     check(
-        &aged(
-            "Service",
-            "spec: {type: LoadBalancer, clusterIPs: [10.0.0.1]}",
-        ),
+        &aged("Service", "spec: {type: LoadBalancer, clusterIPs: [10.0.0.1]}"),
         "x|LoadBalancer|10.0.0.1|<pending>|<none>|60s|<none>",
     );
     check(
@@ -85,10 +75,7 @@ fn services() {
         "x|LoadBalancer|10.0.0.1|192.0.2.9,a.example|<none>|60s|<none>",
     );
     check(
-        &aged(
-            "Service",
-            "spec: {type: ExternalName, externalName: a.example}",
-        ),
+        &aged("Service", "spec: {type: ExternalName, externalName: a.example}"),
         "x|ExternalName|<none>|a.example|<none>|60s|<none>",
     );
     check(
@@ -107,10 +94,7 @@ fn endpoints_and_slices() {
         ),
         "x|10.0.0.1:80,[fd00::1]:80,10.0.0.1:81 + 1 more...|60s",
     );
-    check(
-        &aged("Endpoints", "subsets: [{addresses: [{ip: 10.0.0.1}]}]"),
-        "x|10.0.0.1|60s",
-    );
+    check(&aged("Endpoints", "subsets: [{addresses: [{ip: 10.0.0.1}]}]"), "x|10.0.0.1|60s");
     check(
         &aged(
             "EndpointSlice",
@@ -119,10 +103,7 @@ fn endpoints_and_slices() {
         ),
         "x|IPv4|80,web,*|10.0.0.1,10.0.0.2,10.0.0.3 + 1 more...|60s",
     );
-    check(
-        &aged("EndpointSlice", "addressType: IPv4"),
-        "x|IPv4|<unset>|<unset>|60s",
-    );
+    check(&aged("EndpointSlice", "addressType: IPv4"), "x|IPv4|<unset>|<unset>|60s");
 }
 
 /// A pod's row after the name, without age and wide cells but IP and node.
@@ -135,10 +116,7 @@ fn check_pod(rest: &str, expected: &str) {
 #[test]
 fn pods() {
     let spec = "spec: {containers: [{name: a}, {name: b}]}";
-    check_pod(
-        &format!("{spec}, status: {{phase: Pending}}"),
-        "0/2|Pending|0",
-    );
+    check_pod(&format!("{spec}, status: {{phase: Pending}}"), "0/2|Pending|0");
     check_pod(
         &format!(
             "{spec}, status: {{phase: Running, containerStatuses: [\
@@ -179,10 +157,7 @@ fn pods() {
         ),
         "1/2|NotReady|0",
     );
-    check_pod(
-        &format!("{spec}, status: {{phase: Failed, reason: Evicted}}"),
-        "0/2|Evicted|0",
-    );
+    check_pod(&format!("{spec}, status: {{phase: Failed, reason: Evicted}}"), "0/2|Evicted|0");
     check_pod(
         &format!(
             "{spec}, status: {{phase: Pending, conditions: [{{type: PodScheduled, status: 'False', reason: SchedulingGated}}]}}"
@@ -230,14 +205,8 @@ fn pods_that_start_and_end() {
              containers: [{{name: a}}]}}, status: {{podIPs: [{{ip: 10.0.0.1}}], {status}}}}}"
         )
     };
-    check(
-        &deleted("phase: Running"),
-        "x|0/1|Terminating|0|60s|10.0.0.1|n|<none>|0/1",
-    );
-    check(
-        &deleted("phase: Succeeded"),
-        "x|0/1|Succeeded|0|60s|10.0.0.1|n|<none>|0/1",
-    );
+    check(&deleted("phase: Running"), "x|0/1|Terminating|0|60s|10.0.0.1|n|<none>|0/1");
+    check(&deleted("phase: Succeeded"), "x|0/1|Succeeded|0|60s|10.0.0.1|n|<none>|0/1");
     check(
         &deleted("phase: Running, reason: NodeLost"),
         "x|0/1|Unknown|0|60s|10.0.0.1|n|<none>|0/1",
@@ -259,16 +228,11 @@ fn workloads() {
         "x|2/3|3|1|60s|a,b|i:1,j|app=x,tier in (a,b)",
     );
     check(
-        &aged(
-            "ReplicaSet",
-            &format!("{rest}, status: {{replicas: 3, readyReplicas: 2}}"),
-        ),
+        &aged("ReplicaSet", &format!("{rest}, status: {{replicas: 3, readyReplicas: 2}}")),
         "x|3|3|2|60s|a,b|i:1,j|app=x,tier in (a,b)",
     );
-    let selecting = rest.replace(
-        "spec: {containers",
-        "spec: {nodeSelector: {b: c, a: b}, containers",
-    );
+    let selecting =
+        rest.replace("spec: {containers", "spec: {nodeSelector: {b: c, a: b}, containers");
     check(
         &aged(
             "DaemonSet",
@@ -279,10 +243,7 @@ fn workloads() {
         ),
         "x|5|4|3|2|1|a=b,b=c|60s|a,b|i:1,j|app=x,tier in (a,b)",
     );
-    check(
-        &aged("DaemonSet", rest),
-        "x|0|0|0|0|0|<none>|60s|a,b|i:1,j|app=x,tier in (a,b)",
-    );
+    check(&aged("DaemonSet", rest), "x|0|0|0|0|0|<none>|60s|a,b|i:1,j|app=x,tier in (a,b)");
 }
 
 #[test]
@@ -296,28 +257,16 @@ fn nodes() {
         "x|Ready,SchedulingDisabled|a,control-plane,z|24h|v1.36.0|10.0.0.1|<none>|OS|6.1|c://1",
     );
     check(
-        &aged(
-            "Node",
-            "status: {conditions: [{type: Ready, status: Unknown}]}",
-        ),
+        &aged("Node", "status: {conditions: [{type: Ready, status: Unknown}]}"),
         "x|NotReady|<none>|60s||<none>|<none>|<unknown>|<unknown>|<unknown>",
     );
 }
 
 #[test]
 fn the_smaller_kinds() {
-    check(
-        &aged("Namespace", "status: {phase: Terminating}"),
-        "x|Terminating|60s",
-    );
-    check(
-        &aged("ConfigMap", "data: {a: b}, binaryData: {c: ZA==}"),
-        "x|2|60s",
-    );
-    check(
-        &aged("Secret", "type: Opaque, data: {a: ZA==}"),
-        "x|Opaque|1|60s",
-    );
+    check(&aged("Namespace", "status: {phase: Terminating}"), "x|Terminating|60s");
+    check(&aged("ConfigMap", "data: {a: b}, binaryData: {c: ZA==}"), "x|2|60s");
+    check(&aged("Secret", "type: Opaque, data: {a: ZA==}"), "x|Opaque|1|60s");
     check(&aged("ServiceAccount", "secrets: []"), "x|0|60s");
     check(&aged("Lease", "spec: {holderIdentity: me}"), "x|me|60s");
 }
@@ -372,8 +321,5 @@ fn ages_get_coarser() {
             &format!("x||{age}"),
         );
     }
-    check(
-        "{apiVersion: v1, kind: Namespace, metadata: {name: x}}",
-        "x||<unknown>",
-    );
+    check("{apiVersion: v1, kind: Namespace, metadata: {name: x}}", "x||<unknown>");
 }

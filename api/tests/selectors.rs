@@ -8,9 +8,7 @@ use api::selector::{FieldSelector, Selector};
 
 fn labels(text: &str) -> BTreeMap<String, String> {
     let pairs = text.split(' ').filter_map(|pair| pair.split_once('='));
-    pairs
-        .map(|(key, value)| (key.to_owned(), value.to_owned()))
-        .collect()
+    pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
 
 /// Lines `selector | labels that match | labels that do not`; several sets by `;`.
@@ -18,16 +16,10 @@ fn labels(text: &str) -> BTreeMap<String, String> {
 fn check(selector: &str, matching: &[&str], other: &[&str]) {
     let parsed = Selector::parse(selector).unwrap_or_else(|error| panic!("{selector}: {error}"));
     for text in matching {
-        assert!(
-            parsed.matches(Some(&labels(text))),
-            "{selector} matches {text}"
-        );
+        assert!(parsed.matches(Some(&labels(text))), "{selector} matches {text}");
     }
     for text in other {
-        assert!(
-            !parsed.matches(Some(&labels(text))),
-            "{selector} does not match {text}"
-        );
+        assert!(!parsed.matches(Some(&labels(text))), "{selector} does not match {text}");
     }
     // The printed form selects the same.
     assert_eq!(Selector::parse(&parsed.to_string()).as_ref(), Ok(&parsed));
@@ -39,11 +31,7 @@ fn label_selectors() {
     check("a=b", &["a=b", "a=b c=d"], &["", "a=c"]);
     check("a == b , c!=d", &["a=b", "a=b c=e"], &["a=b c=d"]);
     check("a!=b", &["", "a=c"], &["a=b"]);
-    check(
-        "a in (x, y),b notin (z)",
-        &["a=x", "a=y b=w"],
-        &["a=z", "a=x b=z", ""],
-    );
+    check("a in (x, y),b notin (z)", &["a=x", "a=y b=w"], &["a=z", "a=x b=z", ""]);
     check("a,!b", &["a=", "a=x"], &["", "a=x b=y"]);
     check("a in (,x)", &["a=", "a=x"], &["a=y"]);
     check("a=", &["a="], &["a=x", ""]);
@@ -73,10 +61,7 @@ fn broken_label_selectors() {
 #[track_caller]
 fn check_fields(selector: &str, fields: &[(&'static str, &str)], expected: bool) {
     let parsed = FieldSelector::parse(selector).unwrap_or_else(|e| panic!("{selector}: {e}"));
-    let fields: Vec<_> = fields
-        .iter()
-        .map(|(name, value)| (*name, (*value).to_owned()))
-        .collect();
+    let fields: Vec<_> = fields.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
     assert_eq!(parsed.matches(&fields), expected, "{selector}");
 }
 
@@ -84,30 +69,16 @@ fn check_fields(selector: &str, fields: &[(&'static str, &str)], expected: bool)
 fn field_selectors() {
     check_fields("", &[], true);
     check_fields("metadata.name=web", &[("metadata.name", "web")], true);
-    check_fields(
-        "metadata.name==web,status.phase!=Running",
-        &[("metadata.name", "web")],
-        true,
-    );
-    check_fields(
-        "status.phase!=Running",
-        &[("status.phase", "Running")],
-        false,
-    );
+    check_fields("metadata.name==web,status.phase!=Running", &[("metadata.name", "web")], true);
+    check_fields("status.phase!=Running", &[("status.phase", "Running")], false);
     check_fields("spec.nodeName=", &[("spec.nodeName", "")], true);
-    check_fields(
-        r"metadata.name=a\,b\=c\\",
-        &[("metadata.name", r"a,b=c\")],
-        true,
-    );
+    check_fields(r"metadata.name=a\,b\=c\\", &[("metadata.name", r"a,b=c\")], true);
     for broken in ["web", "a=b=c", r"a=\x"] {
         assert!(FieldSelector::parse(broken).is_err(), "{broken}");
     }
     let parsed = FieldSelector::parse("metadata.name=web,spec.foo=x").expect("a selector");
     assert_eq!(parsed.required("metadata.name"), Some("web"));
-    let error = parsed
-        .check("pods", &["metadata.name"])
-        .expect_err("an unknown field");
+    let error = parsed.check("pods", &["metadata.name"]).expect_err("an unknown field");
     assert_eq!(
         error.to_string(),
         "field label not supported: \"spec.foo\"; pods can be selected by: metadata.name"

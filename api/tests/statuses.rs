@@ -9,11 +9,7 @@ use serde_json::{Value, json};
 fn check(error: &ApiError, expected: Value) {
     let mut body: Value = serde_json::from_slice(&error.to_json()).expect("JSON");
     let fields = body.as_object_mut().expect("an object");
-    for (field, value) in [
-        ("apiVersion", "v1"),
-        ("kind", "Status"),
-        ("status", "Failure"),
-    ] {
+    for (field, value) in [("apiVersion", "v1"), ("kind", "Status"), ("status", "Failure")] {
         assert_eq!(fields.remove(field), Some(json!(value)));
     }
     fields.remove("metadata");
@@ -23,9 +19,7 @@ fn check(error: &ApiError, expected: Value) {
 #[test]
 fn errors_about_objects() {
     let pods = kinds::find("", "v1", "pods").expect("a kind").names();
-    let deployments = kinds::find("apps", "v1", "deployments")
-        .expect("a kind")
-        .names();
+    let deployments = kinds::find("apps", "v1", "deployments").expect("a kind").names();
     check(
         &ApiError::not_found(pods, "web"),
         json!({"code": 404, "reason": "NotFound", "message": "pods \"web\" not found",
@@ -52,9 +46,7 @@ fn errors_about_objects() {
 
 #[test]
 fn every_violated_rule_is_a_cause() {
-    let names = kinds::find("apps", "v1", "deployments")
-        .expect("a kind")
-        .names();
+    let names = kinds::find("apps", "v1", "deployments").expect("a kind").names();
     let required = FieldError::required("spec.selector", "");
     let negative = FieldError::invalid("spec.replicas", &-1, "must be greater than or equal to 0");
     let cause = |field: &str, message: &str, reason: &str| json!({"field": field, "message": message, "reason": reason});
@@ -81,12 +73,7 @@ fn every_violated_rule_is_a_cause() {
 fn errors_about_requests() {
     for (error, code, reason, message) in [
         (ApiError::bad_request("no"), 400, "BadRequest", "no"),
-        (
-            ApiError::unauthorized(),
-            401,
-            "Unauthorized",
-            "Unauthorized",
-        ),
+        (ApiError::unauthorized(), 401, "Unauthorized", "Unauthorized"),
         (ApiError::expired("too old"), 410, "Expired", "too old"),
         (
             ApiError::too_large(9),
@@ -101,23 +88,10 @@ fn errors_about_requests() {
             "the body of the request was in an unknown format - accepted media types include: \
              application/json, application/yaml",
         ),
-        (
-            ApiError::internal("disk"),
-            500,
-            "InternalError",
-            "Internal error occurred: disk",
-        ),
-        (
-            ApiError::unavailable("later"),
-            503,
-            "ServiceUnavailable",
-            "later",
-        ),
+        (ApiError::internal("disk"), 500, "InternalError", "Internal error occurred: disk"),
+        (ApiError::unavailable("later"), 503, "ServiceUnavailable", "later"),
     ] {
-        check(
-            &error,
-            json!({"code": code, "reason": reason, "message": message}),
-        );
+        check(&error, json!({"code": code, "reason": reason, "message": message}));
     }
     check(
         &ApiError::too_many_requests("slow down", 2),

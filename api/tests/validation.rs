@@ -22,11 +22,7 @@ fn decoded(text: &str) -> (&'static dyn Kind, Box<dyn Object>) {
 fn check(text: &str, expected: &[&str]) {
     let (kind, mut object) = decoded(text);
     kind.prepare_create(&mut *object);
-    let errors: Vec<_> = kind
-        .validate(&*object)
-        .iter()
-        .map(ToString::to_string)
-        .collect();
+    let errors: Vec<_> = kind.validate(&*object).iter().map(ToString::to_string).collect();
     assert_eq!(errors, expected, "{text}");
 }
 
@@ -71,34 +67,25 @@ fn metadata() {
         "{apiVersion: v1, kind: ConfigMap, metadata: {namespace: d}}",
         &["metadata.name: Required value: name or generateName is required"],
     );
-    check(
-        "{apiVersion: v1, kind: ConfigMap, metadata: {namespace: d, generateName: a-}}",
-        &[],
-    );
+    check("{apiVersion: v1, kind: ConfigMap, metadata: {namespace: d, generateName: a-}}", &[]);
     check(
         "{apiVersion: v1, kind: ConfigMap, metadata: {name: Web, namespace: d}}",
-        &[
-            "metadata.name: Invalid value: \"Web\": a lowercase RFC 1123 subdomain must consist of \
+        &["metadata.name: Invalid value: \"Web\": a lowercase RFC 1123 subdomain must consist of \
            lower case alphanumeric characters, '-' or '.', and must start and end with an \
            alphanumeric character (e.g. 'example.com', regex used for validation is \
-           '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')",
-        ],
+           '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"],
     );
     check(
         "{apiVersion: v1, kind: ConfigMap, metadata: {name: a, namespace: d, labels: {k: 'a b'}}}",
-        &[
-            "metadata.labels: Invalid value: \"a b\": a valid label must be an empty string or \
+        &["metadata.labels: Invalid value: \"a b\": a valid label must be an empty string or \
            consist of alphanumeric characters, '-', '_' or '.', and must start and end with an \
            alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for \
-           validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')",
-        ],
+           validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"],
     );
     check(
         "{apiVersion: v1, kind: ConfigMap, metadata: {name: a, namespace: d, finalizers: [mine]}}",
-        &[
-            "metadata.finalizers: Invalid value: \"mine\": name is neither a standard finalizer \
-           name nor is it fully qualified",
-        ],
+        &["metadata.finalizers: Invalid value: \"mine\": name is neither a standard finalizer \
+           name nor is it fully qualified"],
     );
     check(
         "{apiVersion: v1, kind: Node, metadata: {name: a, namespace: d}}",
@@ -128,10 +115,8 @@ fn metadata_updates() {
     check_update(
         &named("deletionTimestamp: '2026-01-02T03:04:05Z', finalizers: [a.b/c]"),
         &named("finalizers: [a.b/c, a.b/d]"),
-        &[
-            "metadata.finalizers: Forbidden: no new finalizers can be added if the object is being \
-           deleted, found new finalizers [\"a.b/d\"]",
-        ],
+        &["metadata.finalizers: Forbidden: no new finalizers can be added if the object is being \
+           deleted, found new finalizers [\"a.b/d\"]"],
     );
 }
 
@@ -142,10 +127,7 @@ fn service_ports() {
     check(&service("{}"), &["spec.ports: Required value"]);
     check(
         &service("{ports: [{port: 80}, {port: 81}]}"),
-        &[
-            "spec.ports[0].name: Required value",
-            "spec.ports[1].name: Required value",
-        ],
+        &["spec.ports[0].name: Required value", "spec.ports[1].name: Required value"],
     );
     check(
         &service("{ports: [{port: 80, name: a}, {port: 80, name: a}]}"),
@@ -178,12 +160,10 @@ fn service_ports() {
 fn service_names_start_with_a_letter() {
     check(
         "{apiVersion: v1, kind: Service, metadata: {name: 1web, namespace: d}, spec: {ports: [{port: 80}]}}",
-        &[
-            "metadata.name: Invalid value: \"1web\": a DNS-1035 label must consist of lower case \
+        &["metadata.name: Invalid value: \"1web\": a DNS-1035 label must consist of lower case \
            alphanumeric characters or '-', start with an alphabetic character, and end with an \
            alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is \
-           '[a-z]([-a-z0-9]*[a-z0-9])?')",
-        ],
+           '[a-z]([-a-z0-9]*[a-z0-9])?')"],
     );
 }
 
@@ -255,14 +235,8 @@ fn service_addresses() {
         &service("{ipFamilies: [IPv5], ports: [{port: 80}]}"),
         &["spec.ipFamilies[0]: Unsupported value: \"IPv5\": supported values: \"IPv4\", \"IPv6\""],
     );
-    check(
-        &service("{type: ExternalName, externalName: example.com}"),
-        &[],
-    );
-    check(
-        &service("{type: ExternalName}"),
-        &["spec.externalName: Required value"],
-    );
+    check(&service("{type: ExternalName, externalName: example.com}"), &[]);
+    check(&service("{type: ExternalName}"), &["spec.externalName: Required value"]);
     check(
         &service("{type: ExternalName, externalName: a, clusterIP: 10.0.0.1}"),
         &["spec.clusterIPs: Forbidden: may not be set for ExternalName services"],
@@ -311,9 +285,7 @@ fn service_updates() {
 /// Errors of a status update of a Service of this type to these ingress points.
 #[track_caller]
 fn check_ingress(type_: &str, ingress: &str, expected: &[&str]) {
-    let (kind, mut old) = decoded(&service(&format!(
-        "{{type: {type_}, ports: [{{port: 80}}]}}"
-    )));
+    let (kind, mut old) = decoded(&service(&format!("{{type: {type_}, ports: [{{port: 80}}]}}")));
     kind.prepare_create(&mut *old);
     let text = format!(
         "{{apiVersion: v1, kind: Service, metadata: {{name: web, namespace: d}}, \
@@ -360,12 +332,7 @@ fn pod_search_paths() {
             "{{containers: [{{name: a, image: i}}], dnsPolicy: ClusterFirst, restartPolicy: Always, dnsConfig: {{searches: ['{search}']}}}}"
         ))
     };
-    for search in [
-        ".",
-        "example.test.",
-        "_sip._tcp.example.test",
-        "under_score.test",
-    ] {
+    for search in [".", "example.test.", "_sip._tcp.example.test", "under_score.test"] {
         check(&with(search), &[]);
     }
     for search in ["_", "__x.test", "x_.test", "_-x.test", "A.test", "..", ""] {
@@ -454,10 +421,7 @@ fn pod_probes_variables_and_resources() {
             "spec.containers[0].resources.requests: Invalid value: \"1\": must be less than or equal to cpu limit of 500m",
         ],
     );
-    check(
-        &with("resources: {limits: {memory: 1Gi}, requests: {memory: 1023.5Mi}}"),
-        &[],
-    );
+    check(&with("resources: {limits: {memory: 1Gi}, requests: {memory: 1023.5Mi}}"), &[]);
 }
 
 #[test]
@@ -497,9 +461,7 @@ fn deployments() {
     let good = format!("{{selector: {{matchLabels: {{a: b}}}}, {template}}}");
     check(&deployment(&good), &[]);
     check(
-        &deployment(&format!(
-            "{{replicas: -1, selector: {{matchLabels: {{a: c}}}}, {template}}}"
-        )),
+        &deployment(&format!("{{replicas: -1, selector: {{matchLabels: {{a: c}}}}, {template}}}")),
         &[
             "spec.replicas: Invalid value: -1: must be greater than or equal to 0",
             "spec.template.metadata.labels: Invalid value: {\"a\":\"b\"}: `selector` does not match template `labels`",
@@ -550,10 +512,8 @@ fn daemon_sets() {
         &set(&format!("{good}, minReadySeconds: -1")),
         &["spec.minReadySeconds: Invalid value: -1: must be greater than or equal to 0"],
     );
-    let once = set(good).replace(
-        "spec: {containers",
-        "spec: {activeDeadlineSeconds: 1, containers",
-    );
+    let once =
+        set(good).replace("spec: {containers", "spec: {activeDeadlineSeconds: 1, containers");
     check(
         &once,
         &[
@@ -567,10 +527,7 @@ fn daemon_sets() {
     };
     check(&rolling("maxUnavailable: 25%"), &[]);
     check(&rolling("maxUnavailable: 0, maxSurge: 1"), &[]);
-    check(
-        &set(&format!("{good}, updateStrategy: {{type: OnDelete}}")),
-        &[],
-    );
+    check(&set(&format!("{good}, updateStrategy: {{type: OnDelete}}")), &[]);
     check(
         &rolling("maxUnavailable: 0"),
         &[
@@ -609,10 +566,7 @@ fn endpoints_and_slices() {
             "{{apiVersion: v1, kind: Endpoints, metadata: {{name: e, namespace: d}}, subsets: {subsets}}}"
         )
     };
-    check(
-        &endpoints("[{addresses: [{ip: 10.0.0.1}], ports: [{port: 80}]}]"),
-        &[],
-    );
+    check(&endpoints("[{addresses: [{ip: 10.0.0.1}], ports: [{port: 80}]}]"), &[]);
     check(
         &endpoints("[{}, {addresses: [{ip: 169.254.0.1}], ports: [{port: 80}, {port: 81}]}]"),
         &[

@@ -72,12 +72,8 @@ pub fn fill_new(metadata: &mut ObjectMeta) {
 /// Keeps what no client may change.
 pub fn keep_old(metadata: &mut ObjectMeta, old: &ObjectMeta) {
     metadata.uid.clone_from(&old.uid);
-    metadata
-        .creation_timestamp
-        .clone_from(&old.creation_timestamp);
-    metadata
-        .deletion_timestamp
-        .clone_from(&old.deletion_timestamp);
+    metadata.creation_timestamp.clone_from(&old.creation_timestamp);
+    metadata.deletion_timestamp.clone_from(&old.deletion_timestamp);
     metadata.deletion_grace_period_seconds = old.deletion_grace_period_seconds;
     metadata.generate_name.clone_from(&old.generate_name);
     metadata.resource_version = None;
@@ -180,10 +176,7 @@ pub fn check_deletable(resource: &Resource, name: &str) -> Result<(), Failure> {
 
 fn is_terminating(entry: &Entry) -> bool {
     // `status.phase` is a selectable field: no decoding.
-    entry
-        .fields
-        .iter()
-        .any(|(name, value)| *name == "status.phase" && value == "Terminating")
+    entry.fields.iter().any(|(name, value)| *name == "status.phase" && value == "Terminating")
 }
 
 /// Whether the namespace controller still has to empty it.

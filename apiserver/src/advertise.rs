@@ -119,37 +119,25 @@ async fn renew(server: &Server, address: IpAddr) -> anyhow::Result<()> {
         "subsets": [{ "addresses": [{ "ip": address }] }],
     });
     let lease = server.store.grant_lease(LEASE_S).await?;
-    let put = Op::Put {
-        key: key(address),
-        value: told.to_string().into(),
-        lease,
-    };
+    let put = Op::Put { key: key(address), value: told.to_string().into(), lease };
     server.store.txn(vec![], vec![put]).await?;
     Ok(())
 }
 
 /// Every living server's address, of this one's family: all endpoints of a slice share one.
 async fn living(server: &Server, own: IpAddr) -> anyhow::Result<BTreeSet<IpAddr>> {
-    let options = ListOptions {
-        prefix: PREFIX.to_owned(),
-        ..ListOptions::default()
-    };
+    let options = ListOptions { prefix: PREFIX.to_owned(), ..ListOptions::default() };
     let listed = server.store.list(options).await?;
     let keys = listed.items.iter();
     let addresses = keys.filter_map(|kv| kv.key.strip_prefix(PREFIX)?.parse::<IpAddr>().ok());
-    Ok(addresses
-        .filter(|address| address.is_ipv4() == own.is_ipv4())
-        .collect())
+    Ok(addresses.filter(|address| address.is_ipv4() == own.is_ipv4()).collect())
 }
 
 /// Writes an object where it is missing, or says something else about the addresses.
 async fn write(server: &Server, group: &str, plural: &str, wanted: Value) -> anyhow::Result<()> {
     let resource = server.resources.find(group, "v1", plural);
     let resource = resource.with_context(|| format!("{plural} are not served"))?;
-    let stored = server
-        .store
-        .get(&resource.store_key(Some("default"), "kubernetes"), 0)
-        .await?;
+    let stored = server.store.get(&resource.store_key(Some("default"), "kubernetes"), 0).await?;
     if let Some(kv) = stored.kv {
         let stored: Value = serde_json::from_slice(&kv.value).unwrap_or_default();
         if contains(&stored, &wanted) {

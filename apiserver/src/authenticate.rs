@@ -32,17 +32,11 @@ impl Identity {
     pub fn new(user: impl Into<String>, groups: impl IntoIterator<Item = String>) -> Self {
         let mut groups: Vec<String> = groups.into_iter().collect();
         groups.push("system:authenticated".to_owned());
-        Self {
-            user: user.into(),
-            groups,
-        }
+        Self { user: user.into(), groups }
     }
 
     fn anonymous() -> Self {
-        Self {
-            user: ANONYMOUS.to_owned(),
-            groups: vec!["system:unauthenticated".to_owned()],
-        }
+        Self { user: ANONYMOUS.to_owned(), groups: vec!["system:unauthenticated".to_owned()] }
     }
 
     /// The user that a verified client certificate stands for: CN, and O for the groups.
@@ -53,9 +47,8 @@ impl Identity {
         if user.is_empty() {
             return None;
         }
-        let groups = subject
-            .iter_organization()
-            .filter_map(|group| group.as_str().ok().map(str::to_owned));
+        let groups =
+            subject.iter_organization().filter_map(|group| group.as_str().ok().map(str::to_owned));
         Some(Self::new(user, groups))
     }
 }
@@ -80,9 +73,7 @@ impl Tokens {
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
-            let mut parts = line
-                .splitn(4, ',')
-                .map(|part| part.trim().trim_matches('"'));
+            let mut parts = line.splitn(4, ',').map(|part| part.trim().trim_matches('"'));
             let token = parts.next().filter(|token| !token.is_empty());
             let user = parts.next().filter(|user| !user.is_empty());
             let (Some(token), Some(user)) = (token, user) else {
@@ -92,9 +83,7 @@ impl Tokens {
                 );
             };
             let groups = parts.nth(1).unwrap_or_default().split(',');
-            let groups = groups
-                .map(|g| g.trim().to_owned())
-                .filter(|g| !g.is_empty());
+            let groups = groups.map(|g| g.trim().to_owned()).filter(|g| !g.is_empty());
             tokens.insert(token.to_owned(), Arc::new(Identity::new(user, groups)));
         }
         Ok(Self(tokens))
@@ -118,13 +107,10 @@ pub fn authenticate(
             scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
         });
         let known = token.and_then(|token| tokens.0.get(token));
-        return known
-            .cloned()
-            .ok_or_else(|| ApiError::unauthorized().into());
+        return known.cloned().ok_or_else(|| ApiError::unauthorized().into());
     }
     let open = OPEN_PATHS.iter().any(|open| {
-        path.strip_prefix(open)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        path.strip_prefix(open).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     });
     if open && !matches!(peer, Peer::Wrong) {
         Ok(Arc::new(Identity::anonymous()))
@@ -155,18 +141,10 @@ mod tests {
         for (path, header, want) in [
             ("/api", None, "401"),
             ("/livez", None, "system:anonymous system:unauthenticated"),
-            (
-                "/livez/ping",
-                None,
-                "system:anonymous system:unauthenticated",
-            ),
+            ("/livez/ping", None, "system:anonymous system:unauthenticated"),
             ("/livezz", None, "401"),
             ("/livez", Some("Bearer wrong"), "401"),
-            (
-                "/api",
-                Some("Bearer s3cret"),
-                "jane dev,ops,system:authenticated",
-            ),
+            ("/api", Some("Bearer s3cret"), "jane dev,ops,system:authenticated"),
             ("/api", Some("bearer other"), "joe system:authenticated"),
             ("/api", Some("Basic s3cret"), "401"),
         ] {
@@ -177,9 +155,6 @@ mod tests {
     #[test]
     fn a_bad_token_file_names_the_line_and_no_secret() {
         let error = Tokens::parse("ok,u,1\nsecret\n").err().unwrap().to_string();
-        assert!(
-            error.contains("line 2") && !error.contains("secret"),
-            "{error}"
-        );
+        assert!(error.contains("line 2") && !error.contains("secret"), "{error}");
     }
 }

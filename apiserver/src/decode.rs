@@ -60,9 +60,7 @@ pub async fn read_body(body: Body) -> Result<Bytes, Failure> {
 
 /// The media type of a body, without parameters; JSON where none is said.
 pub fn media_type(headers: &HeaderMap) -> &str {
-    let header = headers
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok());
+    let header = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let media_type = header.unwrap_or("application/json");
     media_type.split(';').next().unwrap_or_default().trim()
 }

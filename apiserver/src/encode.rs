@@ -54,10 +54,7 @@ pub fn negotiate(headers: &HeaderMap, query: &Query) -> Result<Form, Failure> {
 fn form_of(range: &str, query: &Query) -> Option<Form> {
     let mut parts = range.split(';').map(str::trim);
     let media_type = parts.next()?;
-    if !matches!(
-        media_type,
-        "application/json" | "application/*" | "*/*" | ""
-    ) {
+    if !matches!(media_type, "application/json" | "application/*" | "*/*" | "") {
         return None;
     }
     let parameters: Vec<(&str, &str)> = parts.filter_map(|p| p.split_once('=')).collect();
@@ -166,10 +163,7 @@ mod tests {
         for (accept, want) in [
             ("", Some(Form::Object)),
             ("*/*", Some(Form::Object)),
-            (
-                "application/vnd.kubernetes.protobuf, application/json",
-                Some(Form::Object),
-            ),
+            ("application/vnd.kubernetes.protobuf, application/json", Some(Form::Object)),
             ("application/vnd.kubernetes.protobuf", None),
             (
                 "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json",
@@ -187,11 +181,7 @@ mod tests {
         ] {
             let mut headers = HeaderMap::new();
             headers.insert(ACCEPT, accept.parse().unwrap());
-            assert_eq!(
-                negotiate(&headers, &Query::default()).ok(),
-                want,
-                "{accept}"
-            );
+            assert_eq!(negotiate(&headers, &Query::default()).ok(), want, "{accept}");
         }
     }
 }

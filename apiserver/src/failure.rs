@@ -45,10 +45,9 @@ impl From<store::Error> for Failure {
             store::Error::Compacted { .. } => ApiError::expired(format!(
                 "The resourceVersion for the provided request is too old: {error}"
             )),
-            store::Error::Future { .. } => ApiError::timeout(
-                format!("Too large resource version: {error}"),
-                RETRY_AFTER_S,
-            ),
+            store::Error::Future { .. } => {
+                ApiError::timeout(format!("Too large resource version: {error}"), RETRY_AFTER_S)
+            }
             store::Error::TooLarge { limit, .. } => ApiError::too_large(*limit),
             store::Error::Full(_) | store::Error::Unavailable(_) => {
                 ApiError::unavailable(error.to_string())

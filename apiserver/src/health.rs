@@ -22,10 +22,7 @@ fn endpoint(path: &str) -> Option<(&str, &str)> {
 pub fn answer(server: &Server, path: &str, query: &Query) -> Response<Body> {
     let (endpoint, only) = endpoint(path).unwrap_or(("healthz", ""));
     let stopping = server.stop.is_cancelled();
-    let mut checks = vec![
-        ("ping", true),
-        ("watch-cache", server.progress.reached() > 0),
-    ];
+    let mut checks = vec![("ping", true), ("watch-cache", server.progress.reached() > 0)];
     if endpoint == "readyz" {
         checks.push(("shutdown", !stopping));
     }

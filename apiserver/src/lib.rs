@@ -77,10 +77,7 @@ pub async fn run(
     })
     .await
     .context("reading the store")?;
-    let advertised = Advertised {
-        address: advertise_address(&options),
-        port: bound.port(),
-    };
+    let advertised = Advertised { address: advertise_address(&options), port: bound.port() };
     bootstrap::bootstrap(&server, advertised).await?;
     let compaction = tokio::spawn(bootstrap::compact_regularly(server.clone()));
     let looking_after = tokio::spawn(bootstrap::bootstrap_regularly(

@@ -68,10 +68,7 @@ impl Default for Metrics {
             "Open watches",
             metrics.watchers.clone(),
         );
-        Self {
-            registry,
-            ..metrics
-        }
+        Self { registry, ..metrics }
     }
 }
 
@@ -79,10 +76,7 @@ impl Metrics {
     /// Notes the begin of a request.
     pub fn start(&self, request: &Request<Body>) -> Measured {
         self.in_flight.inc();
-        Measured {
-            verb: method_name(request.method()),
-            started: Instant::now(),
-        }
+        Measured { verb: method_name(request.method()), started: Instant::now() }
     }
 
     /// The answer to `/metrics`.
@@ -103,14 +97,9 @@ impl Measured {
     /// Notes the end of a request.
     pub fn end(self, metrics: &Metrics, code: StatusCode) {
         metrics.in_flight.dec();
-        let labels = RequestLabels {
-            verb: self.verb,
-            code: code.as_u16(),
-        };
+        let labels = RequestLabels { verb: self.verb, code: code.as_u16() };
         metrics.requests.get_or_create(&labels).inc();
-        metrics
-            .durations
-            .observe(self.started.elapsed().as_secs_f64());
+        metrics.durations.observe(self.started.elapsed().as_secs_f64());
     }
 }
 

@@ -56,12 +56,7 @@ pub struct Options {
     #[arg(long, value_name = "FILE")]
     pub token_auth_file: Option<PathBuf>,
     /// Ranges that Services get their cluster IPs from, one for each address family
-    #[arg(
-        long,
-        value_name = "CIDR",
-        value_delimiter = ',',
-        default_value = "10.96.0.0/16"
-    )]
+    #[arg(long, value_name = "CIDR", value_delimiter = ',', default_value = "10.96.0.0/16")]
     pub service_cluster_ip_range: Vec<IpNet>,
     /// Ports that Services get their node ports from
     #[arg(long, value_name = "FIRST-LAST", default_value = "30000-32767")]
@@ -85,9 +80,7 @@ fn event_ttl(text: &str) -> Result<Duration, String> {
     let parsed = text.parse::<jiff::SignedDuration>().ok();
     match parsed.and_then(|duration| Duration::try_from(duration).ok()) {
         Some(duration) if duration.as_secs() > 0 => Ok(duration),
-        _ => Err(format!(
-            "`{text}` is no duration of a second or more; write 30m or 1h"
-        )),
+        _ => Err(format!("`{text}` is no duration of a second or more; write 30m or 1h")),
     }
 }
 
@@ -107,9 +100,9 @@ impl FromStr for NodePorts {
         let parse = |part: &str| part.parse::<u16>().ok().filter(|port| *port > 0);
         match text.split_once('-').map(|(a, b)| (parse(a), parse(b))) {
             Some((Some(first), Some(last))) if first <= last => Ok(Self { first, last }),
-            _ => Err(format!(
-                "`{text}` is no range of ports; write FIRST-LAST, such as 30000-32767"
-            )),
+            _ => {
+                Err(format!("`{text}` is no range of ports; write FIRST-LAST, such as 30000-32767"))
+            }
         }
     }
 }

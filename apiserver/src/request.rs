@@ -66,18 +66,11 @@ pub struct ResourcePath {
 impl ResourcePath {
     /// Takes a path apart. `None`: not the path of a resource.
     pub fn parse(path: &str) -> Option<Self> {
-        let parts: Vec<Cow<'_, str>> = path
-            .trim_matches('/')
-            .split('/')
-            .map(decode_percent)
-            .collect();
+        let parts: Vec<Cow<'_, str>> =
+            path.trim_matches('/').split('/').map(decode_percent).collect();
         let (group, version, mut rest) = match parts.first()?.as_ref() {
             "api" => (String::new(), parts.get(1)?.to_string(), parts.get(2..)?),
-            "apis" => (
-                parts.get(1)?.to_string(),
-                parts.get(2)?.to_string(),
-                parts.get(3..)?,
-            ),
+            "apis" => (parts.get(1)?.to_string(), parts.get(2)?.to_string(), parts.get(3..)?),
             _ => return None,
         };
         if rest.iter().any(|part| part.is_empty()) {
@@ -102,15 +95,7 @@ impl ResourcePath {
         if rest.len() > 3 {
             return None;
         }
-        Some(Self {
-            group,
-            version,
-            namespace,
-            plural,
-            name,
-            subresource,
-            legacy_watch,
-        })
+        Some(Self { group, version, namespace, plural, name, subresource, legacy_watch })
     }
 
     /// The verb that the method stands for here.
@@ -157,19 +142,12 @@ impl Query {
 
     /// The first value of a parameter; an empty one counts as unset.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0
-            .iter()
-            .find(|(n, v)| n == name && !v.is_empty())
-            .map(|(_, v)| v.as_str())
+        self.0.iter().find(|(n, v)| n == name && !v.is_empty()).map(|(_, v)| v.as_str())
     }
 
     /// Every value of a parameter, empty ones too (`command=` is an argument).
     pub fn all(&self, name: &str) -> Vec<String> {
-        self.0
-            .iter()
-            .filter(|(n, _)| n == name)
-            .map(|(_, v)| v.clone())
-            .collect()
+        self.0.iter().filter(|(n, _)| n == name).map(|(_, v)| v.clone()).collect()
     }
 
     /// Whether a boolean parameter is set: `true`, `1`, or present without a value.
@@ -239,15 +217,9 @@ mod tests {
             ("/api/v1/pods", "/v1 ns=- pods name=- sub="),
             ("/api/v1/namespaces", "/v1 ns=- namespaces name=- sub="),
             ("/api/v1/namespaces/a", "/v1 ns=- namespaces name=a sub="),
-            (
-                "/api/v1/namespaces/a/finalize",
-                "/v1 ns=- namespaces name=a sub=finalize",
-            ),
+            ("/api/v1/namespaces/a/finalize", "/v1 ns=- namespaces name=a sub=finalize"),
             ("/api/v1/namespaces/a/pods", "/v1 ns=a pods name=- sub="),
-            (
-                "/api/v1/namespaces/a/pods/b/log",
-                "/v1 ns=a pods name=b sub=log",
-            ),
+            ("/api/v1/namespaces/a/pods/b/log", "/v1 ns=a pods name=b sub=log"),
             (
                 "/apis/apps/v1/namespaces/a/deployments/b/scale",
                 "apps/v1 ns=a deployments name=b sub=scale",

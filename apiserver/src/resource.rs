@@ -63,11 +63,7 @@ impl Resource {
 
 /// `v1` or `apps/v1`.
 pub fn group_version(group: &str, version: &str) -> String {
-    if group.is_empty() {
-        version.to_owned()
-    } else {
-        format!("{group}/{version}")
-    }
+    if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
 }
 
 /// All served kinds.
@@ -95,11 +91,7 @@ impl Resources {
                 cache: KindCache::default(),
             });
         }
-        Self {
-            all,
-            by_path,
-            by_prefix,
-        }
+        Self { all, by_path, by_prefix }
     }
 
     /// Every resource, core group first.
@@ -111,9 +103,7 @@ impl Resources {
     pub fn find(&self, group: &str, version: &str, plural: &str) -> Option<&Resource> {
         // The key's lifetime is 'static in the map; a look-up may borrow for less.
         let by_path: &HashMap<(&str, &str, &str), usize> = &self.by_path;
-        by_path
-            .get(&(group, version, plural))
-            .map(|index| &self.all[*index])
+        by_path.get(&(group, version, plural)).map(|index| &self.all[*index])
     }
 
     /// The resource of a core kind that the server itself works with.

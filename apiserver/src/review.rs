@@ -26,16 +26,8 @@ pub const VERBS: &[&str] = &["create"];
 /// The reviews, for discovery.
 pub const ALL: &[&Names] = &[
     &names(AUTHENTICATION, "SelfSubjectReview", "selfsubjectreviews"),
-    &names(
-        AUTHORIZATION,
-        "SelfSubjectAccessReview",
-        "selfsubjectaccessreviews",
-    ),
-    &names(
-        AUTHORIZATION,
-        "SelfSubjectRulesReview",
-        "selfsubjectrulesreviews",
-    ),
+    &names(AUTHORIZATION, "SelfSubjectAccessReview", "selfsubjectaccessreviews"),
+    &names(AUTHORIZATION, "SelfSubjectRulesReview", "selfsubjectrulesreviews"),
 ];
 
 const fn names(group: &'static str, kind: &'static str, plural: &'static str) -> Names {
@@ -60,15 +52,9 @@ pub fn is_review(names: &Names) -> bool {
 
 /// The review that a path names.
 pub fn find(path: &ResourcePath) -> Option<&'static Names> {
-    let asked = (
-        path.group.as_str(),
-        path.version.as_str(),
-        path.plural.as_str(),
-    );
+    let asked = (path.group.as_str(), path.version.as_str(), path.plural.as_str());
     let mut reviews = ALL.iter();
-    reviews
-        .find(|names| (names.group, names.version, names.plural) == asked)
-        .copied()
+    reviews.find(|names| (names.group, names.version, names.plural) == asked).copied()
 }
 
 /// Answers a review: the body again, with its `status`.
@@ -88,10 +74,7 @@ pub async fn answer(
     let (parts, body) = request.into_parts();
     let mut review = decode::value(&parts.headers, &read_body(body).await?)?;
     if !review.is_object() {
-        return Err(Failure::bad_request(format!(
-            "{} must be an object",
-            names.kind
-        )));
+        return Err(Failure::bad_request(format!("{} must be an object", names.kind)));
     }
     let spec = review["spec"].take();
     let status = match names.kind {

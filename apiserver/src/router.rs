@@ -96,16 +96,12 @@ async fn resource(
     query: Query,
     request: Request<Body>,
 ) -> Result<Response<Body>, Failure> {
-    let verb = path
-        .verb(request.method(), &query)
-        .ok_or_else(plain_method_not_allowed)?;
+    let verb = path.verb(request.method(), &query).ok_or_else(plain_method_not_allowed)?;
     authorize(identity, Attributes::Resource(verb.name(), &path))?;
     if let Some(names) = review::find(&path) {
         return review::answer(names, identity, &path, verb, request).await;
     }
-    let resource = server
-        .resources
-        .find(&path.group, &path.version, &path.plural);
+    let resource = server.resources.find(&path.group, &path.version, &path.plural);
     let Some(resource) = resource else {
         return registry::virtual_resource(server, &path, &query, verb, request).await;
     };

@@ -35,10 +35,7 @@ impl Selection {
         let namespace = path.namespace.as_deref();
         let namespace = namespace.or_else(|| fields.required("metadata.namespace"));
         let namespace = namespace.filter(|_| resource.names.namespaced);
-        let name = path
-            .name
-            .as_deref()
-            .or_else(|| fields.required("metadata.name"));
+        let name = path.name.as_deref().or_else(|| fields.required("metadata.name"));
         let only = match (name, namespace, resource.names.namespaced) {
             (Some(name), Some(_), true) | (Some(name), None, false) => {
                 Some(resource.cache_key(namespace, name))

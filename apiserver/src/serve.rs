@@ -101,11 +101,7 @@ fn read_certificates(path: &Path, flag: &str) -> anyhow::Result<Vec<CertificateD
         certificates
     };
     let certificates = read().with_context(|| format!("reading {flag} {}", path.display()))?;
-    anyhow::ensure!(
-        !certificates.is_empty(),
-        "{flag} {} holds no certificate",
-        path.display()
-    );
+    anyhow::ensure!(!certificates.is_empty(), "{flag} {} holds no certificate", path.display());
     Ok(certificates)
 }
 
@@ -151,10 +147,7 @@ pub async fn serve(
     accepting.close();
     accepting.wait().await;
     connections.close();
-    if tokio::time::timeout(DRAIN, connections.wait())
-        .await
-        .is_err()
-    {
+    if tokio::time::timeout(DRAIN, connections.wait()).await.is_err() {
         debug!("{} connections were still open", connections.len());
     }
 }
@@ -226,10 +219,7 @@ async fn connection(
         async move { service.call(request.map(Body::new)).await }
     });
     let mut builder = Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HANDSHAKE_TIMEOUT * 12);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HANDSHAKE_TIMEOUT * 12);
     builder
         .http2()
         .timer(TokioTimer::new())

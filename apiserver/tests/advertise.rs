@@ -18,10 +18,7 @@ const ENDPOINTS: &str = "/api/v1/namespaces/default/endpoints/kubernetes";
 const SLICE: &str = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes";
 
 fn advertised(address: &str) -> Advertised {
-    Advertised {
-        address: address.parse::<IpAddr>().unwrap(),
-        port: 6443,
-    }
+    Advertised { address: address.parse::<IpAddr>().unwrap(), port: 6443 }
 }
 
 /// The addresses of Endpoints and of the slice, which are the same.
@@ -51,9 +48,7 @@ async fn what_was_deleted_comes_back() {
     for path in [SERVICE, ENDPOINTS, SLICE] {
         let collection = path.trim_end_matches("/kubernetes");
         let mut watch = api
-            .watch(&format!(
-                "{collection}?watch=1&fieldSelector=metadata.name%3Dkubernetes"
-            ))
+            .watch(&format!("{collection}?watch=1&fieldSelector=metadata.name%3Dkubernetes"))
             .await;
         assert_eq!(watch.told().await, "ADDED kubernetes");
         api.delete(path).await.ok();
@@ -98,11 +93,7 @@ async fn a_server_that_comes_or_goes_is_noticed_at_once() {
     assert_eq!(watch.told().await, "ADDED kubernetes");
     let key = format!("{PREFIX}192.0.2.9");
     let (value, lease) = ("{}".into(), 0);
-    let come = Op::Put {
-        key: key.clone(),
-        value,
-        lease,
-    };
+    let come = Op::Put { key: key.clone(), value, lease };
     store.txn(vec![], vec![come]).await.unwrap();
     assert_eq!(watch.told().await, "MODIFIED kubernetes");
     store.txn(vec![], vec![Op::Delete { key }]).await.unwrap();
@@ -117,9 +108,7 @@ async fn what_is_right_is_left_alone() {
     let labels = serde_json::json!({ "metadata": { "labels": { "mine": "yes" } } });
     for path in [SERVICE, ENDPOINTS, SLICE] {
         let labelled = api.merge(path, labels.clone()).await.ok();
-        bootstrap(&api.server, advertised("192.0.2.1"))
-            .await
-            .unwrap();
+        bootstrap(&api.server, advertised("192.0.2.1")).await.unwrap();
         assert_eq!(api.get(path).await.ok(), labelled);
     }
 }

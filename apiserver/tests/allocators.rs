@@ -60,10 +60,7 @@ async fn taken_and_out_of_range_name_the_field() {
         ),
     ] {
         let error = refused(&api, "web", spec).await;
-        assert_eq!(
-            error,
-            format!("422 Invalid: Service \"web\" is invalid: {want}")
-        );
+        assert_eq!(error, format!("422 Invalid: Service \"web\" is invalid: {want}"));
     }
     // A refused Service holds nothing.
     api.delete(&format!("{SERVICES}/dns")).await.ok();
@@ -77,10 +74,7 @@ async fn a_change_of_type_takes_and_gives_back() {
     let path = format!("{SERVICES}/web");
     let created = api.post(SERVICES, service("web", json!({}))).await.ok();
     let ip = created["spec"]["clusterIP"].clone();
-    let exposed = api
-        .merge(&path, json!({ "spec": { "type": "NodePort" } }))
-        .await
-        .ok();
+    let exposed = api.merge(&path, json!({ "spec": { "type": "NodePort" } })).await.ok();
     let port = exposed["spec"]["ports"][0]["nodePort"].as_i64().unwrap();
     assert!((30_000..=32_767).contains(&port));
     assert_eq!(exposed["spec"]["clusterIP"], ip);
@@ -90,19 +84,14 @@ async fn a_change_of_type_takes_and_gives_back() {
     let kept = api.put(&path, whole).await.ok();
     assert_eq!(kept["spec"]["ports"][0]["nodePort"], port);
     assert_eq!(kept["spec"]["clusterIP"], ip);
-    let inner = api
-        .merge(&path, json!({ "spec": { "type": "ClusterIP" } }))
-        .await
-        .ok();
+    let inner = api.merge(&path, json!({ "spec": { "type": "ClusterIP" } })).await.ok();
     assert_eq!(inner["spec"]["ports"][0].get("nodePort"), None);
     let reused = json!({ "type": "NodePort", "ports": [{ "port": 80, "nodePort": port }] });
     api.post(SERVICES, service("other", reused)).await.ok();
     let named = json!({ "spec": { "type": "ExternalName", "externalName": "example.com" } });
     let named = api.merge(&path, named).await.ok();
     assert_eq!(named["spec"].get("clusterIP"), None);
-    api.post(SERVICES, service("third", json!({ "clusterIP": ip })))
-        .await
-        .ok();
+    api.post(SERVICES, service("third", json!({ "clusterIP": ip }))).await.ok();
 }
 
 #[tokio::test]
@@ -113,10 +102,7 @@ async fn tcp_and_udp_share_a_node_port() {
         { "name": "b", "port": 53, "protocol": "UDP", "nodePort": 30053 },
     ]);
     let created = api
-        .post(
-            SERVICES,
-            service("dns", json!({ "type": "NodePort", "ports": ports })),
-        )
+        .post(SERVICES, service("dns", json!({ "type": "NodePort", "ports": ports })))
         .await
         .ok();
     assert_eq!(created["spec"]["ports"][1]["nodePort"], 30053);
@@ -140,17 +126,12 @@ async fn a_restart_knows_what_is_taken() {
     // Six addresses, one of them for `kubernetes`.
     let api = Api::with_range(store.clone(), "10.96.0.0/29").await;
     for at in 0..4 {
-        api.post(SERVICES, service(&format!("s{at}"), json!({})))
-            .await
-            .ok();
+        api.post(SERVICES, service(&format!("s{at}"), json!({}))).await.ok();
     }
     let again = Api::with_range(store, "10.96.0.0/29").await;
     again.post(SERVICES, service("s4", json!({}))).await.ok();
     let full = refused(&again, "s5", json!({})).await;
-    assert!(
-        full.starts_with("500 InternalError") && full.contains("range is full"),
-        "{full}"
-    );
+    assert!(full.starts_with("500 InternalError") && full.contains("range is full"), "{full}");
     again.delete(&format!("{SERVICES}/s2")).await.ok();
     // The freed address is known once the cache has seen the delete.
     again.get(SERVICES).await.ok();
@@ -161,24 +142,16 @@ async fn a_restart_knows_what_is_taken() {
 async fn servers_on_one_store_never_give_one_address_twice() {
     let store = Arc::new(Embedded::in_memory().unwrap());
     let range = "10.96.0.0/26";
-    let servers = [
-        Api::with_range(store.clone(), range).await,
-        Api::with_range(store, range).await,
-    ];
+    let servers =
+        [Api::with_range(store.clone(), range).await, Api::with_range(store, range).await];
     let creates: Vec<_> = (0..60)
         .map(|at| {
             let api = servers[at % 2].clone();
             tokio::spawn(async move {
                 let spec = json!({ "type": "NodePort" });
-                let created = api
-                    .post(SERVICES, service(&format!("s{at}"), spec))
-                    .await
-                    .ok();
+                let created = api.post(SERVICES, service(&format!("s{at}"), spec)).await.ok();
                 let spec = &created["spec"];
-                (
-                    spec["clusterIP"].to_string(),
-                    spec["ports"][0]["nodePort"].to_string(),
-                )
+                (spec["clusterIP"].to_string(), spec["ports"][0]["nodePort"].to_string())
             })
         })
         .collect();
@@ -197,14 +170,8 @@ async fn a_start_makes_keys_and_services_fit_again() {
     let spec = json!({ "clusterIP": "10.96.0.20", "type": "NodePort", "ports": [{ "port": 80, "nodePort": 30020 }] });
     before.post(SERVICES, service("web", spec)).await.ok();
     before.server.stop.cancel();
-    let put = |key: &str| Op::Put {
-        key: key.to_owned(),
-        value: "{}".into(),
-        lease: 0,
-    };
-    let delete = |key: &str| Op::Delete {
-        key: key.to_owned(),
-    };
+    let put = |key: &str| Op::Put { key: key.to_owned(), value: "{}".into(), lease: 0 };
+    let delete = |key: &str| Op::Delete { key: key.to_owned() };
     let edits = vec![
         put("/registry/ranges/serviceips/10.96.0.30"),
         put("/registry/ranges/servicenodeports/30030"),
@@ -215,14 +182,8 @@ async fn a_start_makes_keys_and_services_fit_again() {
     let api = Api::over(store).await;
     let spec = |ip: &str, port: u16| json!({ "clusterIP": ip, "type": "NodePort", "ports": [{ "port": 80, "nodePort": port }] });
     let error = refused(&api, "thief", spec("10.96.0.20", 30_020)).await;
-    assert!(
-        error.contains("provided IP is already allocated"),
-        "{error}"
-    );
-    assert!(
-        error.contains("provided port is already allocated"),
-        "{error}"
-    );
+    assert!(error.contains("provided IP is already allocated"), "{error}");
+    assert!(error.contains("provided port is already allocated"), "{error}");
     let free = service("heir", spec("10.96.0.30", 30_030));
     api.post(SERVICES, free).await.ok();
 }

@@ -10,53 +10,17 @@ const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 const SERVICES: &str = "/api/v1/namespaces/default/services";
 
 /// Method, path, media type and body of a request, and how its error begins.
-type Wrong = (
-    &'static str,
-    &'static str,
-    &'static str,
-    &'static str,
-    &'static str,
-);
+type Wrong = (&'static str, &'static str, &'static str, &'static str, &'static str);
 
 const JSON: &str = "application/json";
 
 /// Paths that nothing is at, and verbs that do not go with them.
 const WRONG_PATHS: &[Wrong] = &[
-    (
-        "GET",
-        "/api/v1/wombats",
-        JSON,
-        "",
-        "404 NotFound: the server could not find",
-    ),
-    (
-        "GET",
-        "/apis/none.io/v1",
-        JSON,
-        "",
-        "404 NotFound: the server could not find",
-    ),
-    (
-        "GET",
-        "/nothing/here",
-        JSON,
-        "",
-        "404 NotFound: the server could not find",
-    ),
-    (
-        "GET",
-        "/api/v1/namespaces/default/pods/x",
-        JSON,
-        "",
-        "404 NotFound: pods \"x\" not found",
-    ),
-    (
-        "POST",
-        "/api/v1/namespaces/default/configmaps/x",
-        JSON,
-        "{}",
-        "405 MethodNotAllowed",
-    ),
+    ("GET", "/api/v1/wombats", JSON, "", "404 NotFound: the server could not find"),
+    ("GET", "/apis/none.io/v1", JSON, "", "404 NotFound: the server could not find"),
+    ("GET", "/nothing/here", JSON, "", "404 NotFound: the server could not find"),
+    ("GET", "/api/v1/namespaces/default/pods/x", JSON, "", "404 NotFound: pods \"x\" not found"),
+    ("POST", "/api/v1/namespaces/default/configmaps/x", JSON, "{}", "405 MethodNotAllowed"),
     ("PUT", MAPS, JSON, "{}", "405 MethodNotAllowed"),
     (
         "DELETE",
@@ -84,20 +48,8 @@ const WRONG_PATHS: &[Wrong] = &[
 
 /// Bodies, and the media types that they say they are.
 const WRONG_BODIES: &[Wrong] = &[
-    (
-        "POST",
-        MAPS,
-        JSON,
-        "{\"metadata\":\n {\"name\" \"a\"}}",
-        "400 BadRequest: ",
-    ),
-    (
-        "POST",
-        MAPS,
-        "application/yaml",
-        "metadata:\n  name: [a",
-        "400 BadRequest: ",
-    ),
+    ("POST", MAPS, JSON, "{\"metadata\":\n {\"name\" \"a\"}}", "400 BadRequest: "),
+    ("POST", MAPS, "application/yaml", "metadata:\n  name: [a", "400 BadRequest: "),
     ("POST", MAPS, JSON, "[1]", "400 BadRequest: "),
     (
         "POST",
@@ -106,20 +58,8 @@ const WRONG_BODIES: &[Wrong] = &[
         r#"{"kind":"Secret","apiVersion":"v1","metadata":{"name":"a"}}"#,
         "400 BadRequest: the kind in the data (Secret)",
     ),
-    (
-        "POST",
-        MAPS,
-        JSON,
-        r#"{"metadata":{"name":"a"},"data":{"x":1}}"#,
-        "400 BadRequest: ",
-    ),
-    (
-        "POST",
-        MAPS,
-        JSON,
-        r#"{"metadata":{"name":"No_Name"}}"#,
-        "422 Invalid: ",
-    ),
+    ("POST", MAPS, JSON, r#"{"metadata":{"name":"a"},"data":{"x":1}}"#, "400 BadRequest: "),
+    ("POST", MAPS, JSON, r#"{"metadata":{"name":"No_Name"}}"#, "422 Invalid: "),
     (
         "POST",
         MAPS,
@@ -134,13 +74,7 @@ const WRONG_BODIES: &[Wrong] = &[
         r#"{"metadata":{"name":"a","resourceVersion":"5"}}"#,
         "400 BadRequest: resourceVersion should not be set",
     ),
-    (
-        "POST",
-        "/api/v1/configmaps",
-        JSON,
-        r#"{"metadata":{"name":"a"}}"#,
-        "400 BadRequest: ",
-    ),
+    ("POST", "/api/v1/configmaps", JSON, r#"{"metadata":{"name":"a"}}"#, "400 BadRequest: "),
     (
         "POST",
         MAPS,
@@ -163,13 +97,7 @@ const WRONG_BODIES: &[Wrong] = &[
         "{}",
         "422 Invalid: ConfigMap \"\" is invalid: metadata.name: Required value: name or generateName",
     ),
-    (
-        "PATCH",
-        "/api/v1/namespaces/kube-system",
-        JSON,
-        "{}",
-        "415 UnsupportedMediaType",
-    ),
+    ("PATCH", "/api/v1/namespaces/kube-system", JSON, "{}", "415 UnsupportedMediaType"),
     (
         "PATCH",
         "/api/v1/namespaces/kube-system",
@@ -188,13 +116,7 @@ const WRONG_PARAMETERS: &[Wrong] = &[
         "",
         "400 BadRequest: sendInitialEvents",
     ),
-    (
-        "GET",
-        "/api/v1/configmaps?labelSelector=a%3D%3D%3Db",
-        JSON,
-        "",
-        "400 BadRequest: ",
-    ),
+    ("GET", "/api/v1/configmaps?labelSelector=a%3D%3D%3Db", JSON, "", "400 BadRequest: "),
     (
         "GET",
         "/api/v1/configmaps?fieldSelector=spec.x%3Db",
@@ -202,13 +124,7 @@ const WRONG_PARAMETERS: &[Wrong] = &[
         "",
         "400 BadRequest: field label not supported",
     ),
-    (
-        "GET",
-        "/api/v1/configmaps?limit=many",
-        JSON,
-        "",
-        "400 BadRequest: limit",
-    ),
+    ("GET", "/api/v1/configmaps?limit=many", JSON, "", "400 BadRequest: limit"),
     (
         "GET",
         "/api/v1/configmaps?continue=zzz",
@@ -216,13 +132,7 @@ const WRONG_PARAMETERS: &[Wrong] = &[
         "",
         "400 BadRequest: continue key is not valid",
     ),
-    (
-        "GET",
-        "/api/v1/configmaps?resourceVersion=x",
-        JSON,
-        "",
-        "400 BadRequest: ",
-    ),
+    ("GET", "/api/v1/configmaps?resourceVersion=x", JSON, "", "400 BadRequest: "),
     (
         "POST",
         "/api/v1/namespaces/default/configmaps?fieldValidation=Maybe",
@@ -243,14 +153,9 @@ const WRONG_PARAMETERS: &[Wrong] = &[
 async fn check(table: &[Wrong]) {
     let api = Api::start().await;
     for &(method, path, media_type, body, want) in table {
-        let answer = api
-            .request(method, path, &[("content-type", media_type)], body)
-            .await;
+        let answer = api.request(method, path, &[("content-type", media_type)], body).await;
         let error = answer.error();
-        assert!(
-            error.starts_with(want),
-            "{method} {path} {body}\n got {error}\nwant {want}"
-        );
+        assert!(error.starts_with(want), "{method} {path} {body}\n got {error}\nwant {want}");
         assert_eq!(answer.body["kind"], "Status", "{method} {path}");
     }
 }
@@ -274,10 +179,7 @@ async fn wrong_parameters_are_refused() {
 async fn syntax_errors_name_the_place() {
     let api = Api::start().await;
     let headers = [("content-type", "application/json")];
-    let error = api
-        .request("POST", MAPS, &headers, "{\n  \"metadata\": {,}\n}")
-        .await
-        .error();
+    let error = api.request("POST", MAPS, &headers, "{\n  \"metadata\": {,}\n}").await.error();
     assert!(error.contains("line 2"), "{error}");
 }
 
@@ -297,20 +199,10 @@ async fn unknown_fields_are_warned_of_or_refused() {
     let api = Api::start().await;
     let mut object = config_map("a", "1");
     object["dota"] = json!({});
-    let strict = api
-        .post(&format!("{MAPS}?fieldValidation=Strict"), object.clone())
-        .await
-        .error();
-    assert!(
-        strict.contains("strict decoding error: unknown field \"dota\""),
-        "{strict}"
-    );
-    let silent = api
-        .post(
-            &format!("{MAPS}?fieldValidation=Ignore&dryRun=All"),
-            object.clone(),
-        )
-        .await;
+    let strict = api.post(&format!("{MAPS}?fieldValidation=Strict"), object.clone()).await.error();
+    assert!(strict.contains("strict decoding error: unknown field \"dota\""), "{strict}");
+    let silent =
+        api.post(&format!("{MAPS}?fieldValidation=Ignore&dryRun=All"), object.clone()).await;
     assert_eq!((silent.code, silent.warnings()), (201, Vec::new()));
     let warned = api.post(MAPS, object).await;
     assert_eq!(warned.warnings(), ["299 - \"unknown field \\\"dota\\\"\""]);
@@ -326,9 +218,7 @@ async fn only_json_is_produced() {
         ("text/html", 406),
         ("*/*", 200),
     ] {
-        let answer = api
-            .request("GET", MAPS, &[("accept", accept)], Body::empty())
-            .await;
+        let answer = api.request("GET", MAPS, &[("accept", accept)], Body::empty()).await;
         assert_eq!(answer.code, code, "{accept}");
     }
 }
@@ -355,21 +245,12 @@ async fn wrong_services_name_the_field() {
         (json!({ "type": "Sometimes" }), "spec.type"),
         (json!({ "clusterIP": "300.1.1.1" }), "spec.clusterIPs"),
         (json!({ "ipFamilies": ["IPv6"] }), "spec.ipFamilies[0]"),
-        (
-            json!({ "ipFamilyPolicy": "RequireDualStack" }),
-            "spec.ipFamilyPolicy",
-        ),
+        (json!({ "ipFamilyPolicy": "RequireDualStack" }), "spec.ipFamilyPolicy"),
     ] {
         let answer = api.post(SERVICES, service("web", spec.clone())).await;
         assert_eq!(answer.code, 422, "{spec} {:#}", answer.body);
         let causes = answer.body["details"]["causes"].as_array().unwrap().clone();
-        let fields: Vec<&str> = causes
-            .iter()
-            .filter_map(|cause| cause["field"].as_str())
-            .collect();
-        assert!(
-            fields.iter().any(|found| found.starts_with(field)),
-            "{spec}: {fields:?}"
-        );
+        let fields: Vec<&str> = causes.iter().filter_map(|cause| cause["field"].as_str()).collect();
+        assert!(fields.iter().any(|found| found.starts_with(field)), "{spec}: {fields:?}");
     }
 }

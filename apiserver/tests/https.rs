@@ -57,36 +57,24 @@ async fn stock_kubectl_works() {
     let secure = Secure::start(&[]).await;
     let config = secure.kubeconfig();
     let applied = told(&config, "apply -f -", MANIFEST).await;
-    assert_eq!(
-        applied,
-        "deployment.apps/web created\nservice/web created\n"
-    );
+    assert_eq!(applied, "deployment.apps/web created\nservice/web created\n");
     let changed = MANIFEST.replace("replicas: 2", "replicas: 3");
     let applied = told(&config, "apply -f -", &changed).await;
-    assert_eq!(
-        applied,
-        "deployment.apps/web configured\nservice/web unchanged\n"
-    );
+    assert_eq!(applied, "deployment.apps/web configured\nservice/web unchanged\n");
     for (arguments, want) in [
         ("get deploy,svc -o wide", "deployment.apps/web"),
         ("get svc web --show-labels", "ClusterIP"),
         ("get deploy web -o jsonpath={.spec.replicas}", "3"),
         ("describe svc web", "Selector:"),
         ("scale deploy web --replicas=4", "scaled"),
-        (
-            "patch svc web -p {\"spec\":{\"publishNotReadyAddresses\":true}}",
-            "patched",
-        ),
+        ("patch svc web -p {\"spec\":{\"publishNotReadyAddresses\":true}}", "patched"),
         ("label svc web tier=front", "labeled"),
         ("annotate svc web a=b", "annotated"),
         ("explain deployment.spec.strategy", "RollingUpdate"),
         ("api-resources", "endpointslices"),
         ("api-versions", "discovery.k8s.io/v1"),
         ("get --raw /readyz?verbose", "readyz check passed"),
-        (
-            "wait --for=jsonpath={.spec.replicas}=4 deploy/web --timeout=5s",
-            "condition met",
-        ),
+        ("wait --for=jsonpath={.spec.replicas}=4 deploy/web --timeout=5s", "condition met"),
         ("delete deploy,svc -l tier=front", "deleted"),
         ("delete deploy web", "deleted"),
     ] {
@@ -163,10 +151,7 @@ async fn a_body_that_is_too_long_gets_an_answer_and_no_reset() {
 async fn plain_http_is_told_to_use_tls() {
     let secure = Secure::start(&[]).await;
     let mut stream = TcpStream::connect(secure.address).await.unwrap();
-    stream
-        .write_all(b"GET /api HTTP/1.1\r\n\r\n")
-        .await
-        .unwrap();
+    stream.write_all(b"GET /api HTTP/1.1\r\n\r\n").await.unwrap();
     let mut answer = vec![0; 24];
     stream.read_exact(&mut answer).await.unwrap();
     assert_eq!(answer, b"HTTP/1.0 400 Bad Request");
@@ -192,23 +177,12 @@ async fn nobody_gets_in_without_a_credential() {
         ("/api", vec!["-H", "Authorization: Bearer s3cret"], "200"),
         ("/api", vec!["-H", "Authorization: Bearer wrong"], "401"),
         ("/api", vec!["--cert", &certificate, "--key", &key], "200"),
-        (
-            "/api",
-            vec!["--http1.1", "--cert", &certificate, "--key", &key],
-            "200",
-        ),
+        ("/api", vec!["--http1.1", "--cert", &certificate, "--key", &key], "200"),
         ("/api", vec!["--cert", &wrong, "--key", &wrong_key], "401"),
         ("/livez", vec!["--cert", &wrong, "--key", &wrong_key], "401"),
         (
             "/api",
-            vec![
-                "--cert",
-                &wrong,
-                "--key",
-                &wrong_key,
-                "-H",
-                "Authorization: Bearer s3cret",
-            ],
+            vec!["--cert", &wrong, "--key", &wrong_key, "-H", "Authorization: Bearer s3cret"],
             "200",
         ),
     ] {

@@ -51,20 +51,10 @@ async fn an_update_of_an_old_version_is_a_conflict() {
         conflict.starts_with("409 Conflict: Operation cannot be fulfilled on configmaps \"a\""),
         "{conflict}"
     );
-    new["metadata"]
-        .as_object_mut()
-        .unwrap()
-        .remove("resourceVersion");
+    new["metadata"].as_object_mut().unwrap().remove("resourceVersion");
     let unchanged = api.put(&path, new).await.ok();
-    assert_eq!(
-        version(&unchanged),
-        version(&updated),
-        "nothing changed, nothing written"
-    );
-    let missing = api
-        .put(&format!("{MAPS}/b"), config_map("b", "1"))
-        .await
-        .error();
+    assert_eq!(version(&unchanged), version(&updated), "nothing changed, nothing written");
+    let missing = api.put(&format!("{MAPS}/b"), config_map("b", "1")).await.error();
     assert_eq!(missing, "404 NotFound: configmaps \"b\" not found");
     let patch = json!({ "metadata": { "resourceVersion": "1" }, "data": { "value": "3" } });
     assert_eq!(api.merge(&path, patch).await.code, 409);
@@ -76,26 +66,16 @@ async fn patches_of_three_kinds() {
     let path = format!("{MAPS}/a");
     api.post(MAPS, config_map("a", "1")).await.ok();
     for (media_type, patch, want) in [
-        (
-            "application/merge-patch+json",
-            r#"{"data":{"b":"x","value":null}}"#,
-            json!({ "b": "x" }),
-        ),
+        ("application/merge-patch+json", r#"{"data":{"b":"x","value":null}}"#, json!({ "b": "x" })),
         (
             "application/json-patch+json",
             r#"[{"op":"add","path":"/data/c","value":"y"}]"#,
             json!({ "b": "x", "c": "y" }),
         ),
-        (
-            "application/strategic-merge-patch+json",
-            r#"{"data":{"b":null}}"#,
-            json!({ "c": "y" }),
-        ),
+        ("application/strategic-merge-patch+json", r#"{"data":{"b":null}}"#, json!({ "c": "y" })),
     ] {
-        let patched = api
-            .request("PATCH", &path, &[("content-type", media_type)], patch)
-            .await
-            .ok();
+        let patched =
+            api.request("PATCH", &path, &[("content-type", media_type)], patch).await.ok();
         assert_eq!(patched["data"], want, "{media_type}");
     }
     let apply = [("content-type", "application/apply-patch+yaml")];
@@ -106,25 +86,14 @@ async fn patches_of_three_kinds() {
 #[tokio::test]
 async fn a_dry_run_writes_nothing() {
     let api = Api::start().await;
-    let tried = api
-        .post(&format!("{MAPS}?dryRun=All"), config_map("a", "1"))
-        .await
-        .ok();
+    let tried = api.post(&format!("{MAPS}?dryRun=All"), config_map("a", "1")).await.ok();
     assert_eq!(tried["data"]["value"], "1");
     assert_eq!(tried["metadata"].get("resourceVersion"), None);
     assert_eq!(api.get(&format!("{MAPS}/a")).await.code, 404);
     api.post(MAPS, config_map("a", "1")).await.ok();
-    api.merge(
-        &format!("{MAPS}/a?dryRun=All"),
-        json!({ "data": { "value": "2" } }),
-    )
-    .await
-    .ok();
+    api.merge(&format!("{MAPS}/a?dryRun=All"), json!({ "data": { "value": "2" } })).await.ok();
     api.delete(&format!("{MAPS}/a?dryRun=All")).await.ok();
-    assert_eq!(
-        api.get(&format!("{MAPS}/a")).await.ok()["data"]["value"],
-        "1"
-    );
+    assert_eq!(api.get(&format!("{MAPS}/a")).await.ok()["data"]["value"], "1");
 }
 
 #[tokio::test]
@@ -139,13 +108,8 @@ async fn finalizers_hold_an_object_back() {
     // Nothing new may hold it back now.
     let patch = json!({ "metadata": { "finalizers": ["example.com/keep", "example.com/new"] } });
     let patched = api.merge(&path, patch).await.ok();
-    assert_eq!(
-        patched["metadata"]["finalizers"],
-        json!(["example.com/keep"])
-    );
-    api.merge(&path, json!({ "metadata": { "finalizers": null } }))
-        .await
-        .ok();
+    assert_eq!(patched["metadata"]["finalizers"], json!(["example.com/keep"]));
+    api.merge(&path, json!({ "metadata": { "finalizers": null } })).await.ok();
     assert_eq!(api.get(&path).await.code, 404);
 }
 
@@ -155,21 +119,13 @@ async fn propagation_becomes_a_finalizer() {
     for (policy, finalizer) in [("Orphan", "orphan"), ("Foreground", "foregroundDeletion")] {
         api.post(MAPS, config_map("a", "1")).await.ok();
         let path = format!("{MAPS}/a");
-        let marked = api
-            .delete(&format!("{path}?propagationPolicy={policy}"))
-            .await
-            .ok();
+        let marked = api.delete(&format!("{path}?propagationPolicy={policy}")).await.ok();
         assert_eq!(marked["metadata"]["finalizers"], json!([finalizer]));
-        api.merge(&path, json!({ "metadata": { "finalizers": [] } }))
-            .await
-            .ok();
+        api.merge(&path, json!({ "metadata": { "finalizers": [] } })).await.ok();
         assert_eq!(api.get(&path).await.code, 404);
     }
     api.post(MAPS, config_map("a", "1")).await.ok();
-    let deleted = api
-        .delete(&format!("{MAPS}/a?propagationPolicy=Background"))
-        .await
-        .ok();
+    let deleted = api.delete(&format!("{MAPS}/a?propagationPolicy=Background")).await.ok();
     assert_eq!(deleted["status"], "Success");
 }
 
@@ -180,19 +136,14 @@ async fn preconditions_of_a_delete() {
     let path = format!("{MAPS}/a");
     for (field, value) in [("uid", "other"), ("resourceVersion", "1")] {
         let options = json!({ "preconditions": { field: value } });
-        let refused = api
-            .request("DELETE", &path, &[], options.to_string())
-            .await
-            .error();
+        let refused = api.request("DELETE", &path, &[], options.to_string()).await.error();
         assert!(
             refused.starts_with("409 Conflict") && refused.contains("Precondition failed"),
             "{refused}"
         );
     }
     let options = json!({ "preconditions": { "uid": created["metadata"]["uid"] } });
-    api.request("DELETE", &path, &[], options.to_string())
-        .await
-        .ok();
+    api.request("DELETE", &path, &[], options.to_string()).await.ok();
     assert_eq!(api.get(&path).await.code, 404);
 }
 
@@ -201,29 +152,17 @@ async fn pods_get_time_to_end() {
     let api = Api::start().await;
     api.post(PODS, pod("waiting", "")).await.ok();
     api.delete(&format!("{PODS}/waiting")).await.ok();
-    assert_eq!(
-        api.get(&format!("{PODS}/waiting")).await.code,
-        404,
-        "it runs nowhere"
-    );
+    assert_eq!(api.get(&format!("{PODS}/waiting")).await.code, 404, "it runs nowhere");
 
     let path = format!("{PODS}/bound");
     api.post(PODS, pod("bound", "worker-1")).await.ok();
     let marked = api.delete(&path).await.ok();
     assert_eq!(marked["metadata"]["deletionGracePeriodSeconds"], 30);
-    let shorter = api
-        .delete(&format!("{path}?gracePeriodSeconds=5"))
-        .await
-        .ok();
+    let shorter = api.delete(&format!("{path}?gracePeriodSeconds=5")).await.ok();
     assert_eq!(shorter["metadata"]["deletionGracePeriodSeconds"], 5);
-    let longer = api
-        .delete(&format!("{path}?gracePeriodSeconds=60"))
-        .await
-        .ok();
+    let longer = api.delete(&format!("{path}?gracePeriodSeconds=60")).await.ok();
     assert_eq!(longer["metadata"]["deletionGracePeriodSeconds"], 5);
-    api.delete(&format!("{path}?gracePeriodSeconds=0"))
-        .await
-        .ok();
+    api.delete(&format!("{path}?gracePeriodSeconds=0")).await.ok();
     assert_eq!(api.get(&path).await.code, 404);
 }
 
@@ -231,17 +170,9 @@ async fn pods_get_time_to_end() {
 async fn a_namespace_goes_when_it_is_finalized() {
     let api = Api::start().await;
     let path = "/api/v1/namespaces/team";
-    let created = api
-        .post(
-            "/api/v1/namespaces",
-            json!({ "metadata": { "name": "team" } }),
-        )
-        .await
-        .ok();
-    assert_eq!(
-        created["metadata"]["labels"]["kubernetes.io/metadata.name"],
-        "team"
-    );
+    let created =
+        api.post("/api/v1/namespaces", json!({ "metadata": { "name": "team" } })).await.ok();
+    assert_eq!(created["metadata"]["labels"]["kubernetes.io/metadata.name"], "team");
     assert_eq!(created["spec"]["finalizers"], json!(["kubernetes"]));
     let maps = "/api/v1/namespaces/team/configmaps";
     api.post(maps, config_map("a", "1")).await.ok();
@@ -254,10 +185,7 @@ async fn a_namespace_goes_when_it_is_finalized() {
         refused.error(),
         "403 Forbidden: configmaps \"b\" is forbidden: unable to create new content in namespace team because it is being terminated"
     );
-    assert_eq!(
-        refused.body["details"]["causes"][0]["reason"],
-        "NamespaceTerminating"
-    );
+    assert_eq!(refused.body["details"]["causes"][0]["reason"], "NamespaceTerminating");
     let mut namespace = api.get(path).await.ok();
     namespace["spec"]["finalizers"] = json!([]);
     api.put(&format!("{path}/finalize"), namespace).await.ok();
@@ -287,21 +215,13 @@ async fn a_pod_is_bound_once() {
     api.post(PODS, pod("a", "")).await.ok();
     let binding =
         json!({ "metadata": { "name": "a" }, "target": { "kind": "Node", "name": "worker-1" } });
-    let bound = api
-        .post(&format!("{PODS}/a/binding"), binding.clone())
-        .await;
+    let bound = api.post(&format!("{PODS}/a/binding"), binding.clone()).await;
     assert_eq!(bound.code, 201, "{:#}", bound.body);
     let pod = api.get(&format!("{PODS}/a")).await.ok();
     assert_eq!(pod["spec"]["nodeName"], "worker-1");
     assert_eq!(pod["status"]["conditions"][0]["type"], "PodScheduled");
-    let again = api
-        .post("/api/v1/namespaces/default/bindings", binding)
-        .await
-        .error();
-    assert!(
-        again.contains("already assigned to node \"worker-1\""),
-        "{again}"
-    );
+    let again = api.post("/api/v1/namespaces/default/bindings", binding).await.error();
+    assert!(again.contains("already assigned to node \"worker-1\""), "{again}");
 }
 
 #[tokio::test]
@@ -321,23 +241,13 @@ async fn deployments_are_scaled() {
     });
     api.post(path, deployment).await.ok();
     let scale = api.get(&format!("{path}/web/scale")).await.ok();
-    assert_eq!(
-        (&scale["kind"], &scale["spec"]["replicas"]),
-        (&json!("Scale"), &json!(1))
-    );
+    assert_eq!((&scale["kind"], &scale["spec"]["replicas"]), (&json!("Scale"), &json!(1)));
     assert_eq!(scale["status"]["selector"], "app=web");
-    api.merge(
-        &format!("{path}/web/scale"),
-        json!({ "spec": { "replicas": 4 } }),
-    )
-    .await
-    .ok();
+    api.merge(&format!("{path}/web/scale"), json!({ "spec": { "replicas": 4 } })).await.ok();
     let mut scale = api.get(&format!("{path}/web/scale")).await.ok();
     assert_eq!(scale["spec"]["replicas"], 4);
     scale["spec"]["replicas"] = 2.into();
-    api.put(&format!("{path}/web/scale"), scale.clone())
-        .await
-        .ok();
+    api.put(&format!("{path}/web/scale"), scale.clone()).await.ok();
     assert_eq!(api.put(&format!("{path}/web/scale"), scale).await.code, 409);
     let deployment = api.get(&format!("{path}/web")).await.ok();
     assert_eq!(deployment["spec"]["replicas"], 2);
@@ -352,10 +262,7 @@ async fn a_collection_is_deleted_by_selector() {
         object["metadata"]["labels"] = json!({ "tier": tier });
         api.post(MAPS, object).await.ok();
     }
-    let deleted = api
-        .delete(&format!("{MAPS}?labelSelector=tier%3Dfront"))
-        .await
-        .ok();
+    let deleted = api.delete(&format!("{MAPS}?labelSelector=tier%3Dfront")).await.ok();
     assert_eq!(deleted["items"].as_array().unwrap().len(), 2);
     let left = api.get(MAPS).await.ok();
     assert_eq!(left["items"].as_array().unwrap().len(), 1);
@@ -370,9 +277,7 @@ async fn concurrent_patches_all_count() {
     let patches = (0..20).map(|at| {
         let (api, path) = (api.clone(), path.clone());
         tokio::spawn(async move {
-            api.merge(&path, json!({ "data": { format!("k{at}"): "x" } }))
-                .await
-                .ok();
+            api.merge(&path, json!({ "data": { format!("k{at}"): "x" } })).await.ok();
         })
     });
     for patch in patches.collect::<Vec<_>>() {

@@ -38,10 +38,7 @@ async fn the_json_form_has_what_old_clients_look_for() {
     let put = service["put"]["parameters"].as_array().unwrap();
     assert!(put.iter().any(|p| p["name"] == "fieldValidation"));
     let body = put.iter().find(|p| p["in"] == "body").unwrap();
-    assert_eq!(
-        body["schema"]["$ref"],
-        "#/definitions/io.k8s.api.core.v1.Service"
-    );
+    assert_eq!(body["schema"]["$ref"], "#/definitions/io.k8s.api.core.v1.Service");
     // v3's way of writing is left nowhere.
     let text = document.to_string();
     assert!(!text.contains("#/components/"));
@@ -113,19 +110,13 @@ async fn the_protobuf_form_says_the_same() {
     let api = Api::start().await;
     let accept = [("accept", PROTOBUF)];
     let (parts, bytes) = api.bytes("GET", "/openapi/v2", &accept, "").await;
-    assert_eq!(
-        parts.headers["content-type"],
-        PROTOBUF.replace('@', ".").as_str()
-    );
+    assert_eq!(parts.headers["content-type"], PROTOBUF.replace('@', ".").as_str());
     let document = Document::decode(bytes).unwrap();
     assert_eq!(document.swagger, "2.0");
     let definitions = document.definitions.unwrap().named;
     let json = api.get("/openapi/v2").await.ok();
     let names: Vec<&String> = json["definitions"].as_object().unwrap().keys().collect();
-    assert_eq!(
-        definitions.iter().map(|d| &d.name).collect::<Vec<_>>(),
-        names
-    );
+    assert_eq!(definitions.iter().map(|d| &d.name).collect::<Vec<_>>(), names);
     let schema = |name: &str| {
         let found = definitions.iter().find(|d| d.name == name);
         found.and_then(|d| d.schema.clone()).unwrap()
@@ -137,25 +128,17 @@ async fn the_protobuf_form_says_the_same() {
         "#/definitions/io.k8s.apimachinery.pkg.util.intstr.IntOrString"
     );
     let service = schema("io.k8s.api.core.v1.Service");
-    assert_eq!(
-        service.extensions[0].name,
-        "x-kubernetes-group-version-kind"
-    );
+    assert_eq!(service.extensions[0].name, "x-kubernetes-group-version-kind");
     let kinds = service.extensions[0].value.as_ref().unwrap();
     let kinds: serde_json::Value = serde_json::from_str(&kinds.yaml).unwrap();
-    assert_eq!(
-        kinds,
-        json!([{ "group": "", "kind": "Service", "version": "v1" }])
-    );
+    assert_eq!(kinds, json!([{ "group": "", "kind": "Service", "version": "v1" }]));
 }
 
 #[tokio::test]
 async fn a_known_document_is_not_sent_again() {
     let api = Api::start().await;
     for accept in [PROTOBUF, "application/json"] {
-        let first = api
-            .request("GET", "/openapi/v2", &[("accept", accept)], "")
-            .await;
+        let first = api.request("GET", "/openapi/v2", &[("accept", accept)], "").await;
         let etag = first.headers["etag"].to_str().unwrap().to_owned();
         let headers = [("accept", accept), ("if-none-match", etag.as_str())];
         let again = api.request("GET", "/openapi/v2", &headers, "").await;

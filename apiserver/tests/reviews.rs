@@ -35,20 +35,12 @@ async fn access_is_what_the_authorizer_says() {
         assert_eq!(review["status"], json!({ "allowed": true }));
         assert_eq!(review["spec"], spec);
     }
-    for spec in [
-        json!({}),
-        json!({ "resourceAttributes": {}, "nonResourceAttributes": {} }),
-    ] {
+    for spec in [json!({}), json!({ "resourceAttributes": {}, "nonResourceAttributes": {} })] {
         let error = api.post(ACCESS, json!({ "spec": spec })).await.error();
-        assert!(
-            error.starts_with("400 BadRequest: spec: exactly one of"),
-            "{error}"
-        );
+        assert!(error.starts_with("400 BadRequest: spec: exactly one of"), "{error}");
     }
     let path = "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews";
-    let review = api
-        .post(path, json!({ "spec": { "namespace": "a" } }))
-        .await;
+    let review = api.post(path, json!({ "spec": { "namespace": "a" } })).await;
     let rule = json!({ "verbs": ["*"], "apiGroups": ["*"], "resources": ["*"] });
     assert_eq!(review.ok()["status"]["resourceRules"], json!([rule]));
 }
@@ -79,12 +71,7 @@ async fn stock_kubectl_asks_in_protobuf() {
     assert_eq!(answer.trim(), "yes");
     let answer = told(&config, "auth can-i get /metrics", "").await;
     assert_eq!(answer.trim(), "yes");
-    let answer = told(
-        &config,
-        "auth whoami -o jsonpath={.status.userInfo.groups}",
-        "",
-    )
-    .await;
+    let answer = told(&config, "auth whoami -o jsonpath={.status.userInfo.groups}", "").await;
     assert!(answer.contains("system:authenticated"), "{answer}");
     let answer = told(&config, "auth can-i --list", "").await;
     assert!(answer.contains("*.*"), "{answer}");

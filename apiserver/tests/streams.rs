@@ -51,30 +51,16 @@ impl Node for Echo {
         if container.pod == "down" {
             return Err(Status::failed_precondition("container main is not running"));
         }
-        let said = format!(
-            "{} {}: {}\n",
-            container.pod,
-            container.container,
-            start.command.join("|")
-        );
+        let said =
+            format!("{} {}: {}\n", container.pod, container.container, start.command.join("|"));
         let (answers, stream) = tokio::sync::mpsc::channel(8);
         tokio::spawn(async move {
-            let tell = |told| {
-                Ok(ExecResponse {
-                    message: Some(told),
-                })
-            };
+            let tell = |told| Ok(ExecResponse { message: Some(told) });
             let _ = answers.send(tell(Told::Stdout(said.into_bytes()))).await;
-            let _ = answers
-                .send(tell(Told::Stderr(b"complaint\n".to_vec())))
-                .await;
+            let _ = answers.send(tell(Told::Stderr(b"complaint\n".to_vec()))).await;
             let mut open = start.stdin;
             while open {
-                match asked
-                    .message()
-                    .await
-                    .map(|ask| ask.and_then(|ask| ask.message))
-                {
+                match asked.message().await.map(|ask| ask.and_then(|ask| ask.message)) {
                     Ok(Some(Ask::Stdin(data))) => {
                         let _ = answers.send(tell(Told::Stdout(data))).await;
                     }
@@ -82,10 +68,7 @@ impl Node for Echo {
                     _ => open = false,
                 }
             }
-            let exit = ExitStatus {
-                code: 3,
-                error: String::new(),
-            };
+            let exit = ExitStatus { code: 3, error: String::new() };
             let _ = answers.send(tell(Told::Exit(exit))).await;
         });
         let stream = tokio_stream::wrappers::ReceiverStream::new(stream);
@@ -104,18 +87,11 @@ impl Node for Echo {
         request: Request<LogsRequest>,
     ) -> Result<Response<Self::LogsStream>, Status> {
         let request = request.into_inner();
-        let lines = (0..5)
-            .map(|line| format!("line {line}\n"))
-            .collect::<Vec<_>>();
-        let tail = usize::try_from(request.tail_lines.unwrap_or(5))
-            .unwrap_or(0)
-            .min(5);
+        let lines = (0..5).map(|line| format!("line {line}\n")).collect::<Vec<_>>();
+        let tail = usize::try_from(request.tail_lines.unwrap_or(5)).unwrap_or(0).min(5);
         let sent = lines[5 - tail..].to_vec();
-        let stream = tokio_stream::iter(sent).map(|line| {
-            Ok(LogsResponse {
-                data: line.into_bytes(),
-            })
-        });
+        let stream =
+            tokio_stream::iter(sent).map(|line| Ok(LogsResponse { data: line.into_bytes() }));
         Ok(Response::new(Box::pin(stream)))
     }
 }
@@ -123,10 +99,7 @@ impl Node for Echo {
 async fn kubectl(config: &Path, arguments: &[&str], input: &str) -> Output {
     let mut child = Command::new("kubectl")
         .arg(format!("--kubeconfig={}", config.display()))
-        .arg(format!(
-            "--cache-dir={}",
-            config.with_extension("cache").display()
-        ))
+        .arg(format!("--cache-dir={}", config.with_extension("cache").display()))
         .args(arguments)
         .stdin(std::process::Stdio::piped())
         .stdout(std::process::Stdio::piped())
@@ -137,10 +110,7 @@ async fn kubectl(config: &Path, arguments: &[&str], input: &str) -> Output {
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(input.as_bytes()).await.unwrap();
     drop(stdin);
-    tokio::time::timeout(COMMAND_LIMIT, child.wait_with_output())
-        .await
-        .unwrap()
-        .unwrap()
+    tokio::time::timeout(COMMAND_LIMIT, child.wait_with_output()).await.unwrap().unwrap()
 }
 
 /// The secured API server with a pod on a node, whose agent is [`Echo`] behind mutual TLS.
@@ -161,11 +131,7 @@ impl Cluster {
         let (agent, port) = start_agent(&secure).await;
         let config = secure.kubeconfig();
         create_pod_and_node(&config, port).await;
-        Self {
-            secure,
-            config,
-            agent,
-        }
+        Self { secure, config, agent }
     }
 
     async fn kubectl(&self, arguments: &[&str], input: &str) -> Output {
@@ -180,22 +146,14 @@ impl Cluster {
 
 /// Serves [`Echo`] as node `worker-1` and says on which port.
 async fn start_agent(secure: &Secure) -> (JoinHandle<Result<(), tonic::transport::Error>>, u16) {
-    secure.certificate(
-        "node",
-        "system:node:worker-1",
-        &["system:nodes"],
-        Some("worker-1"),
-    );
+    secure.certificate("node", "system:node:worker-1", &["system:nodes"], Some("worker-1"));
     let read = |name: &str| std::fs::read(secure.file(name)).unwrap();
     let tls = ServerTlsConfig::new()
         .identity(Identity::from_pem(read("node.crt"), read("node.key")))
         .client_ca_root(Certificate::from_pem(read("ca.crt")));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let agent = Server::builder()
-        .tls_config(tls)
-        .unwrap()
-        .add_service(NodeServer::new(Echo));
+    let agent = Server::builder().tls_config(tls).unwrap().add_service(NodeServer::new(Echo));
     let agent = tokio::spawn(agent.serve_with_incoming(TcpListenerStream::new(listener)));
     (agent, port)
 }
@@ -209,25 +167,14 @@ async fn create_pod_and_node(config: &Path, port: u16) {
     }
     for object in [node].into_iter().chain(pods) {
         let created = kubectl(config, &["create", "-f", "-"], &object.to_string()).await;
-        assert!(
-            created.status.success(),
-            "{}",
-            String::from_utf8_lossy(&created.stderr)
-        );
+        assert!(created.status.success(), "{}", String::from_utf8_lossy(&created.stderr));
     }
     let status = json!({ "status": {
         "addresses": [{ "type": "InternalIP", "address": "127.0.0.1" }],
         "daemonEndpoints": { "kubeletEndpoint": { "Port": port } },
     } });
     let status = status.to_string();
-    let patch = [
-        "patch",
-        "node",
-        "worker-1",
-        "--subresource=status",
-        "-p",
-        &status,
-    ];
+    let patch = ["patch", "node", "worker-1", "--subresource=status", "-p", &status];
     assert!(kubectl(config, &patch, "").await.status.success());
 }
 
@@ -238,37 +185,21 @@ async fn exec_and_logs_reach_the_pods_node() {
     }
     let cluster = Cluster::start().await;
 
-    let output = cluster
-        .kubectl(&["exec", "web", "--", "ls", "a b", ""], "")
-        .await;
+    let output = cluster.kubectl(&["exec", "web", "--", "ls", "a b", ""], "").await;
     let error = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(3), "{error}");
-    assert_eq!(
-        String::from_utf8_lossy(&output.stdout),
-        "web main: ls|a b|\n"
-    );
-    assert!(
-        error.contains("complaint") && error.contains("exit code 3"),
-        "{error}"
-    );
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "web main: ls|a b|\n");
+    assert!(error.contains("complaint") && error.contains("exit code 3"), "{error}");
 
-    let output = cluster
-        .kubectl(&["exec", "-i", "web", "--", "cat"], "hello\n")
-        .await;
+    let output = cluster.kubectl(&["exec", "-i", "web", "--", "cat"], "hello\n").await;
     assert_eq!(output.status.code(), Some(3));
-    assert_eq!(
-        String::from_utf8_lossy(&output.stdout),
-        "web main: cat\nhello\n"
-    );
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "web main: cat\nhello\n");
 
     let output = cluster.kubectl(&["logs", "web", "--tail=2"], "").await;
     assert_eq!(String::from_utf8_lossy(&output.stdout), "line 3\nline 4\n");
     let output = cluster.kubectl(&["logs", "web", "-c", "none"], "").await;
     let error = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        error.contains("container none is not valid for pod web"),
-        "{error}"
-    );
+    assert!(error.contains("container none is not valid for pod web"), "{error}");
     cluster.stop().await;
 }
 
@@ -284,14 +215,7 @@ async fn exec_says_why_a_container_does_not_run() {
         "state": { "waiting": waiting },
     }] } });
     let status = status.to_string();
-    let patch = [
-        "patch",
-        "pod",
-        "down",
-        "--subresource=status",
-        "-p",
-        &status,
-    ];
+    let patch = ["patch", "pod", "down", "--subresource=status", "-p", &status];
     let output = cluster.kubectl(&patch, "").await;
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{error}");

@@ -35,10 +35,7 @@ fn main() {
         dnsmasq(folder.path()),
     ];
     println!("{SERVICES} Services, A queries over UDP on loopback, one client thread");
-    println!(
-        "{:<18}{:>12}{:>10}{:>10}{:>10}",
-        "", "queries/s", "ratio", "p50 µs", "p99 µs"
-    );
+    println!("{:<18}{:>12}{:>10}{:>10}{:>10}", "", "queries/s", "ratio", "p50 µs", "p99 µs");
     let mut ceiling = None;
     for (name, server, child) in peers.into_iter().flatten() {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
@@ -159,12 +156,7 @@ fn dnsmasq(folder: &std::path::Path) -> Option<Peer> {
     let address = free.local_addr().expect("bound");
     drop(free);
     let child = Command::new("dnsmasq")
-        .args([
-            "--no-daemon",
-            "--no-resolv",
-            "--no-hosts",
-            "--conf-file=/dev/null",
-        ])
+        .args(["--no-daemon", "--no-resolv", "--no-hosts", "--conf-file=/dev/null"])
         .args(["--bind-interfaces", "--listen-address=127.0.0.1"])
         .arg(format!("--port={}", address.port()))
         .arg(format!("--addn-hosts={}", hosts.display()))

@@ -64,12 +64,7 @@ pub fn answer(query: &Message, table: &Table, domain: &Name, turn: usize) -> Out
         return Outcome::Forward;
     };
     reply.metadata.authoritative = true;
-    let mut zone = Lookup {
-        table,
-        domain,
-        turn,
-        reply,
-    };
+    let mut zone = Lookup { table, domain, turn, reply };
     zone.follow(question.name.clone(), place, question.query_type)
 }
 
@@ -150,12 +145,7 @@ impl Lookup<'_> {
     }
 
     fn alias(&self, place: &Place) -> Option<Name> {
-        let Place::Service {
-            namespace,
-            name,
-            below: Below::Own,
-        } = place
-        else {
+        let Place::Service { namespace, name, below: Below::Own } = place else {
             return None;
         };
         let records = self.table.service(namespace, name)?;
@@ -184,20 +174,18 @@ impl Lookup<'_> {
                 true
             }
             Place::Nothing => false,
-            Place::Service {
-                namespace,
-                name: service,
-                below,
-            } => match self.table.service(namespace, service) {
-                None => false,
-                Some(records) => self.service(
-                    name,
-                    &name_of(self.domain, namespace, service),
-                    records,
-                    below,
-                    kind,
-                ),
-            },
+            Place::Service { namespace, name: service, below } => {
+                match self.table.service(namespace, service) {
+                    None => false,
+                    Some(records) => self.service(
+                        name,
+                        &name_of(self.domain, namespace, service),
+                        records,
+                        below,
+                        kind,
+                    ),
+                }
+            }
         };
         if !exists {
             self.reply.metadata.response_code = ResponseCode::NXDomain;
@@ -252,11 +240,7 @@ impl Lookup<'_> {
 
     fn apex(&mut self, name: &Name, kind: RecordType) -> bool {
         self.add(name, self.soa(), kind);
-        if let Ok(server) = self
-            .domain
-            .prepend_label("dns")
-            .and_then(|it| it.prepend_label("ns"))
-        {
+        if let Ok(server) = self.domain.prepend_label("dns").and_then(|it| it.prepend_label("ns")) {
             self.add(name, RData::NS(NS(server)), kind);
         }
         true
@@ -286,9 +270,8 @@ impl Lookup<'_> {
 
     fn addresses(&mut self, name: &Name, addresses: &BTreeSet<IpAddr>, kind: RecordType) {
         let wanted = addresses.iter().map(|it| address_data(*it));
-        let mut wanted: Vec<_> = wanted
-            .filter(|data| kind == RecordType::ANY || data.record_type() == kind)
-            .collect();
+        let mut wanted: Vec<_> =
+            wanted.filter(|data| kind == RecordType::ANY || data.record_type() == kind).collect();
         if !wanted.is_empty() {
             let middle = self.turn % wanted.len();
             wanted.rotate_left(middle);
@@ -299,9 +282,7 @@ impl Lookup<'_> {
 
     fn srv(&mut self, name: &Name, own: &Name, records: &ServiceRecords, targets: Vec<&SrvTarget>) {
         // CoreDNS shares a weight of 100 among the targets of one name.
-        let weight = u16::try_from(100 / targets.len().max(1))
-            .unwrap_or(0)
-            .max(1);
+        let weight = u16::try_from(100 / targets.len().max(1)).unwrap_or(0).max(1);
         let mut extra = BTreeSet::new();
         for target in targets {
             let below = target.hostname.as_deref();
@@ -317,8 +298,7 @@ impl Lookup<'_> {
             };
             for address in addresses.into_iter().flatten() {
                 if extra.insert((host.clone(), *address)) {
-                    self.reply
-                        .add_additional(record(&host, address_data(*address)));
+                    self.reply.add_additional(record(&host, address_data(*address)));
                 }
             }
         }

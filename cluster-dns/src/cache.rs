@@ -75,10 +75,7 @@ pub struct Cache {
 impl Cache {
     /// Keeps nothing longer than this; 0 keeps nothing at all.
     pub fn new(max_ttl_seconds: u32) -> Cache {
-        Cache {
-            generations: Mutex::default(),
-            max_ttl_seconds,
-        }
+        Cache { generations: Mutex::default(), max_ttl_seconds }
     }
 
     /// The response to `query` with its TTLs as they are `now`.
@@ -106,11 +103,7 @@ impl Cache {
         let mut response = response.clone();
         // Belongs to the connection it came by, not to the answer.
         response.edns = None;
-        let entry = Entry {
-            response,
-            since: now,
-            ttl_seconds,
-        };
+        let entry = Entry { response, since: now, ttl_seconds };
         let mut generations = self.lock();
         if generations.young.len() >= MAX_CACHED_RESPONSES / 2 {
             generations.old = std::mem::take(&mut generations.young);
@@ -131,9 +124,7 @@ impl Cache {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Generations> {
-        self.generations
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.generations.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -155,11 +146,7 @@ fn revive(cached: Message, query: &Message, age_seconds: u32) -> Message {
 }
 
 fn said(response: &Message) -> Said {
-    if response.answers.is_empty() {
-        Said::Denial
-    } else {
-        Said::Success
-    }
+    if response.answers.is_empty() { Said::Denial } else { Said::Success }
 }
 
 /// For how long a response may be used: the least of its TTLs, and for a denial what

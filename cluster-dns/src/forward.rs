@@ -86,10 +86,7 @@ impl FromStr for StubDomain {
             return Err("a stub domain must have a name: use --upstream for all others".to_owned());
         }
         let upstreams = upstreams.split(',').map(str::parse);
-        Ok(Self {
-            domain,
-            upstreams: upstreams.collect::<Result<_, _>>()?,
-        })
+        Ok(Self { domain, upstreams: upstreams.collect::<Result<_, _>>()? })
     }
 }
 
@@ -110,10 +107,8 @@ impl Forwards {
             in_flight: Arc::clone(&in_flight),
             timeout: UPSTREAM_TIMEOUT,
         };
-        let mut stubs: Vec<_> = stub_domains
-            .into_iter()
-            .map(|stub| (stub.domain, forwarder(stub.upstreams)))
-            .collect();
+        let mut stubs: Vec<_> =
+            stub_domains.into_iter().map(|stub| (stub.domain, forwarder(stub.upstreams))).collect();
         stubs.sort_by_key(|(domain, _)| std::cmp::Reverse(domain.num_labels()));
         let others = forwarder(upstreams);
         Self { stubs, others }
@@ -184,10 +179,7 @@ impl Forwarder {
         if self.upstreams.is_empty() {
             return Err(ForwardError::NoUpstream);
         }
-        let _permit = self
-            .in_flight
-            .try_acquire()
-            .map_err(|_| ForwardError::Busy)?;
+        let _permit = self.in_flight.try_acquire().map_err(|_| ForwardError::Busy)?;
         if question(query).is_none() {
             return Err(ForwardError::Question);
         }

@@ -24,9 +24,7 @@ pub async fn serve(listener: TcpListener, state: Arc<State>) -> std::io::Result<
 
 /// Serves `/metrics` until dropped, as OpenMetrics text.
 pub async fn serve_metrics(listener: TcpListener, metrics: Arc<Metrics>) -> std::io::Result<()> {
-    let routes = Router::new()
-        .route("/metrics", get(render))
-        .with_state(metrics);
+    let routes = Router::new().route("/metrics", get(render)).with_state(metrics);
     axum::serve(listener, routes).await
 }
 

@@ -102,39 +102,24 @@ impl Metrics {
             "From a query to its response",
             metrics.seconds.clone(),
         );
-        registry.register(
-            "cache_hits",
-            "Responses from the cache",
-            metrics.hits.clone(),
-        );
+        registry.register("cache_hits", "Responses from the cache", metrics.hits.clone());
         registry.register(
             "cache_misses",
             "Queries sent on for want of a cached response",
             metrics.misses.clone(),
         );
-        registry.register(
-            "cache_entries",
-            "Responses in the cache",
-            metrics.cached.clone(),
-        );
+        registry.register("cache_entries", "Responses in the cache", metrics.cached.clone());
         registry.register(
             "forward_max_concurrent_rejects",
             "Queries refused because too many waited for an upstream",
             metrics.rejected.clone(),
         );
-        Metrics {
-            registry,
-            ..metrics
-        }
+        Metrics { registry, ..metrics }
     }
 
     /// Counts a query; `is_ours`: its name is in the cluster's zone.
     pub fn begin(&self, query: &Message, is_ours: bool, by: Transport) -> Begun {
-        let zone = if is_ours {
-            self.cluster_zone
-        } else {
-            ROOT_ZONE
-        };
+        let zone = if is_ours { self.cluster_zone } else { ROOT_ZONE };
         let kind = query.queries.first().map(|question| question.query_type);
         let known = kind.filter(|kind| COUNTED_TYPES.contains(kind));
         let asked = Asked {

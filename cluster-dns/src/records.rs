@@ -61,10 +61,7 @@ impl ServiceRecords {
                 let Some(number) = u16::try_from(port.port).ok() else {
                     continue;
                 };
-                let target = SrvTarget {
-                    port: number,
-                    hostname: None,
-                };
+                let target = SrvTarget { port: number, hostname: None };
                 records.add_port(port.name.as_deref(), port.protocol.as_deref(), target);
             }
         }
@@ -87,9 +84,7 @@ impl ServiceRecords {
     pub fn reverse(&self) -> impl Iterator<Item = (IpAddr, Option<&str>)> {
         let own = self.cluster_ips.iter().map(|address| (*address, None));
         let endpoints = self.hostnames.iter().flat_map(|(hostname, addresses)| {
-            addresses
-                .iter()
-                .map(move |address| (*address, Some(hostname.as_str())))
+            addresses.iter().map(move |address| (*address, Some(hostname.as_str())))
         });
         own.chain(endpoints)
     }
@@ -113,10 +108,7 @@ impl ServiceRecords {
                     Some(hostname) => hostname.to_ascii_lowercase(),
                     None => dashed(address),
                 };
-                self.hostnames
-                    .entry(hostname.clone())
-                    .or_default()
-                    .insert(address);
+                self.hostnames.entry(hostname.clone()).or_default().insert(address);
                 if !headless {
                     continue;
                 }
@@ -125,10 +117,7 @@ impl ServiceRecords {
                     let Some(number) = port.port.and_then(|it| u16::try_from(it).ok()) else {
                         continue;
                     };
-                    let target = SrvTarget {
-                        port: number,
-                        hostname: Some(hostname.clone()),
-                    };
+                    let target = SrvTarget { port: number, hostname: Some(hostname.clone()) };
                     self.add_port(port.name.as_deref(), port.protocol.as_deref(), target);
                 }
             }
@@ -140,20 +129,14 @@ impl ServiceRecords {
         // A port without a name has no SRV name of its own, but is still listed
         // when the Service's name itself is asked for SRV.
         let name = name.unwrap_or_default().to_ascii_lowercase();
-        self.ports
-            .entry((protocol, name))
-            .or_default()
-            .insert(target);
+        self.ports.entry((protocol, name)).or_default().insert(target);
     }
 }
 
 fn cluster_ips(spec: &k8s_openapi::api::core::v1::ServiceSpec) -> BTreeSet<IpAddr> {
     // `clusterIPs` is absent in objects written before dual-stack.
     let several = spec.cluster_ips.iter().flatten();
-    several
-        .chain(&spec.cluster_ip)
-        .filter_map(|address| address.parse().ok())
-        .collect()
+    several.chain(&spec.cluster_ip).filter_map(|address| address.parse().ok()).collect()
 }
 
 /// The CNAME target, or nothing where the field holds an address: a CNAME cannot

@@ -62,14 +62,7 @@ impl Resolver {
         metrics: Arc<Metrics>,
         domain: Name,
     ) -> Self {
-        Self {
-            state,
-            forwards,
-            cache,
-            metrics,
-            domain,
-            turn: AtomicUsize::new(0),
-        }
+        Self { state, forwards, cache, metrics, domain, turn: AtomicUsize::new(0) }
     }
 
     /// Answers from the table or the cache, which never waits.
@@ -107,24 +100,12 @@ impl Resolver {
             }
         };
         let bytes = bytes.to_vec();
-        Step::Wait(Box::new(Pending {
-            bytes,
-            query,
-            transport,
-            chase,
-            begun,
-        }))
+        Step::Wait(Box::new(Pending { bytes, query, transport, chase, begun }))
     }
 
     /// Asks upstream and gives the response.
     pub async fn finish(&self, pending: Box<Pending>) -> Option<Vec<u8>> {
-        let Pending {
-            chase,
-            query,
-            transport,
-            bytes,
-            begun,
-        } = *pending;
+        let Pending { chase, query, transport, bytes, begun } = *pending;
         match chase {
             Some((reply, target)) => {
                 let reply = self.chase(reply, target, &query).await;
@@ -178,8 +159,7 @@ impl Resolver {
             self.metrics.cached(self.cache.len());
         }
         let code = read.as_ref().map(|message| message.metadata.response_code);
-        self.metrics
-            .end(begun, code.unwrap_or(ResponseCode::NoError));
+        self.metrics.end(begun, code.unwrap_or(ResponseCode::NoError));
         let limit_bytes = by.limit_bytes(query);
         if response.len() <= limit_bytes {
             // As it came: record types unknown here stay whole.

@@ -63,10 +63,7 @@ impl Sockets {
 
     /// Answers until dropped.
     pub async fn serve(self, resolver: Arc<Resolver>) {
-        tokio::join!(
-            serve_udp(self.udp, Arc::clone(&resolver)),
-            serve_tcp(self.tcp, resolver),
-        );
+        tokio::join!(serve_udp(self.udp, Arc::clone(&resolver)), serve_tcp(self.tcp, resolver),);
     }
 }
 

@@ -16,10 +16,7 @@ pub struct State {
 impl State {
     /// State over a table that still has to be filled.
     pub fn new(table: Table) -> Self {
-        Self {
-            table: RwLock::new(table),
-            ..Self::default()
-        }
+        Self { table: RwLock::new(table), ..Self::default() }
     }
 
     /// The table to answer from. Held only while one response is made.
@@ -44,13 +41,8 @@ impl State {
 
     /// What is still missing for right answers; empty when ready.
     pub fn missing(&self) -> Vec<&'static str> {
-        let seen = [
-            (&self.services_synced, "services"),
-            (&self.slices_synced, "endpointslices"),
-        ];
-        let missing = seen
-            .iter()
-            .filter(|(synced, _)| !synced.load(Ordering::Acquire));
+        let seen = [(&self.services_synced, "services"), (&self.slices_synced, "endpointslices")];
+        let missing = seen.iter().filter(|(synced, _)| !synced.load(Ordering::Acquire));
         missing.map(|(_, what)| *what).collect()
     }
 

@@ -50,10 +50,7 @@ pub struct Table {
 impl Table {
     /// An empty table whose SOA serial starts at `serial`.
     pub fn new(serial: u32) -> Self {
-        Self {
-            serial,
-            ..Self::default()
-        }
+        Self { serial, ..Self::default() }
     }
 
     /// SOA serial: grows with every change of the records.
@@ -128,9 +125,7 @@ impl Table {
     /// Whether a namespace holds any name.
     pub fn has_namespace(&self, namespace: &str) -> bool {
         let services = self.namespaces.get(namespace).into_iter().flatten();
-        services
-            .map(|(_, entry)| entry)
-            .any(|entry| entry.records.exists())
+        services.map(|(_, entry)| entry).any(|entry| entry.records.exists())
     }
 
     /// The names an address points back at: the Service whose cluster IP it is,

@@ -16,14 +16,9 @@ use crate::table::ObjectName;
 /// Follows both kinds until dropped, through every loss of the connection. What
 /// is known stays served meanwhile.
 pub async fn follow(client: Client, state: Arc<State>) {
-    let services = watcher::watcher(
-        Api::<Service>::all(client.clone()),
-        watcher::Config::default(),
-    );
-    let slices = watcher::watcher(
-        Api::<EndpointSlice>::all(client),
-        watcher::Config::default(),
-    );
+    let services =
+        watcher::watcher(Api::<Service>::all(client.clone()), watcher::Config::default());
+    let slices = watcher::watcher(Api::<EndpointSlice>::all(client), watcher::Config::default());
     tokio::join!(
         drive(informer::retried(services), Services(&state)),
         drive(informer::retried(slices), Slices(&state)),

@@ -79,11 +79,7 @@ pub fn locate(name: &Name, domain: &Name) -> Option<Place> {
                 }
                 _ => return Some(Place::Nothing),
             };
-            Place::Service {
-                namespace: namespace.to_owned(),
-                name: service.to_owned(),
-                below,
-            }
+            Place::Service { namespace: namespace.to_owned(), name: service.to_owned(), below }
         }
         _ => Place::Nothing,
     })
@@ -113,10 +109,7 @@ mod tests {
     #[test]
     fn a_reverse_name_is_an_address_only_when_whole() {
         let read = |text: &str| reverse_address(&Name::from_ascii(text).unwrap());
-        assert_eq!(
-            read("1.0.96.10.IN-ADDR.arpa."),
-            Some("10.96.0.1".parse().unwrap())
-        );
+        assert_eq!(read("1.0.96.10.IN-ADDR.arpa."), Some("10.96.0.1".parse().unwrap()));
         assert_eq!(read("96.10.in-addr.arpa."), None);
         assert_eq!(read("x.in-addr.arpa."), None);
         let nibbles = "1.".to_owned() + &"0.".repeat(27) + "0.0.d.f.ip6.arpa.";

@@ -11,11 +11,7 @@ pub fn resolve(value: &IntOrString, total: i32, round_up: bool) -> i32 {
         IntOrString::String(text) => {
             let percent: i64 = text.trim_end_matches('%').parse().unwrap_or(0);
             let product = percent.max(0) * i64::from(total);
-            let pods = if round_up {
-                (product + 99) / 100
-            } else {
-                product / 100
-            };
+            let pods = if round_up { (product + 99) / 100 } else { product / 100 };
             i32::try_from(pods).unwrap_or(i32::MAX)
         }
     }

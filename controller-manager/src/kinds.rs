@@ -25,24 +25,18 @@ pub struct Kind {
 /// # Errors
 /// Discovery does not answer.
 pub async fn discover(client: &Client, with_events: bool) -> anyhow::Result<Vec<Kind>> {
-    let discovery = Discovery::new(client.clone())
-        .run()
-        .await
-        .context("asking which kinds there are")?;
+    let discovery =
+        Discovery::new(client.clone()).run().await.context("asking which kinds there are")?;
     let mut kinds = Vec::new();
-    for (resource, capabilities) in discovery
-        .groups()
-        .flat_map(|group| group.recommended_resources())
+    for (resource, capabilities) in
+        discovery.groups().flat_map(|group| group.recommended_resources())
     {
         let able = [verbs::LIST, verbs::WATCH, verbs::DELETE]
             .iter()
             .all(|verb| capabilities.supports_operation(verb));
         let twin = resource.kind == "Event" && resource.group == "events.k8s.io";
         if able && !twin && (with_events || resource.kind != "Event") {
-            kinds.push(Kind {
-                resource,
-                namespaced: capabilities.scope == Scope::Namespaced,
-            });
+            kinds.push(Kind { resource, namespaced: capabilities.scope == Scope::Namespaced });
         }
     }
     Ok(kinds)

@@ -110,10 +110,7 @@ fn index_pod(pod: &Pod) -> Vec<IndexEntry> {
     if let Some(node) = pod::node_name(pod) {
         entries.push((PODS_BY_NODE, node.to_owned()));
         if !pod::is_finished(pod) {
-            entries.push((
-                PODS_BY_NODE_AND_GROUP,
-                format!("{node} {}", scheduler::group_of(pod)),
-            ));
+            entries.push((PODS_BY_NODE_AND_GROUP, format!("{node} {}", scheduler::group_of(pod))));
         }
     }
     entries

@@ -32,10 +32,7 @@ pub fn start(world: Arc<World>) -> BoxFuture<'static, ()> {
     let queue = WorkQueue::new();
     let to = queue.clone();
     world.namespaces.on_change(move |change| {
-        change
-            .new
-            .iter()
-            .for_each(|namespace| to.add(Key::of(namespace.as_ref())));
+        change.new.iter().for_each(|namespace| to.add(Key::of(namespace.as_ref())));
     });
     Box::pin(async move {
         world.namespaces.cache.synced().await;
@@ -51,11 +48,8 @@ async fn sync(world: &World, name: &str) -> anyhow::Result<Option<Duration>> {
     let Some(namespace) = world.namespaces.cache.get(&Key::new("", name)) else {
         return Ok(None);
     };
-    let finalizers = namespace
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.finalizers.clone())
-        .unwrap_or_default();
+    let finalizers =
+        namespace.spec.as_ref().and_then(|spec| spec.finalizers.clone()).unwrap_or_default();
     if namespace.metadata.deletion_timestamp.is_none()
         || !finalizers.iter().any(|held| held == FINALIZER)
     {
@@ -90,10 +84,8 @@ async fn empty(world: &World, namespace: &str, kind: &Kind) -> anyhow::Result<us
     let listed =
         listed.with_context(|| format!("listing what is left of {}", kind.resource.plural))?;
     let count = listed.items.len();
-    let undeleted = listed
-        .items
-        .into_iter()
-        .filter(|object| object.metadata.deletion_timestamp.is_none());
+    let undeleted =
+        listed.items.into_iter().filter(|object| object.metadata.deletion_timestamp.is_none());
     stream::iter(undeleted)
         .map(anyhow::Ok)
         .try_for_each_concurrent(CONCURRENT_DELETIONS, |object| {
@@ -117,16 +109,11 @@ async fn finalize(
     finalizers: Vec<String>,
 ) -> anyhow::Result<()> {
     let mut emptied = namespace.clone();
-    let left = finalizers
-        .into_iter()
-        .filter(|held| held != FINALIZER)
-        .collect();
+    let left = finalizers.into_iter().filter(|held| held != FINALIZER).collect();
     emptied.spec.get_or_insert_default().finalizers = Some(left);
     let api: Api<Namespace> = Api::all(world.client.clone());
     let name = namespace.metadata.name.as_deref().unwrap_or_default();
-    let answer = api
-        .replace_subresource("finalize", name, &PostParams::default(), &emptied)
-        .await;
+    let answer = api.replace_subresource("finalize", name, &PostParams::default(), &emptied).await;
     if !is_status(&answer, 404) {
         answer.context("finalizing a namespace")?;
     }

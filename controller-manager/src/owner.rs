@@ -11,10 +11,7 @@ use kube::core::{Selector, SelectorExt};
 
 /// The reference marked as controller, if any.
 pub fn controller_of(meta: &ObjectMeta) -> Option<&OwnerReference> {
-    meta.owner_references
-        .iter()
-        .flatten()
-        .find(|reference| reference.controller == Some(true))
+    meta.owner_references.iter().flatten().find(|reference| reference.controller == Some(true))
 }
 
 /// A reference that makes `owner` the controller of an object.
@@ -31,14 +28,8 @@ pub fn controller_reference<K: Resource<DynamicType = ()>>(owner: &K) -> OwnerRe
 
 /// Whether the selector matches; one that cannot be read, or is empty, matches nothing.
 pub fn selects(selector: &LabelSelector, labels: Option<&BTreeMap<String, String>>) -> bool {
-    let empty = selector
-        .match_labels
-        .as_ref()
-        .is_none_or(BTreeMap::is_empty)
-        && selector
-            .match_expressions
-            .as_ref()
-            .is_none_or(Vec::is_empty);
+    let empty = selector.match_labels.as_ref().is_none_or(BTreeMap::is_empty)
+        && selector.match_expressions.as_ref().is_none_or(Vec::is_empty);
     if empty {
         return false;
     }
@@ -65,11 +56,7 @@ where
 {
     let uid = owner.meta().uid.as_deref().unwrap_or_default();
     let owner_leaves = owner.meta().deletion_timestamp.is_some();
-    let mut claim = Claim {
-        owned: Vec::new(),
-        adopt: Vec::new(),
-        release: Vec::new(),
-    };
+    let mut claim = Claim { owned: Vec::new(), adopt: Vec::new(), release: Vec::new() };
     for object in candidates {
         let meta = object.meta();
         let matches = selects(selector, meta.labels.as_ref());

@@ -7,12 +7,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 /// The condition of that type.
 pub fn condition<'a>(pod: &'a Pod, type_: &str) -> Option<&'a PodCondition> {
-    pod.status
-        .as_ref()?
-        .conditions
-        .as_ref()?
-        .iter()
-        .find(|condition| condition.type_ == type_)
+    pod.status.as_ref()?.conditions.as_ref()?.iter().find(|condition| condition.type_ == type_)
 }
 
 /// Whether the Ready condition is true.
@@ -22,18 +17,12 @@ pub fn is_ready(pod: &Pod) -> bool {
 
 /// When the Ready condition last changed.
 pub fn ready_since(pod: &Pod) -> Option<Timestamp> {
-    condition(pod, "Ready")?
-        .last_transition_time
-        .as_ref()
-        .map(|time| time.0)
+    condition(pod, "Ready")?.last_transition_time.as_ref().map(|time| time.0)
 }
 
 /// `status.phase`, "Pending" where none is set yet.
 pub fn phase(pod: &Pod) -> &str {
-    pod.status
-        .as_ref()
-        .and_then(|status| status.phase.as_deref())
-        .unwrap_or("Pending")
+    pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or("Pending")
 }
 
 /// Whether all containers have ended for good.
@@ -48,11 +37,7 @@ pub fn is_active(pod: &Pod) -> bool {
 
 /// The node the pod is bound to.
 pub fn node_name(pod: &Pod) -> Option<&str> {
-    pod.spec
-        .as_ref()?
-        .node_name
-        .as_deref()
-        .filter(|name| !name.is_empty())
+    pod.spec.as_ref()?.node_name.as_deref().filter(|name| !name.is_empty())
 }
 
 /// How long until the pod has been ready for `min_ready_seconds`: zero when it is

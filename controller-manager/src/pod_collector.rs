@@ -57,12 +57,7 @@ async fn collect(world: &World, node: &Key) -> anyhow::Result<()> {
         return Ok(());
     }
     let nodes: Api<Node> = Api::all(world.client.clone());
-    if nodes
-        .get_metadata_opt(&node.name)
-        .await
-        .context("asking for a node")?
-        .is_some()
-    {
+    if nodes.get_metadata_opt(&node.name).await.context("asking for a node")?.is_some() {
         return Ok(());
     }
     for pod in pods {

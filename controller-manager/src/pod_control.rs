@@ -65,9 +65,7 @@ impl PodControl {
                 let name = pod.metadata.name.as_deref().unwrap_or_default();
                 let answer = api.patch(name, &PatchParams::default(), &patch).await;
                 if !is_status(&answer, 404) {
-                    self.world
-                        .pods
-                        .wrote(answer.context("adopting or releasing a pod")?);
+                    self.world.pods.wrote(answer.context("adopting or releasing a pod")?);
                 }
             }
         }
@@ -130,14 +128,10 @@ impl PodControl {
         let answers: Vec<anyhow::Result<()>> = stream::iter(pods)
             .map(|pod| async move {
                 let name = pod.metadata.name.as_deref().unwrap_or_default();
-                let same_life = Preconditions {
-                    uid: pod.metadata.uid.clone(),
-                    resource_version: None,
-                };
-                let params = DeleteParams {
-                    preconditions: Some(same_life),
-                    ..DeleteParams::default()
-                };
+                let same_life =
+                    Preconditions { uid: pod.metadata.uid.clone(), resource_version: None };
+                let params =
+                    DeleteParams { preconditions: Some(same_life), ..DeleteParams::default() };
                 self.world.pods.cache.deleted(&pod);
                 match api.delete(name, &params).await {
                     Ok(_) => {

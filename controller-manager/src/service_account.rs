@@ -24,18 +24,12 @@ pub fn start(world: Arc<World>) -> BoxFuture<'static, ()> {
     let queue = WorkQueue::new();
     let to = queue.clone();
     world.namespaces.on_change(move |change| {
-        change
-            .new
-            .iter()
-            .for_each(|namespace| to.add(Key::of(namespace.as_ref())));
+        change.new.iter().for_each(|namespace| to.add(Key::of(namespace.as_ref())));
     });
     let to = queue.clone();
     world.service_accounts.on_change(move |change| {
         if let (Some(gone), None) = (&change.old, &change.new) {
-            to.add(Key::new(
-                "",
-                gone.metadata.namespace.clone().unwrap_or_default(),
-            ));
+            to.add(Key::new("", gone.metadata.namespace.clone().unwrap_or_default()));
         }
     });
     Box::pin(async move {
@@ -45,9 +39,7 @@ pub fn start(world: Arc<World>) -> BoxFuture<'static, ()> {
             let world = &world;
             async move { ensure(world, &key.name).await.map(|()| None) }
         };
-        queue
-            .run("serviceaccount", CONCURRENT_NAMESPACES, work)
-            .await;
+        queue.run("serviceaccount", CONCURRENT_NAMESPACES, work).await;
     })
 }
 
@@ -55,11 +47,7 @@ async fn ensure(world: &World, namespace: &str) -> anyhow::Result<()> {
     let Some(held) = world.namespaces.cache.get(&Key::new("", namespace)) else {
         return Ok(());
     };
-    let exists = world
-        .service_accounts
-        .cache
-        .get(&Key::new(namespace, NAME))
-        .is_some();
+    let exists = world.service_accounts.cache.get(&Key::new(namespace, NAME)).is_some();
     if exists || held.metadata.deletion_timestamp.is_some() {
         return Ok(());
     }

@@ -64,9 +64,7 @@ where
         .with_writer(std::io::stderr)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .init();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let outcome = runtime.block_on(async {
         // Asked for before anything else: a signal during the start is not missed.
         let mut terminate = signal(SignalKind::terminate())?;
@@ -87,9 +85,7 @@ where
 /// The client: one thread, and its own exit statuses.
 fn kubectl(args: &[String]) -> Result<u8> {
     let options = kubectl_lite::Options::parse_from(args);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let code = runtime.block_on(kubectl_lite::run(options));
     // A read of standard input that is still waiting must not keep the process.
     std::process::exit(code)

@@ -202,32 +202,17 @@ impl Pages {
             "/" | "/index.html" => (
                 StatusCode::OK,
                 "text/html; charset=utf-8",
-                format!(
-                    "Coracle demo web | <a href=\"hostname.html\">{}</a>\n",
-                    self.hostname
-                ),
+                format!("Coracle demo web | <a href=\"hostname.html\">{}</a>\n", self.hostname),
             ),
-            "/hostname.html" => (
-                StatusCode::OK,
-                "text/html; charset=utf-8",
-                format!("{}\n", self.hostname),
-            ),
-            "/client.html" => (
-                StatusCode::OK,
-                "text/html; charset=utf-8",
-                format!("{client}\n"),
-            ),
-            _ => (
-                StatusCode::NOT_FOUND,
-                "text/plain; charset=utf-8",
-                "404 not found\n".to_owned(),
-            ),
+            "/hostname.html" => {
+                (StatusCode::OK, "text/html; charset=utf-8", format!("{}\n", self.hostname))
+            }
+            "/client.html" => (StatusCode::OK, "text/html; charset=utf-8", format!("{client}\n")),
+            _ => (StatusCode::NOT_FOUND, "text/plain; charset=utf-8", "404 not found\n".to_owned()),
         };
         let mut response = Response::new(Full::new(Bytes::from(body)));
         *response.status_mut() = status;
-        response
-            .headers_mut()
-            .insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
+        response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
         response
     }
 }

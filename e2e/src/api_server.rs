@@ -55,10 +55,7 @@ fn own_addresses(count: u8) -> Vec<SocketAddr> {
         let port = 20_000 + NEXT.fetch_add(1, Ordering::Relaxed);
         let numbered = (0..count).map(|n| Ipv4Addr::new(127, 78 + n, high, low.max(1)));
         let addresses: Vec<_> = numbered.map(|ip| SocketAddr::from((ip, port))).collect();
-        if addresses
-            .iter()
-            .all(|address| TcpListener::bind(address).is_ok())
-        {
+        if addresses.iter().all(|address| TcpListener::bind(address).is_ok()) {
             return addresses;
         }
     }
@@ -122,10 +119,7 @@ impl ApiServer {
     /// Starts it again after `kill` and returns when it is ready.
     pub fn restart(&mut self) -> anyhow::Result<()> {
         let path = |name: &str| self.directory.path().join(name);
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(self.log_path())?;
+        let log = File::options().create(true).append(true).open(self.log_path())?;
         let mut command = Command::new(target_dir().join("coracle-under-test"));
         command.arg("apiserver");
         command.args(["--bind-address", &self.address.ip().to_string()]);
@@ -138,11 +132,7 @@ impl ApiServer {
             Backend::Embedded => command.arg("--data-dir").arg(path("store")),
             Backend::Etcd(urls) => command.args(["--etcd-servers", urls]),
         };
-        command
-            .args(&self.arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log);
+        command.args(&self.arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         self.process = Some(command.spawn().context("the API server does not start")?);
         wait_for("the API server to be ready", || self.check_ready());
         Ok(())
@@ -150,10 +140,8 @@ impl ApiServer {
 
     /// Whether it accepts connections; it only does when it is ready to serve.
     fn check_ready(&mut self) -> Result<(), String> {
-        if let Some(status) = self
-            .process
-            .as_mut()
-            .and_then(|child| child.try_wait().ok().flatten())
+        if let Some(status) =
+            self.process.as_mut().and_then(|child| child.try_wait().ok().flatten())
         {
             panic!("the API server ended with {status}:\n{}", self.log());
         }
@@ -203,10 +191,7 @@ impl ApiServer {
     pub fn client(&self) -> anyhow::Result<Client> {
         let mut config = Config::new(format!("https://{}", self.address).parse()?);
         config.root_cert = Some(vec![self.authority.der().to_vec()]);
-        config.auth_info = AuthInfo {
-            token: Some(TOKEN.to_owned().into()),
-            ..AuthInfo::default()
-        };
+        config.auth_info = AuthInfo { token: Some(TOKEN.to_owned().into()), ..AuthInfo::default() };
         Ok(Client::try_from(config)?)
     }
 
@@ -248,11 +233,7 @@ impl Drop for ApiServer {
     fn drop(&mut self) {
         self.kill();
         if std::thread::panicking() {
-            let _ = writeln!(
-                std::io::stderr(),
-                "--- the API server's log ---\n{}",
-                self.log()
-            );
+            let _ = writeln!(std::io::stderr(), "--- the API server's log ---\n{}", self.log());
         }
     }
 }

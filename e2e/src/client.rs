@@ -29,20 +29,14 @@ impl Output {
 
     /// Runs with `input` on standard input.
     pub fn with_input(command: &mut Command, input: &str) -> Self {
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = command
-            .spawn()
-            .unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child =
+            command.spawn().unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
         let mut stdin = child.stdin.take().expect("a pipe was asked for");
         // A program that ends early does not read all of it.
         let _ = stdin.write_all(input.as_bytes());
         drop(stdin);
-        let output = child
-            .wait_with_output()
-            .expect("the program can be waited for");
+        let output = child.wait_with_output().expect("the program can be waited for");
         Self {
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
@@ -123,10 +117,7 @@ impl Client {
         let name = format!("{name}-{}", self.name);
         let manifest = format!("apiVersion: v1\nkind: Namespace\nmetadata:\n  name: {name}\n");
         Output::with_input(self.command().args(["create", "-f", "-"]), &manifest).ok();
-        Namespace {
-            client: self.clone(),
-            name,
-        }
+        Namespace { client: self.clone(), name }
     }
 }
 
@@ -148,10 +139,7 @@ impl Namespace {
     /// `run` with standard input.
     pub fn run_with_input(&self, args: &[&str], input: &str) -> Output {
         // The flag comes first: after `--` it would belong to the command in the container.
-        Output::with_input(
-            self.client.command().args(["-n", &self.name]).args(args),
-            input,
-        )
+        Output::with_input(self.client.command().args(["-n", &self.name]).args(args), input)
     }
 
     /// `exec POD -- COMMAND`.
@@ -230,8 +218,7 @@ impl Namespace {
     pub fn wait_ready(&self, pod: &str) {
         let timeout = format!("--timeout={}s", crate::WAIT_S);
         let pod = format!("pod/{pod}");
-        self.run(&["wait", "--for=condition=Ready", &pod, &timeout])
-            .ok();
+        self.run(&["wait", "--for=condition=Ready", &pod, &timeout]).ok();
     }
 
     /// Waits until a Service has so many ready and not ready addresses.

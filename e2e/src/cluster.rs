@@ -66,11 +66,7 @@ pub trait Cluster: Send + Sync {
 
     /// Sends so many requests, one after another, from a place in the lab.
     fn get_many(&self, place: &str, to: SocketAddr, path: &str, count: usize) -> Vec<Answer> {
-        let request = Request {
-            to,
-            path: path.to_owned(),
-            timeout_ms: TIMEOUT_MS,
-        };
+        let request = Request { to, path: path.to_owned(), timeout_ms: TIMEOUT_MS };
         self.get_with(place, &request, count)
     }
 
@@ -85,9 +81,7 @@ pub trait Cluster: Send + Sync {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let text = self.exec(place, &words).ok_lines();
         assert_eq!(text.len(), count, "one line a request: {text:?}");
-        text.iter()
-            .map(|line| line.parse().unwrap_or_else(|error| panic!("{error}")))
-            .collect()
+        text.iter().map(|line| line.parse().unwrap_or_else(|error| panic!("{error}"))).collect()
     }
 
     /// The probe's command line for these requests, to be run in a place with `spawn`.
@@ -164,8 +158,6 @@ pub trait Cluster: Send + Sync {
 fn internal_ip(node: &Value) -> String {
     let addresses = node["status"]["addresses"].as_array().into_iter().flatten();
     let mut internal = addresses.filter(|address| address["type"] == "InternalIP");
-    let first = internal
-        .next()
-        .and_then(|address| address["address"].as_str());
+    let first = internal.next().and_then(|address| address["address"].as_str());
     first.unwrap_or_default().to_owned()
 }

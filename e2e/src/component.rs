@@ -119,11 +119,7 @@ impl Drop for Component {
         let _ = self.process.kill();
         let _ = self.process.wait();
         if std::thread::panicking() {
-            let _ = writeln!(
-                std::io::stderr(),
-                "--- a component's log ---\n{}",
-                self.log()
-            );
+            let _ = writeln!(std::io::stderr(), "--- a component's log ---\n{}", self.log());
         }
     }
 }

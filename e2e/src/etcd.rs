@@ -93,18 +93,10 @@ impl Etcd {
             command.args(["--initial-advertise-peer-urls", peer]);
             command.args(["--initial-cluster", &named.join(",")]);
             let log = File::create(directory.path().join(format!("m{index}.log")))?;
-            command
-                .args(&tls)
-                .stdin(Stdio::null())
-                .stdout(Stdio::null());
+            command.args(&tls).stdin(Stdio::null()).stdout(Stdio::null());
             members.push(command.stderr(log).spawn()?);
         }
-        Ok(Self {
-            members,
-            urls,
-            tls: shown,
-            _directory: directory,
-        })
+        Ok(Self { members, urls, tls: shown, _directory: directory })
     }
 
     /// The members' URLs.

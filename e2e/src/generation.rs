@@ -36,6 +36,5 @@ pub fn ruleset_generation() -> io::Result<u32> {
     let id = answer.get(HEADER_BYTES + ATTRIBUTE_BYTES..HEADER_BYTES + ATTRIBUTE_BYTES + 4);
     let id = id.filter(|_| length >= HEADER_BYTES + ATTRIBUTE_BYTES + 4);
     let id = id.and_then(|bytes| bytes.try_into().ok());
-    id.map(u32::from_be_bytes)
-        .ok_or_else(|| io::Error::other("a short answer to NFT_MSG_GETGEN"))
+    id.map(u32::from_be_bytes).ok_or_else(|| io::Error::other("a short answer to NFT_MSG_GETGEN"))
 }

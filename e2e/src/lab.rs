@@ -74,10 +74,8 @@ impl Lab {
     /// Must be called from the thread that lives as long as the lab: its end kills the lab, so
     /// that a test that is killed leaves nothing.
     pub fn start(options: LabOptions) -> Self {
-        let temporary = options
-            .data_dir
-            .is_none()
-            .then(|| tempfile::tempdir().expect("a temporary directory"));
+        let temporary =
+            options.data_dir.is_none().then(|| tempfile::tempdir().expect("a temporary directory"));
         let data_dir = match (&options.data_dir, &temporary) {
             (Some(dir), _) => dir.clone(),
             (None, Some(dir)) => dir.path().join("lab"),
@@ -93,14 +91,8 @@ impl Lab {
         let binary = binary_for(&options, &data_dir);
         let log = File::create(data_dir.with_extension("up.log")).expect("a log file");
         let mut command = Command::new(&binary);
-        command
-            .args(["up", "--data-dir"])
-            .arg(&data_dir)
-            .args(&options.up);
-        command
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a second handle"))
-            .stderr(log);
+        command.args(["up", "--data-dir"]).arg(&data_dir).args(&options.up);
+        command.stdin(Stdio::null()).stdout(log.try_clone().expect("a second handle")).stderr(log);
         as_user(&mut command, options.uid);
         // SAFETY: the hook makes one system call and touches no memory.
         unsafe {
@@ -109,16 +101,8 @@ impl Lab {
                     .map_err(Into::into)
             });
         }
-        let up = command
-            .spawn()
-            .unwrap_or_else(|error| panic!("{}: {error}", binary.display()));
-        let mut lab = Self {
-            up,
-            binary,
-            data_dir,
-            uid: options.uid,
-            _temporary: temporary,
-        };
+        let up = command.spawn().unwrap_or_else(|error| panic!("{}: {error}", binary.display()));
+        let mut lab = Self { up, binary, data_dir, uid: options.uid, _temporary: temporary };
         wait_for("the lab to be ready", || lab.check_ready());
         lab
     }
@@ -154,11 +138,7 @@ impl Lab {
 
     fn coracle_command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(&self.binary);
-        command
-            .arg(args[0])
-            .arg("--data-dir")
-            .arg(&self.data_dir)
-            .args(&args[1..]);
+        command.arg(args[0]).arg("--data-dir").arg(&self.data_dir).args(&args[1..]);
         as_user(&mut command, self.uid);
         command
     }
@@ -178,10 +158,8 @@ impl Lab {
     }
 
     fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.up.id())
-            .ok()
-            .and_then(Pid::from_raw)
-            .expect("a child has a pid");
+        let pid =
+            i32::try_from(self.up.id()).ok().and_then(Pid::from_raw).expect("a child has a pid");
         let _ = rustix::process::kill_process(pid, signal);
     }
 }
@@ -213,10 +191,7 @@ impl Cluster for Lab {
 
     fn host_address(&self) -> Option<String> {
         let text = fs::read_to_string(self.kubeconfig()).expect("the kubeconfig is readable");
-        let server = text
-            .split("https://")
-            .nth(1)
-            .and_then(|rest| rest.split(':').next());
+        let server = text.split("https://").nth(1).and_then(|rest| rest.split(':').next());
         Some(server.expect("the kubeconfig names the server").to_owned())
     }
 

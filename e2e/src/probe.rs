@@ -84,10 +84,8 @@ impl Request {
         stream.set_read_timeout(Some(timeout))?;
         stream.set_write_timeout(Some(timeout))?;
         // One write: a server may answer and close after the first part of several.
-        let request = format!(
-            "GET {} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
-            self.path, self.to
-        );
+        let request =
+            format!("GET {} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.path, self.to);
         stream.write_all(request.as_bytes())?;
         let mut text = String::new();
         stream.take(MAX_ANSWER_BYTES).read_to_string(&mut text)?;

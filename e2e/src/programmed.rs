@@ -75,9 +75,7 @@ fn who_answers(service: SocketAddr) -> io::Result<String> {
     let stream = TcpStream::connect_timeout(&service, CONNECT)?;
     stream.set_read_timeout(Some(CONNECT))?;
     let mut text = String::new();
-    stream
-        .take(ANSWER_BYTES_MAX as u64)
-        .read_to_string(&mut text)?;
+    stream.take(ANSWER_BYTES_MAX as u64).read_to_string(&mut text)?;
     Ok(text)
 }
 

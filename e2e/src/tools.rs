@@ -49,13 +49,8 @@ pub fn stock_kubectl() -> Option<(PathBuf, u32)> {
     let version = Output::of(command.args(["version", "--client", "-o", "json"])).ok();
     let version: Value =
         serde_json::from_str(&version).expect("kubectl prints its version as JSON");
-    let minor = version["clientVersion"]["minor"]
-        .as_str()
-        .unwrap_or_default();
+    let minor = version["clientVersion"]["minor"].as_str().unwrap_or_default();
     // Some builds say `20+`.
     let minor = minor.trim_end_matches('+').parse();
-    Some((
-        program,
-        minor.unwrap_or_else(|error| panic!("{version}: {error}")),
-    ))
+    Some((program, minor.unwrap_or_else(|error| panic!("{version}: {error}"))))
 }

@@ -44,10 +44,7 @@ fn pods(ns: &Namespace) -> BTreeMap<String, [String; 4]> {
             &container["restartCount"],
         ];
         let name = pod["metadata"]["name"].to_string();
-        (
-            name.trim_matches('"').to_owned(),
-            facts.map(ToString::to_string),
-        )
+        (name.trim_matches('"').to_owned(), facts.map(ToString::to_string))
     };
     items.iter().map(read).collect()
 }
@@ -55,14 +52,10 @@ fn pods(ns: &Namespace) -> BTreeMap<String, [String; 4]> {
 #[test]
 fn a_killed_node_agent_ends_no_container_and_its_successor_adopts_them() {
     let lab = Lab::start(LabOptions::default());
-    let ns = Namespace {
-        client: lab.lite(),
-        name: "default".into(),
-    };
+    let ns = Namespace { client: lab.lite(), name: "default".into() };
     let agent = || lab.exec(NODE, &["sh", "-c", FIND_AGENT]).ok_lines();
     ns.apply(MANIFEST);
-    ns.run(&["rollout", "status", "deployment/web", "--timeout=90s"])
-        .ok();
+    ns.run(&["rollout", "status", "deployment/web", "--timeout=90s"]).ok();
     let before = pods(&ns);
     assert_eq!(before.len(), PODS, "{before:?}");
     let old = agent();
@@ -70,45 +63,28 @@ fn a_killed_node_agent_ends_no_container_and_its_successor_adopts_them() {
     lab.exec(NODE, &["kill", "-9", &old[0]]).ok();
     wait_for("another agent", || {
         let new = agent();
-        if new.len() == 1 && new != old {
-            Ok(())
-        } else {
-            Err(format!("{new:?}, before {old:?}"))
-        }
+        if new.len() == 1 && new != old { Ok(()) } else { Err(format!("{new:?}, before {old:?}")) }
     });
     // Only an agent that has adopted the pod can run something in it.
     for pod in before.keys() {
         let seen = wait_for("the new agent to run a command", || {
             let output = ns.exec(pod, &["/bin/coracle", "--version"]);
-            (output.code == 0)
-                .then(|| output.stdout.clone())
-                .ok_or(format!("{output:?}"))
+            (output.code == 0).then(|| output.stdout.clone()).ok_or(format!("{output:?}"))
         });
         assert!(seen.starts_with("coracle"), "{seen}");
     }
-    assert_eq!(
-        pods(&ns),
-        before,
-        "the same containers, never started again"
-    );
+    assert_eq!(pods(&ns), before, "the same containers, never started again");
     ns.run(&["scale", "deployment/web", "--replicas=0"]).ok();
     wait_for("the new agent to end the pods", || {
         let left = pods(&ns);
-        if left.is_empty() {
-            Ok(())
-        } else {
-            Err(format!("{left:?}"))
-        }
+        if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
     });
 }
 
 #[test]
 fn a_static_pod_that_others_call_not_ready_is_ready_again() {
     let lab = Lab::start(LabOptions::default());
-    let ns = Namespace {
-        client: lab.lite(),
-        name: "kube-system".into(),
-    };
+    let ns = Namespace { client: lab.lite(), name: "kube-system".into() };
     ns.wait_endpoints("kube-dns", 1, 0);
     let not_ready = r#"{"status":{"conditions":[{"type":"Ready","status":"False"}]}}"#;
     let pod = "cluster-dns-control-plane";
@@ -117,10 +93,6 @@ fn a_static_pod_that_others_call_not_ready_is_ready_again() {
     let ready = r"jsonpath={.status.conditions[?(@.type=='Ready')].status}";
     wait_for("the node agent to say it is ready", || {
         let seen = ns.run(&["get", "pod", pod, "-o", ready]).ok();
-        if seen.trim() == "True" {
-            Ok(())
-        } else {
-            Err(seen)
-        }
+        if seen.trim() == "True" { Ok(()) } else { Err(seen) }
     });
 }

@@ -18,10 +18,8 @@ use serde_json::json;
 const WRITERS: usize = 8;
 /// As many as there are node ports.
 const SERVICES: usize = 64;
-const RANGES: &[&str] = &[
-    "--service-cluster-ip-range=10.96.0.0/25",
-    "--service-node-port-range=31000-31063",
-];
+const RANGES: &[&str] =
+    &["--service-cluster-ip-range=10.96.0.0/25", "--service-node-port-range=31000-31063"];
 
 /// Two servers on one etcd; none if there is no etcd.
 fn pair(arguments: [&[&str]; 2]) -> anyhow::Result<Option<(Etcd, [ApiServer; 2])>> {
@@ -81,28 +79,20 @@ async fn no_address_and_no_port_is_given_twice() -> anyhow::Result<()> {
         for service in &services {
             let spec = service.spec.clone().unwrap_or_default();
             let address = spec.cluster_ip.unwrap_or_default();
-            assert!(
-                addresses.insert(address.clone()),
-                "{address} is given twice"
-            );
+            assert!(addresses.insert(address.clone()), "{address} is given twice");
             let port = spec.ports.unwrap_or_default()[0].node_port;
             assert!(ports.insert(port), "{port:?} is given twice");
         }
         assert_eq!(ports.len(), SERVICES);
         for api in &apis {
-            let full = api
-                .create(&PostParams::default(), &service("one-more"))
-                .await;
+            let full = api.create(&PostParams::default(), &service("one-more")).await;
             let full = full.expect_err("all ports are given").to_string();
             assert!(full.contains("range is full"), "{full}");
         }
         // What one has given, the other takes back.
         let deleted = services.iter().enumerate().map(|(number, service)| {
             let api = &apis[number % 2];
-            async move {
-                api.delete(&service.name_any(), &DeleteParams::default())
-                    .await
-            }
+            async move { api.delete(&service.name_any(), &DeleteParams::default()).await }
         });
         future::try_join_all(deleted).await?;
     }
@@ -111,10 +101,7 @@ async fn no_address_and_no_port_is_given_twice() -> anyhow::Result<()> {
 
 fn map(name: &str) -> ConfigMap {
     ConfigMap {
-        metadata: ObjectMeta {
-            name: Some(name.to_owned()),
-            ..ObjectMeta::default()
-        },
+        metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() },
         ..ConfigMap::default()
     }
 }
@@ -127,21 +114,15 @@ async fn a_version_of_one_is_a_version_of_the_other() -> anyhow::Result<()> {
     let [first, second] = apis::<ConfigMap>(&servers)?;
     let mut versions = Vec::new();
     for number in 0..10 {
-        let created = first
-            .create(&PostParams::default(), &map(&format!("map-{number}")))
-            .await?;
+        let created = first.create(&PostParams::default(), &map(&format!("map-{number}"))).await?;
         versions.push(created.resource_version().unwrap_or_default());
         // Not older, and as old as the version says.
         let fresh = ListParams::default().at(&versions[number]);
-        for (matching, expected) in [
-            (VersionMatch::NotOlderThan, number + 1),
-            (VersionMatch::Exact, number + 1),
-        ] {
+        for (matching, expected) in
+            [(VersionMatch::NotOlderThan, number + 1), (VersionMatch::Exact, number + 1)]
+        {
             let listed = second.list(&fresh.clone().matching(matching)).await?;
-            let maps = listed
-                .items
-                .iter()
-                .filter(|map| map.name_any().starts_with("map-"));
+            let maps = listed.items.iter().filter(|map| map.name_any().starts_with("map-"));
             assert_eq!(maps.count(), expected);
         }
     }
@@ -160,9 +141,7 @@ async fn a_version_of_one_is_a_version_of_the_other() -> anyhow::Result<()> {
             "{seen:?}"
         );
     }
-    first
-        .create(&PostParams::default(), &map("while-watched"))
-        .await?;
+    first.create(&PostParams::default(), &map("while-watched")).await?;
     let seen = events.try_next().await?;
     assert!(
         matches!(&seen, Some(WatchEvent::Added(map)) if map.name_any() == "while-watched"),
@@ -179,9 +158,7 @@ async fn pages_and_bookmarks_go_on_at_the_other() -> anyhow::Result<()> {
     let apis = apis::<ConfigMap>(&servers)?;
     for number in 0..10 {
         let created = map(&format!("map-{number}"));
-        apis[number % 2]
-            .create(&PostParams::default(), &created)
-            .await?;
+        apis[number % 2].create(&PostParams::default(), &created).await?;
     }
     let mut names = Vec::new();
     let mut page = ListParams::default().limit(3);
@@ -190,9 +167,7 @@ async fn pages_and_bookmarks_go_on_at_the_other() -> anyhow::Result<()> {
         names.extend(listed.items.iter().map(ResourceExt::name_any));
         // Later ones belong to no page that follows.
         let later = map(&format!("map-0-later-{turn}"));
-        apis[turn % 2]
-            .create(&PostParams::default(), &later)
-            .await?;
+        apis[turn % 2].create(&PostParams::default(), &later).await?;
         match listed.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => page = ListParams::default().limit(3).continue_token(&token),
             None => break,
@@ -210,9 +185,7 @@ async fn pages_and_bookmarks_go_on_at_the_other() -> anyhow::Result<()> {
             break bookmark.metadata.resource_version;
         }
     };
-    first
-        .create(&PostParams::default(), &map("after-the-bookmark"))
-        .await?;
+    first.create(&PostParams::default(), &map("after-the-bookmark")).await?;
     let resumed = WatchParams::default().disable_bookmarks();
     let mut events = second.watch(&resumed, &bookmark).await?.boxed();
     let seen = events.try_next().await?;
@@ -247,10 +220,8 @@ async fn listed(server: &ApiServer, expected: &[&str]) -> anyhow::Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_service_of_the_api_lists_the_servers_that_live() -> anyhow::Result<()> {
-    let advertised: [&[&str]; 2] = [
-        &["--advertise-address=192.0.2.1"],
-        &["--advertise-address=192.0.2.2"],
-    ];
+    let advertised: [&[&str]; 2] =
+        [&["--advertise-address=192.0.2.1"], &["--advertise-address=192.0.2.2"]];
     let Some((_etcd, [first, mut second])) = pair(advertised)? else {
         return Ok(());
     };
@@ -259,11 +230,7 @@ async fn the_service_of_the_api_lists_the_servers_that_live() -> anyhow::Result<
     // One that ends says so: when it is gone, so is its address.
     second.end();
     let endpoints: Api<Endpoints> = Api::namespaced(first.client()?, "default");
-    let subsets = endpoints
-        .get("kubernetes")
-        .await?
-        .subsets
-        .unwrap_or_default();
+    let subsets = endpoints.get("kubernetes").await?.subsets.unwrap_or_default();
     let addresses = subsets[0].addresses.clone().unwrap_or_default();
     assert_eq!(addresses.len(), 1, "{addresses:?}");
     listed(&first, &both[..1]).await?;

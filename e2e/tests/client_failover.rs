@@ -32,11 +32,7 @@ impl Servers {
         let etcd = Etcd::start()?;
         let servers = ApiServer::group(&Backend::Etcd(etcd.servers()), [&[], &[]])?;
         let addresses: Vec<IpAddr> = servers.iter().map(|it| it.address().ip()).collect();
-        Ok(Some(Self {
-            hosts: Hosts::new(SHARED_NAME, &addresses)?,
-            servers,
-            _etcd: etcd,
-        }))
+        Ok(Some(Self { hosts: Hosts::new(SHARED_NAME, &addresses)?, servers, _etcd: etcd }))
     }
 
     fn component(&self, program: &str, arguments: &[&str]) -> anyhow::Result<Component> {
@@ -106,8 +102,7 @@ async fn a_controller_goes_on_with_the_other_server() -> anyhow::Result<()> {
         "podIP": "10.0.0.1", "podIPs": [{"ip": "10.0.0.1"}],
         "conditions": [{"type": "Ready", "status": "True"}],
     }});
-    pods.patch_status("web", &PatchParams::default(), &Patch::Merge(status))
-        .await?;
+    pods.patch_status("web", &PatchParams::default(), &Patch::Merge(status)).await?;
     servers
         .trouble(async |_, living, name| {
             let _: Service = create(living, service(name)).await?;
@@ -115,11 +110,7 @@ async fn a_controller_goes_on_with_the_other_server() -> anyhow::Result<()> {
             wait_for_async(&format!("the endpoints of {name}"), async || {
                 let found = endpoints.get_opt(name).await.ok().flatten();
                 let subsets = found.and_then(|it| it.subsets).unwrap_or_default();
-                if subsets.is_empty() {
-                    Err(controller.log())
-                } else {
-                    Ok(())
-                }
+                if subsets.is_empty() { Err(controller.log()) } else { Ok(()) }
             })
             .await
         })
@@ -133,11 +124,8 @@ async fn the_dns_goes_on_with_the_other_server() -> anyhow::Result<()> {
     };
     let port = UdpSocket::bind("127.0.0.1:0")?.local_addr()?;
     let listen = format!("--listen={port}");
-    let arguments = [
-        listen.as_str(),
-        "--metrics-address=127.0.0.1:0",
-        "--health-address=127.0.0.1:0",
-    ];
+    let arguments =
+        [listen.as_str(), "--metrics-address=127.0.0.1:0", "--health-address=127.0.0.1:0"];
     let dns = servers.component("cluster-dns", &arguments)?;
     servers
         .trouble(async |_, living, name| {
@@ -185,11 +173,7 @@ fn a_command_gives_a_silent_server_up_after_the_time_that_it_is_told() -> anyhow
     let limit = "--request-timeout=1s";
     let mut get = Component::start(["kubectl", &server, limit, "get", "pods"])?;
     assert_eq!(get.end(), Some(1), "{}", get.log());
-    assert!(
-        get.log().contains("not answered within 1s"),
-        "{}",
-        get.log()
-    );
+    assert!(get.log().contains("not answered within 1s"), "{}", get.log());
     Ok(())
 }
 

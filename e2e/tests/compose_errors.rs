@@ -77,10 +77,7 @@ fn an_engine_that_is_too_old_is_named_with_the_version_that_is_needed() {
     let said = refused(Some(HEALTHY), &[("FAKE_VERSION", "19.03.15")]);
     check(&said, "19.03.15 is too old", "20.10 or later");
     // Podman behind Docker's API.
-    let said = refused(
-        Some(HEALTHY),
-        &[("FAKE_VERSION", "4.2.0 Podman Engine,Conmon,")],
-    );
+    let said = refused(Some(HEALTHY), &[("FAKE_VERSION", "4.2.0 Podman Engine,Conmon,")]);
     check(&said, "Podman 4.2.0 is too old", "4.3 or later");
 }
 
@@ -101,11 +98,7 @@ fn an_engine_that_does_not_answer_is_to_be_started() {
 #[test]
 fn a_missing_image_is_to_be_built() {
     let said = refused(Some(HEALTHY), &[("FAKE_MISSING", "coracle-etcd:local")]);
-    check(
-        &said,
-        "coracle-etcd:local is not there",
-        "lab/compose/build",
-    );
+    check(&said, "coracle-etcd:local is not there", "lab/compose/build");
 }
 
 #[test]
@@ -121,16 +114,9 @@ fn containers_of_others_are_not_ended() {
     let said = refused_to(
         "down",
         Some(HEALTHY),
-        &[
-            ("CORACLE_LAB", "shop"),
-            ("FAKE_CONTAINERS", "shop_database_1"),
-        ],
+        &[("CORACLE_LAB", "shop"), ("FAKE_CONTAINERS", "shop_database_1")],
     );
-    check(
-        &said,
-        "shop is no lab: it has shop_database_1",
-        "CORACLE_LAB=NAME",
-    );
+    check(&said, "shop is no lab: it has shop_database_1", "CORACLE_LAB=NAME");
 }
 
 #[test]
@@ -148,10 +134,6 @@ fn a_port_that_is_taken_is_named_with_the_variable_that_changes_it() {
             (variable, &port),
         ];
         let said = refused(Some(HEALTHY), &variables);
-        check(
-            &said,
-            &format!("port {port} of 127.0.0.1 is taken"),
-            variable,
-        );
+        check(&said, &format!("port {port} of 127.0.0.1 is taken"), variable);
     }
 }

@@ -12,28 +12,16 @@ use e2e::{
 use libtest_mimic::{Failed, Trial};
 
 /// What the suites borrow from the machine: program and Debian package.
-const TOOLS: [(&str, &str); 3] = [
-    ("bash", "bash"),
-    ("curl", "curl"),
-    ("dig", "bind9-dnsutils"),
-];
+const TOOLS: [(&str, &str); 3] = [("bash", "bash"), ("curl", "curl"), ("dig", "bind9-dnsutils")];
 
 /// Every test has a row in the document, and every row that names one names one that is there.
 fn document_is_true() -> Result<(), Failed> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("CONFORMANCE.md");
     let text = fs::read_to_string(path)?;
-    let areas = [
-        "service_",
-        "endpoints_",
-        "endpointslice_",
-        "dns_",
-        "api_",
-        "networking_",
-    ];
+    let areas = ["service_", "endpoints_", "endpointslice_", "dns_", "api_", "networking_"];
     let quoted = text.split('`').skip(1).step_by(2);
-    let named: Vec<&str> = quoted
-        .filter(|word| areas.iter().any(|area| word.starts_with(area)))
-        .collect();
+    let named: Vec<&str> =
+        quoted.filter(|word| areas.iter().any(|area| word.starts_with(area))).collect();
     for (name, _) in all() {
         if !named.contains(&name) {
             return Err(format!("{name} has no row in CONFORMANCE.md").into());

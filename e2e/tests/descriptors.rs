@@ -51,21 +51,14 @@ fn scale(ns: &Namespace, replicas: usize) {
     wait_for("the pods to be there or gone", || {
         let pods = ns.run(&["get", "pods", "--no-headers"]).ok();
         let ready = pods.lines().filter(|pod| pod.contains(" 1/1 ")).count();
-        if pods.lines().count() == replicas && ready == replicas {
-            Ok(())
-        } else {
-            Err(pods)
-        }
+        if pods.lines().count() == replicas && ready == replicas { Ok(()) } else { Err(pods) }
     });
 }
 
 #[test]
 fn pods_that_have_gone_leave_no_descriptor_behind() {
     let lab = Lab::start(LabOptions::default());
-    let ns = Namespace {
-        client: lab.lite(),
-        name: "default".into(),
-    };
+    let ns = Namespace { client: lab.lite(), name: "default".into() };
     ns.apply(MANIFEST);
     scale(&ns, 0);
     let before = descriptors(&lab);
@@ -81,10 +74,6 @@ fn pods_that_have_gone_leave_no_descriptor_behind() {
         let grown = before
             .iter()
             .any(|(process, count)| now.get(process).is_none_or(|now| *now > count + SLACK));
-        if grown {
-            Err(format!("{now:?}, before {before:?}"))
-        } else {
-            Ok(())
-        }
+        if grown { Err(format!("{now:?}, before {before:?}")) } else { Ok(()) }
     });
 }

@@ -34,9 +34,7 @@ type Acknowledged = Arc<Mutex<BTreeMap<String, u64>>>;
 
 fn revision(object: &ConfigMap) -> u64 {
     let version = object.resource_version().unwrap_or_default();
-    version
-        .parse()
-        .unwrap_or_else(|error| panic!("resourceVersion {version:?}: {error}"))
+    version.parse().unwrap_or_else(|error| panic!("resourceVersion {version:?}: {error}"))
 }
 
 /// The only content an object of this name may have.
@@ -60,10 +58,7 @@ async fn write(client: Client, writer: usize, acknowledged: Acknowledged, stop: 
         let name = format!("w{writer}-{number}");
         match objects.create(&PostParams::default(), &object(&name)).await {
             Ok(created) => {
-                acknowledged
-                    .lock()
-                    .expect("no writer panicked")
-                    .insert(name, revision(&created));
+                acknowledged.lock().expect("no writer panicked").insert(name, revision(&created));
             }
             Err(kube::Error::Api(status)) if status.code < 500 => panic!("{name}: {status:?}"),
             // Killed in flight: the outcome is unknown, the next one has another name.
@@ -83,9 +78,7 @@ async fn watch(
     // Bookmarks move `last` on where nothing comes.
     let done = |last: u64| *until.borrow() != 0 && last >= *until.borrow();
     while !done(last) {
-        let Ok(stream) = objects
-            .watch(&WatchParams::default().timeout(5), &last.to_string())
-            .await
+        let Ok(stream) = objects.watch(&WatchParams::default().timeout(5), &last.to_string()).await
         else {
             tokio::time::sleep(Duration::from_millis(20)).await;
             continue;
@@ -100,11 +93,7 @@ async fn watch(
                     last = revision;
                 }
                 WatchEvent::Bookmark(bookmark) => {
-                    last = bookmark
-                        .metadata
-                        .resource_version
-                        .parse()
-                        .expect("a revision");
+                    last = bookmark.metadata.resource_version.parse().expect("a revision");
                 }
                 WatchEvent::Error(status) => panic!("the watch from {last} ended with {status:?}"),
                 other => panic!("nobody modifies or deletes: {other:?}"),
@@ -122,33 +111,20 @@ async fn kill_under_load(backend: Backend) -> anyhow::Result<()> {
     let client = server.client()?;
     let objects: Api<ConfigMap> = Api::namespaced(client.clone(), "default");
     let list = objects.list(&ListParams::default()).await?;
-    let start: u64 = list
-        .metadata
-        .resource_version
-        .as_deref()
-        .unwrap_or_default()
-        .parse()?;
+    let start: u64 = list.metadata.resource_version.as_deref().unwrap_or_default().parse()?;
     let (acknowledged, stop) = (Acknowledged::default(), Arc::new(AtomicBool::new(false)));
     let (end, until) = tokio::sync::watch::channel(0);
     let watcher = tokio::spawn(watch(client.clone(), start, until));
     let writers: Vec<_> = (0..WRITERS)
         .map(|writer| {
-            tokio::spawn(write(
-                client.clone(),
-                writer,
-                acknowledged.clone(),
-                stop.clone(),
-            ))
+            tokio::spawn(write(client.clone(), writer, acknowledged.clone(), stop.clone()))
         })
         .collect();
     let count = || acknowledged.lock().expect("no writer panicked").len();
     for kill in 1..=KILLS + 1 {
         let before = count();
         while count() < before + WRITES_BETWEEN_KILLS {
-            assert!(
-                writers.iter().all(|writer| !writer.is_finished()),
-                "a writer ended"
-            );
+            assert!(writers.iter().all(|writer| !writer.is_finished()), "a writer ended");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         if kill <= KILLS {
@@ -163,10 +139,8 @@ async fn kill_under_load(backend: Backend) -> anyhow::Result<()> {
         writer.await?;
     }
     let list = objects.list(&ListParams::default()).await?;
-    let stored: BTreeMap<String, u64> = list
-        .iter()
-        .map(|object| (object.name_any(), revision(object)))
-        .collect();
+    let stored: BTreeMap<String, u64> =
+        list.iter().map(|object| (object.name_any(), revision(object))).collect();
     end.send(stored.values().copied().max().unwrap_or_default())?;
     let watched = tokio::time::timeout(Duration::from_secs(e2e::WAIT_S), watcher).await??;
     let acknowledged = acknowledged.lock().expect("no writer panicked").clone();
@@ -186,10 +160,7 @@ fn check(
     stored: &BTreeMap<String, u64>,
     watched: Vec<(u64, String)>,
 ) {
-    for object in objects
-        .iter()
-        .filter(|object| object.name_any().starts_with('w'))
-    {
+    for object in objects.iter().filter(|object| object.name_any().starts_with('w')) {
         let name = object.name_any();
         let found = object.data.as_ref().and_then(|data| data.get("payload"));
         assert_eq!(found, Some(&payload(&name)), "{name} is torn");
@@ -198,19 +169,14 @@ fn check(
         .iter()
         .filter(|(name, revision)| stored.get(*name) != Some(revision))
         .collect();
-    assert!(
-        lost.is_empty(),
-        "acknowledged and lost (or changed): {lost:?}"
-    );
+    assert!(lost.is_empty(), "acknowledged and lost (or changed): {lost:?}");
     let stored: BTreeSet<(u64, String)> = stored
         .iter()
         .filter(|(name, _)| name.starts_with('w'))
         .map(|(name, revision)| (*revision, name.clone()))
         .collect();
-    let watched: BTreeSet<(u64, String)> = watched
-        .into_iter()
-        .filter(|(_, name)| name.starts_with('w'))
-        .collect();
+    let watched: BTreeSet<(u64, String)> =
+        watched.into_iter().filter(|(_, name)| name.starts_with('w')).collect();
     let missed: Vec<_> = stored.difference(&watched).collect();
     let invented: Vec<_> = watched.difference(&stored).collect();
     assert!(
@@ -244,30 +210,10 @@ async fn etcd_keeps_every_acknowledged_write() -> anyhow::Result<()> {
     let (client, peer) = (format!("http://{}", port()?), format!("http://{}", port()?));
     let mut command = Command::new("etcd");
     command.arg("--data-dir").arg(directory.path());
-    command.args([
-        "--listen-client-urls",
-        &client,
-        "--advertise-client-urls",
-        &client,
-    ]);
-    command.args([
-        "--listen-peer-urls",
-        &peer,
-        "--initial-advertise-peer-urls",
-        &peer,
-    ]);
-    command.args([
-        "--initial-cluster",
-        &format!("default={peer}"),
-        "--log-level",
-        "error",
-    ]);
-    let _etcd = Etcd(
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()?,
-    );
+    command.args(["--listen-client-urls", &client, "--advertise-client-urls", &client]);
+    command.args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer]);
+    command.args(["--initial-cluster", &format!("default={peer}"), "--log-level", "error"]);
+    let _etcd =
+        Etcd(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?);
     kill_under_load(Backend::Etcd(client)).await
 }

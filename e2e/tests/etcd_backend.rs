@@ -107,23 +107,17 @@ async fn allocations_edited_by_hand_are_repaired_at_the_start() -> anyhow::Resul
     server.kill();
     let mut store = etcd_client::Client::connect(etcd.urls(), None).await?;
     // Leaked: nobody has them.
-    store
-        .put(format!("{ADDRESS}10.96.0.60"), "nobody", None)
-        .await?;
+    store.put(format!("{ADDRESS}10.96.0.60"), "nobody", None).await?;
     store.put(format!("{PORT}30006"), "nobody", None).await?;
     // Lost: `web` has it.
     store.delete(format!("{PORT}30005"), None).await?;
     // Twice: `twin` has what `web` has.
-    let stored = store
-        .get("/registry/services/specs/default/web", None)
-        .await?;
+    let stored = store.get("/registry/services/specs/default/web", None).await?;
     let mut twin: Value = serde_json::from_slice(stored.kvs()[0].value())?;
     twin["metadata"]["name"] = "twin".into();
     twin["metadata"]["uid"] = "00000000-0000-4000-8000-000000000001".into();
     let twin = serde_json::to_string(&twin)?;
-    store
-        .put("/registry/services/specs/default/twin", twin, None)
-        .await?;
+    store.put("/registry/services/specs/default/twin", twin, None).await?;
     server.restart()?;
     let taken = |name: &str, address: &str, port: u16| {
         let ports = json!([{"port": 80, "nodePort": port}]);
@@ -135,10 +129,7 @@ async fn allocations_edited_by_hand_are_repaired_at_the_start() -> anyhow::Resul
     let lost = taken("lost", "10.96.0.61", 30005);
     let lost = services.create(&PostParams::default(), &lost).await;
     let lost = lost.expect_err("`web` has the port").to_string();
-    assert!(
-        lost.contains("30005") && lost.contains("already allocated"),
-        "{lost}"
-    );
+    assert!(lost.contains("30005") && lost.contains("already allocated"), "{lost}");
     let log = server.log();
     for words in [
         "10.96.0.50 is held by",

@@ -31,29 +31,19 @@ spec:
 ";
 
 fn default_namespace(lab: &Lab) -> Namespace {
-    Namespace {
-        client: lab.lite(),
-        name: "default".into(),
-    }
+    Namespace { client: lab.lite(), name: "default".into() }
 }
 
 fn web(ns: &Namespace) -> SocketAddr {
-    format!("{}:80", ns.cluster_ip("web"))
-        .parse()
-        .expect("a cluster IP")
+    format!("{}:80", ns.cluster_ip("web")).parse().expect("a cluster IP")
 }
 
 /// Waits for an answer of a pod through the cluster IP on a worker.
 fn answers(lab: &Lab, ns: &Namespace) {
     let to = web(ns);
-    wait_for("an answer through the cluster IP", || {
-        match lab.get("worker-1", to, "/") {
-            Answer::Http(200, _) => Ok(()),
-            other => Err(format!(
-                "{other}\n{}",
-                ns.run(&["get", "pods", "-A", "-o", "wide"]).stdout
-            )),
-        }
+    wait_for("an answer through the cluster IP", || match lab.get("worker-1", to, "/") {
+        Answer::Http(200, _) => Ok(()),
+        other => Err(format!("{other}\n{}", ns.run(&["get", "pods", "-A", "-o", "wide"]).stdout)),
     });
 }
 
@@ -74,17 +64,11 @@ fn processes_of(directory: &Path) -> Vec<String> {
 fn nothing_left(directory: &Path) {
     wait_for("the last process to end", || {
         let left = processes_of(directory);
-        if left.is_empty() {
-            Ok(())
-        } else {
-            Err(left.join("\n"))
-        }
+        if left.is_empty() { Ok(()) } else { Err(left.join("\n")) }
     });
     let mounts = fs::read_to_string("/proc/self/mounts").expect("mounts are readable");
-    let left: Vec<&str> = mounts
-        .lines()
-        .filter(|line| line.contains(&directory.display().to_string()))
-        .collect();
+    let left: Vec<&str> =
+        mounts.lines().filter(|line| line.contains(&directory.display().to_string())).collect();
     assert!(left.is_empty(), "{left:?}");
 }
 
@@ -92,10 +76,7 @@ fn nothing_left(directory: &Path) {
 fn a_killed_lab_leaves_nothing() {
     let mut lab = Lab::start(LabOptions::default());
     let directory = lab.data_dir().to_owned();
-    assert!(
-        !processes_of(&directory).is_empty(),
-        "a lab's processes name its directory"
-    );
+    assert!(!processes_of(&directory).is_empty(), "a lab's processes name its directory");
     lab.kill();
     nothing_left(&directory);
 }
@@ -103,10 +84,7 @@ fn a_killed_lab_leaves_nothing() {
 #[test]
 fn an_interrupted_lab_leaves_nothing_and_starts_again_as_it_was() {
     let home = tempfile::tempdir().expect("a temporary directory");
-    let options = LabOptions {
-        data_dir: Some(home.path().join("lab")),
-        ..LabOptions::default()
-    };
+    let options = LabOptions { data_dir: Some(home.path().join("lab")), ..LabOptions::default() };
     let mut lab = Lab::start(options.clone());
     let ns = default_namespace(&lab);
     ns.apply(WEB);
@@ -150,29 +128,20 @@ fn a_start_has_the_nodes_and_the_proxies_that_were_asked_for_and_no_others() {
     answers(&lab, &ns);
     lab.stop();
     // As a lab left it whose proxies were static pods.
-    let former = lab
-        .data_dir()
-        .join("nodes/worker-1/manifests/kube-proxy.json");
+    let former = lab.data_dir().join("nodes/worker-1/manifests/kube-proxy.json");
     fs::write(&former, FORMER_PROXY).expect("the manifest is written");
     drop(lab);
 
     let lab = Lab::start(with("1"));
     assert!(!former.exists(), "{} is still there", former.display());
-    assert!(
-        lab.log().contains("with their pods: worker-2"),
-        "{}",
-        lab.log()
-    );
+    assert!(lab.log().contains("with their pods: worker-2"), "{}", lab.log());
     let names: Vec<String> = lab.nodes().into_iter().map(|(name, _)| name).collect();
     assert_eq!(names, ["control-plane", "worker-1"]);
     ns.wait_endpoints("web", 2, 0);
     answers(&lab, &ns);
     let nowhere = ns.get(&["pods", "-A", "--field-selector", "spec.nodeName=worker-2"]);
     assert_eq!(nowhere["items"], serde_json::json!([]));
-    let system = Namespace {
-        name: "kube-system".into(),
-        ..ns
-    };
+    let system = Namespace { name: "kube-system".into(), ..ns };
     wait_for("one proxy a node", || {
         let proxies = system.run(&["get", "pods", "-l", "k8s-app=kube-proxy", "-o", "wide"]);
         let ready = proxies.stdout.matches("1/1").count();
@@ -209,10 +178,7 @@ fn identities(ns: &Namespace) -> Vec<String> {
 
 #[test]
 fn two_labs_live_side_by_side() {
-    let (one, two) = (
-        Lab::start(LabOptions::default()),
-        Lab::start(LabOptions::default()),
-    );
+    let (one, two) = (Lab::start(LabOptions::default()), Lab::start(LabOptions::default()));
     for lab in [&one, &two] {
         let ns = default_namespace(lab);
         ns.apply(WEB);
@@ -232,10 +198,7 @@ fn an_ordinary_user_has_the_same_lab() {
     let home = tempfile::tempdir().expect("a temporary directory");
     fs::set_permissions(home.path(), fs::Permissions::from_mode(0o755))
         .expect("the directory is opened");
-    let lab = Lab::start(LabOptions {
-        uid: Some(e2e::ORDINARY_UID),
-        ..LabOptions::default()
-    });
+    let lab = Lab::start(LabOptions { uid: Some(e2e::ORDINARY_UID), ..LabOptions::default() });
     let ns = default_namespace(&lab);
     ns.apply(WEB);
     answers(&lab, &ns);
@@ -249,22 +212,14 @@ fn a_component_that_dies_alone_is_started_again() {
     let ns = default_namespace(&lab);
     // Everything with this word in its command line, inside the lab's own process ids.
     let kill = "for p in /proc/[0-9]*; do if tr '\\0' ' ' <$p/cmdline 2>/dev/null | grep -q \"$0\"; then kill -9 ${p#/proc/}; fi; done; true";
-    for component in [
-        "[c]ontroller-manager",
-        "[e]ndpoints-controller",
-        "[n]ode-agent",
-        "[a]piserver",
-    ] {
-        lab.exec("control-plane", &["sh", "-c", kill, component])
-            .ok();
+    for component in
+        ["[c]ontroller-manager", "[e]ndpoints-controller", "[n]ode-agent", "[a]piserver"]
+    {
+        lab.exec("control-plane", &["sh", "-c", kill, component]).ok();
     }
     wait_for("the API server to answer", || {
         let output = ns.run(&["get", "nodes"]);
-        if output.code == 0 {
-            Ok(())
-        } else {
-            Err(output.stderr)
-        }
+        if output.code == 0 { Ok(()) } else { Err(output.stderr) }
     });
     ns.apply(WEB);
     answers(&lab, &ns);

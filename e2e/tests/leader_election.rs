@@ -77,9 +77,8 @@ impl Cluster {
     /// A Service that selects the pod of [`Cluster::ready_pod`].
     async fn service(&self, name: &str) -> anyhow::Result<()> {
         let spec = json!({"selector": {"app": "web"}, "ports": [{"port": 80}]});
-        let service: Service = self
-            .create(json!({"metadata": {"name": name}, "spec": spec}))
-            .await?;
+        let service: Service =
+            self.create(json!({"metadata": {"name": name}, "spec": spec})).await?;
         assert_eq!(service.name_any(), name);
         Ok(())
     }
@@ -87,17 +86,14 @@ impl Cluster {
     async fn ready_pod(&self) -> anyhow::Result<()> {
         let spec = json!({"containers": [{"name": "web", "image": "web"}]});
         let metadata = json!({"name": "web", "labels": {"app": "web"}});
-        let _: Pod = self
-            .create(json!({"metadata": metadata, "spec": spec}))
-            .await?;
+        let _: Pod = self.create(json!({"metadata": metadata, "spec": spec})).await?;
         let status = json!({"status": {
             "podIP": "10.0.0.1",
             "podIPs": [{"ip": "10.0.0.1"}],
             "conditions": [{"type": "Ready", "status": "True"}],
         }});
         let pods: Api<Pod> = self.api();
-        pods.patch_status("web", &PatchParams::default(), &Patch::Merge(status))
-            .await?;
+        pods.patch_status("web", &PatchParams::default(), &Patch::Merge(status)).await?;
         Ok(())
     }
 
@@ -127,16 +123,12 @@ impl Cluster {
 
 /// Asks until there is an answer.
 async fn until<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> anyhow::Result<T> {
-    wait_for_async(what, async || {
-        condition().await.ok_or_else(|| "not yet".to_owned())
-    })
-    .await
+    wait_for_async(what, async || condition().await.ok_or_else(|| "not yet".to_owned())).await
 }
 
 fn holder(lease: &Lease) -> String {
     let spec = lease.spec.as_ref();
-    spec.and_then(|spec| spec.holder_identity.clone())
-        .unwrap_or_default()
+    spec.and_then(|spec| spec.holder_identity.clone()).unwrap_or_default()
 }
 
 fn transitions(lease: &Lease) -> Option<i32> {
@@ -152,10 +144,9 @@ async fn another_instance_goes_on_when_the_leader_is_killed() -> anyhow::Result<
     cluster.service("before").await?;
     cluster.followed("before").await?;
     let mut before = Vec::new();
-    for (name, leader) in [
-        ("endpoints-controller", &endpoints),
-        ("kube-controller-manager", &manager),
-    ] {
+    for (name, leader) in
+        [("endpoints-controller", &endpoints), ("kube-controller-manager", &manager)]
+    {
         before.push((name, cluster.lease(name).await?));
         leader.signal(Signal::KILL);
     }
@@ -187,12 +178,7 @@ async fn another_instance_goes_on_when_the_leader_is_killed() -> anyhow::Result<
         let told = format!("{} became leader", holder(&after));
         until(&told, async || {
             let events: Api<Event> = Api::namespaced(cluster.client.clone(), "kube-system");
-            let mut events = events
-                .list(&ListParams::default())
-                .await
-                .ok()?
-                .items
-                .into_iter();
+            let mut events = events.list(&ListParams::default()).await.ok()?.items.into_iter();
             let reason = Some("LeaderElection".to_owned());
             let about = Some(name.to_owned());
             events
@@ -260,18 +246,12 @@ async fn a_leader_that_stood_still_ends_and_writes_nothing() -> anyhow::Result<(
         // From now on nobody writes endpoints; the watches of the former leader fill up.
         present.signal(Signal::STOP);
         for number in 0..20 {
-            cluster
-                .service(&format!("meanwhile-{round}-{number}"))
-                .await?;
+            cluster.service(&format!("meanwhile-{round}-{number}")).await?;
         }
         let written = everything(&cluster).await?;
         former.signal(Signal::CONT);
         assert_eq!(former.end(), Some(1), "{}", former.log());
-        assert!(
-            former.log().contains("leaderelection lost"),
-            "{}",
-            former.log()
-        );
+        assert!(former.log().contains("leaderelection lost"), "{}", former.log());
         assert_eq!(everything(&cluster).await?, written);
     }
     Ok(())

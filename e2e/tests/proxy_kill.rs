@@ -66,9 +66,7 @@ fn slice(ports: impl Iterator<Item = u16>) -> String {
     };
     let present: Vec<u16> = ports.collect();
     let all = FIRST_PORT..FIRST_PORT + SERVERS;
-    let items: Vec<_> = all
-        .map(|port| slice(port, present.contains(&port)))
-        .collect();
+    let items: Vec<_> = all.map(|port| slice(port, present.contains(&port))).collect();
     json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string()
 }
 
@@ -87,11 +85,8 @@ fn kill_agent(lab: &Lab) {
         pids => Err(format!("{pids:?}")),
     });
     lab.exec(NODE, &["kill", "-9", &old[0]]);
-    let health = Request {
-        to: ([127, 0, 0, 1], 10256).into(),
-        path: "/healthz".into(),
-        timeout_ms: 1_000,
-    };
+    let health =
+        Request { to: ([127, 0, 0, 1], 10256).into(), path: "/healthz".into(), timeout_ms: 1_000 };
     wait_for("a new agent", || {
         let new = agent(lab);
         let answer = lab.get_with(NODE, &health, 1).remove(0);
@@ -115,24 +110,14 @@ fn start(lab: &Lab, ns: &Namespace) -> (Vec<Background>, Request) {
         "apiVersion: v1\nkind: Service\nmetadata: {name: steady}\nspec:\n  ports: [{port: 80}]\n",
     );
     ns.apply(&slice(FIRST_PORT..FIRST_PORT + SERVERS));
-    let to = format!("{}:80", ns.cluster_ip("steady"))
-        .parse()
-        .expect("a cluster IP");
-    let request = Request {
-        to,
-        path: "/".into(),
-        timeout_ms: 5_000,
-    };
+    let to = format!("{}:80", ns.cluster_ip("steady")).parse().expect("a cluster IP");
+    let request = Request { to, path: "/".into(), timeout_ms: 5_000 };
     wait_for("every server to answer", || {
         let answers = lab.get_with(NODE, &request, 100);
         let mut seen: Vec<String> = answers.iter().map(ToString::to_string).collect();
         seen.sort();
         seen.dedup();
-        if seen.len() == usize::from(SERVERS) {
-            Ok(())
-        } else {
-            Err(format!("{seen:?}"))
-        }
+        if seen.len() == usize::from(SERVERS) { Ok(()) } else { Err(format!("{seen:?}")) }
     });
     (servers, request)
 }
@@ -141,20 +126,13 @@ fn start(lab: &Lab, ns: &Namespace) -> (Vec<Background>, Request) {
 fn no_connection_fails_while_the_agent_is_killed() {
     // The agent is a container: what ends fifty times waits longer each time.
     let up = vec!["--max-container-restart-period=1".to_owned()];
-    let lab = Lab::start(LabOptions {
-        up,
-        ..LabOptions::default()
-    });
-    let ns = Namespace {
-        client: lab.lite(),
-        name: "default".into(),
-    };
+    let lab = Lab::start(LabOptions { up, ..LabOptions::default() });
+    let ns = Namespace { client: lab.lite(), name: "default".into() };
     let (_servers, request) = start(&lab, &ns);
     let words = lab.probe_get(&request, REQUESTS, 1);
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let clients: Vec<Background> = (0..CLIENTS)
-        .map(|_| Background(lab.spawn(NODE, &words)))
-        .collect();
+    let clients: Vec<Background> =
+        (0..CLIENTS).map(|_| Background(lab.spawn(NODE, &words))).collect();
     let readers: Vec<_> = clients.into_iter().map(read_failures).collect();
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -175,11 +153,7 @@ fn no_connection_fails_while_the_agent_is_killed() {
     for (stop, reader) in readers {
         stop.store(true, Ordering::Relaxed);
         let (answers, failures) = reader.join().expect("the reader ends");
-        assert!(
-            failures.is_empty(),
-            "{} of {answers} failed: {failures:?}",
-            failures.len()
-        );
+        assert!(failures.is_empty(), "{} of {answers} failed: {failures:?}", failures.len());
         total += answers;
     }
     assert!(total > KILLS, "only {total} requests were made");
@@ -187,11 +161,7 @@ fn no_connection_fails_while_the_agent_is_killed() {
 
     let before = generation(&lab);
     kill_agent(&lab);
-    assert_eq!(
-        generation(&lab),
-        before,
-        "a restart without a change changed the rules"
-    );
+    assert_eq!(generation(&lab), before, "a restart without a change changed the rules");
 }
 
 type Reader = (Arc<AtomicBool>, thread::JoinHandle<(usize, Vec<String>)>);

@@ -24,10 +24,7 @@ async fn fresh_reads_are_answered_while_others_write() -> anyhow::Result<()> {
     for round in 0..ROUNDS {
         let name = format!("map-{round}");
         let object = ConfigMap {
-            metadata: ObjectMeta {
-                name: Some(name.clone()),
-                ..ObjectMeta::default()
-            },
+            metadata: ObjectMeta { name: Some(name.clone()), ..ObjectMeta::default() },
             ..ConfigMap::default()
         };
         let created = maps.create(&PostParams::default(), &object).await?;

@@ -38,36 +38,20 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 const BANNED_FILE_STEMS: &[&str] = &["utils", "util", "helpers", "helper", "common", "misc"];
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("..")
-        .canonicalize()
-        .expect("the workspace's root")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().expect("the workspace's root")
 }
 
 /// Every Rust file that git knows or would add, relative to the root.
 fn rust_files() -> Vec<PathBuf> {
     let output = Command::new("git")
-        .args([
-            "ls-files",
-            "--cached",
-            "--others",
-            "--exclude-standard",
-            "*.rs",
-        ])
+        .args(["ls-files", "--cached", "--others", "--exclude-standard", "*.rs"])
         .current_dir(root())
         .output()
         .expect("git lists the files");
     let text = String::from_utf8(output.stdout).expect("paths are UTF-8");
-    let files: Vec<PathBuf> = text
-        .lines()
-        .map(PathBuf::from)
-        .filter(|path| root().join(path).exists())
-        .collect();
-    assert!(
-        files.len() > 20,
-        "git listed only {} Rust files",
-        files.len()
-    );
+    let files: Vec<PathBuf> =
+        text.lines().map(PathBuf::from).filter(|path| root().join(path).exists()).collect();
+    assert!(files.len() > 20, "git listed only {} Rust files", files.len());
     files
 }
 
@@ -135,10 +119,7 @@ fn files_are_short() {
         if lines > MAX_FILE_LINES {
             too_long.push(line.clone());
         }
-        let krate = path
-            .components()
-            .next()
-            .map(|c| c.as_os_str().to_string_lossy().into_owned());
+        let krate = path.components().next().map(|c| c.as_os_str().to_string_lossy().into_owned());
         let krate = krate.unwrap_or_default();
         *count.entry(krate.clone()).or_default() += 1;
         if lines > LONG_FILE_LINES && !path.components().any(|c| c.as_os_str() == "tests") {
@@ -151,10 +132,7 @@ fn files_are_short() {
         .filter(|(krate, files)| files.len() * 20 > count[krate].max(20))
         .flat_map(|(_, files)| files)
         .collect();
-    assert_none(
-        "crates with more than one file in twenty over 500 lines",
-        wrong,
-    );
+    assert_none("crates with more than one file in twenty over 500 lines", wrong);
 }
 
 #[derive(Default)]

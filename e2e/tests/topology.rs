@@ -19,9 +19,7 @@ fn a_cluster_on_etcd_goes_on_without_one_of_its_api_servers() {
     lab.apply(&(deployment("web", 2, "/index.html") + &service("web", "") + &client_pod()));
     let answers = |host: &str| {
         wait_for(&format!("a pod to reach {host}"), || {
-            let page = lab
-                .from_pod("client")
-                .curl(&format!("http://{host}/hostname.html"));
+            let page = lab.from_pod("client").curl(&format!("http://{host}/hostname.html"));
             if page.code == 0 && page.stdout.starts_with("web-") {
                 Ok(())
             } else {
@@ -35,13 +33,7 @@ fn a_cluster_on_etcd_goes_on_without_one_of_its_api_servers() {
     // Its objects are there, and a new Service is taken, filled, named and programmed.
     lab.apply(&service("later", "").replace("app: later", "app: web"));
     answers("later");
-    let ip = lab.lite().run(&[
-        "get",
-        "service",
-        "later",
-        "-o",
-        "jsonpath={.spec.clusterIP}",
-    ]);
+    let ip = lab.lite().run(&["get", "service", "later", "-o", "jsonpath={.spec.clusterIP}"]);
     let to = at(ip.ok().trim(), 80);
     for node in ["worker-1", "worker-2"] {
         wait_for(&format!("{node} to reach the new Service"), || {
@@ -62,15 +54,9 @@ fn a_cluster_on_etcd_goes_on_without_one_of_its_api_servers() {
         ]);
         let mut seen: Vec<&str> = seen.stdout.split_whitespace().collect();
         seen.sort_unstable();
-        if seen == lab.api_addresses() {
-            Ok(())
-        } else {
-            Err(format!("{seen:?}"))
-        }
+        if seen == lab.api_addresses() { Ok(()) } else { Err(format!("{seen:?}")) }
     });
-    let stored = lab
-        .etcdctl(&["get", "/registry/services/endpoints/default/later"])
-        .ok();
+    let stored = lab.etcdctl(&["get", "/registry/services/endpoints/default/later"]).ok();
     assert!(stored.contains("\"kind\":\"Endpoints\""), "{stored}");
     drop(lab);
     assert_eq!(leftovers(), Vec::<String>::new());

@@ -45,19 +45,11 @@ pub fn reconcile(observed: &Observed<'_>, max_endpoints_per_slice: usize) -> Pla
         }
         if wanted.len() == before {
             // One empty slice says that the Service is known and has no endpoints.
-            let group = Group {
-                ports: Vec::new(),
-                endpoints: BTreeMap::new(),
-            };
+            let group = Group { ports: Vec::new(), endpoints: BTreeMap::new() };
             wanted.insert(Shape::new(family.as_str(), &[]), group);
         }
     }
-    pack(
-        wanted,
-        observed.slices,
-        max_endpoints_per_slice,
-        &stamp(observed),
-    )
+    pack(wanted, observed.slices, max_endpoints_per_slice, &stamp(observed))
 }
 
 fn add_pod(wanted: &mut Wanted, observed: &Observed<'_>, pod: &Pod, family: Family) {
@@ -83,27 +75,17 @@ fn add_pod(wanted: &mut Wanted, observed: &Observed<'_>, pod: &Pod, family: Fami
     let endpoint = endpoint(service, pod, node.map(Arc::as_ref), addresses);
     let group = wanted
         .entry(Shape::new(family.as_str(), &ports))
-        .or_insert_with(|| Group {
-            ports,
-            endpoints: BTreeMap::new(),
-        });
+        .or_insert_with(|| Group { ports, endpoints: BTreeMap::new() });
     group.endpoints.insert(EndpointId::of(&endpoint), endpoint);
 }
 
 fn publishes_not_ready(service: &Service) -> bool {
-    service
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.publish_not_ready_addresses)
-        .unwrap_or(false)
+    service.spec.as_ref().and_then(|spec| spec.publish_not_ready_addresses).unwrap_or(false)
 }
 
 /// The Service's ports as this pod serves them; a named port the pod lacks is left out.
 fn slice_ports(service: &Service, pod: &Pod) -> Vec<EndpointPort> {
-    let ports = service
-        .spec
-        .iter()
-        .flat_map(|spec| spec.ports.iter().flatten());
+    let ports = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
     ports
         .filter_map(|port| {
             Some(EndpointPort {
@@ -121,11 +103,8 @@ fn endpoint(service: &Service, pod: &Pod, node: Option<&Node>, addresses: Vec<St
     let terminating = pod::is_terminating(pod);
     let ready = publishes_not_ready(service) || (serving && !terminating);
     let zone = node.and_then(|node| node.metadata.labels.as_ref()?.get(LABEL_ZONE).cloned());
-    let node_name = pod
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.node_name.clone())
-        .filter(|name| !name.is_empty());
+    let node_name =
+        pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).filter(|name| !name.is_empty());
     Endpoint {
         addresses,
         conditions: Some(EndpointConditions {
@@ -133,11 +112,7 @@ fn endpoint(service: &Service, pod: &Pod, node: Option<&Node>, addresses: Vec<St
             serving: Some(serving),
             terminating: Some(terminating),
         }),
-        hints: if ready {
-            hints(service, zone.as_deref(), node_name.as_deref())
-        } else {
-            None
-        },
+        hints: if ready { hints(service, zone.as_deref(), node_name.as_deref()) } else { None },
         hostname: pod::hostname_for(pod, service).map(str::to_owned),
         node_name,
         target_ref: Some(ObjectReference {
@@ -155,25 +130,15 @@ fn endpoint(service: &Service, pod: &Pod, node: Option<&Node>, addresses: Vec<St
 /// Where the endpoint ought to be used from, as `trafficDistribution` asks.
 fn hints(service: &Service, zone: Option<&str>, node: Option<&str>) -> Option<EndpointHints> {
     let distribution = service.spec.as_ref()?.traffic_distribution.as_deref()?;
-    let for_zones = zone.map(|zone| {
-        vec![ForZone {
-            name: zone.to_owned(),
-        }]
-    });
-    let for_nodes = node.map(|node| {
-        vec![ForNode {
-            name: node.to_owned(),
-        }]
-    });
+    let for_zones = zone.map(|zone| vec![ForZone { name: zone.to_owned() }]);
+    let for_nodes = node.map(|node| vec![ForNode { name: node.to_owned() }]);
     match distribution {
-        "PreferClose" | "PreferSameZone" => for_zones.map(|zones| EndpointHints {
-            for_nodes: None,
-            for_zones: Some(zones),
-        }),
-        "PreferSameNode" if for_nodes.is_some() || for_zones.is_some() => Some(EndpointHints {
-            for_nodes,
-            for_zones,
-        }),
+        "PreferClose" | "PreferSameZone" => {
+            for_zones.map(|zones| EndpointHints { for_nodes: None, for_zones: Some(zones) })
+        }
+        "PreferSameNode" if for_nodes.is_some() || for_zones.is_some() => {
+            Some(EndpointHints { for_nodes, for_zones })
+        }
         _ => None,
     }
 }
@@ -207,9 +172,6 @@ fn stamp(observed: &Observed<'_>) -> Stamp {
 
 /// Whether the Service has no cluster IP of its own.
 pub fn is_headless(service: &Service) -> bool {
-    let cluster_ip = service
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.cluster_ip.as_deref());
+    let cluster_ip = service.spec.as_ref().and_then(|spec| spec.cluster_ip.as_deref());
     matches!(cluster_ip, None | Some("" | "None"))
 }

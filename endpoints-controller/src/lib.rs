@@ -101,9 +101,7 @@ impl World {
             .iter()
             .map(|(key, value)| format!("{namespace}/{key}={value}"))
             .min_by_key(|pair| cache.count(PODS_BY_LABEL, pair));
-        let mut pods = rarest
-            .map(|pair| cache.by_index(PODS_BY_LABEL, &pair))
-            .unwrap_or_default();
+        let mut pods = rarest.map(|pair| cache.by_index(PODS_BY_LABEL, &pair)).unwrap_or_default();
         pods.retain(|pod| pod::is_selected(pod, selector));
         pods
     }
@@ -127,20 +125,13 @@ impl World {
 
     /// EndpointSlices of a Service that `manager` writes.
     fn slices_of(&self, manager: &str, service: &Key) -> Vec<Arc<EndpointSlice>> {
-        self.slices
-            .cache
-            .by_index(SLICES_BY_SERVICE, &format!("{manager} {service}"))
+        self.slices.cache.by_index(SLICES_BY_SERVICE, &format!("{manager} {service}"))
     }
 }
 
 /// The selector of a Service; none where it selects nothing by itself.
 pub fn selector_of(service: &Service) -> Option<&std::collections::BTreeMap<String, String>> {
-    service
-        .spec
-        .as_ref()?
-        .selector
-        .as_ref()
-        .filter(|selector| !selector.is_empty())
+    service.spec.as_ref()?.selector.as_ref().filter(|selector| !selector.is_empty())
 }
 
 fn index_service(service: &Service) -> Vec<IndexEntry> {
@@ -155,9 +146,8 @@ fn index_service(service: &Service) -> Vec<IndexEntry> {
 fn index_pod(pod: &Pod) -> Vec<IndexEntry> {
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
     let labels = pod.metadata.labels.iter().flatten();
-    let mut entries: Vec<IndexEntry> = labels
-        .map(|(key, value)| (PODS_BY_LABEL, format!("{namespace}/{key}={value}")))
-        .collect();
+    let mut entries: Vec<IndexEntry> =
+        labels.map(|(key, value)| (PODS_BY_LABEL, format!("{namespace}/{key}={value}"))).collect();
     if let Some(node) = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()) {
         entries.push((PODS_BY_NODE, node));
     }

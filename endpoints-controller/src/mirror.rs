@@ -34,16 +34,10 @@ pub fn reconcile(
     max_endpoints_per_slice: usize,
 ) -> Plan {
     match (endpoints, service) {
-        (Some(endpoints), Some(service)) if is_mirrored(endpoints, service) => pack(
-            wanted(endpoints),
-            slices,
-            max_endpoints_per_slice,
-            &stamp(endpoints),
-        ),
-        _ => Plan {
-            delete: slices.to_vec(),
-            ..Plan::default()
-        },
+        (Some(endpoints), Some(service)) if is_mirrored(endpoints, service) => {
+            pack(wanted(endpoints), slices, max_endpoints_per_slice, &stamp(endpoints))
+        }
+        _ => Plan { delete: slices.to_vec(), ..Plan::default() },
     }
 }
 
@@ -54,10 +48,7 @@ fn is_mirrored(endpoints: &Endpoints, service: &Service) -> bool {
         .as_ref()
         .and_then(|labels| labels.get(LABEL_SKIP_MIRROR))
         .is_some_and(|value| value == "true");
-    let is_lock = meta
-        .annotations
-        .as_ref()
-        .is_some_and(|all| all.contains_key(ANNOTATION_LEADER));
+    let is_lock = meta.annotations.as_ref().is_some_and(|all| all.contains_key(ANNOTATION_LEADER));
     !skipped && !is_lock && !is_managed(endpoints) && selector_of(service).is_none()
 }
 
@@ -65,16 +56,8 @@ fn wanted(endpoints: &Endpoints) -> Wanted {
     let mut wanted = Wanted::new();
     for subset in endpoints.subsets.iter().flatten() {
         let ports = slice_ports(subset);
-        let ready = subset
-            .addresses
-            .iter()
-            .flatten()
-            .map(|address| (address, true));
-        let not_ready = subset
-            .not_ready_addresses
-            .iter()
-            .flatten()
-            .map(|address| (address, false));
+        let ready = subset.addresses.iter().flatten().map(|address| (address, true));
+        let not_ready = subset.not_ready_addresses.iter().flatten().map(|address| (address, false));
         for (address, ready) in ready.chain(not_ready).take(MAX_ENDPOINTS_PER_SUBSET) {
             let Some(family) = Family::of(&address.ip) else {
                 continue;
@@ -82,15 +65,9 @@ fn wanted(endpoints: &Endpoints) -> Wanted {
             let endpoint = endpoint(address, ready);
             let group = wanted
                 .entry(Shape::new(family.as_str(), &ports))
-                .or_insert_with(|| Group {
-                    ports: ports.clone(),
-                    endpoints: BTreeMap::new(),
-                });
+                .or_insert_with(|| Group { ports: ports.clone(), endpoints: BTreeMap::new() });
             // An address both ready and not is ready: the ready ones come first.
-            group
-                .endpoints
-                .entry(EndpointId::of(&endpoint))
-                .or_insert(endpoint);
+            group.endpoints.entry(EndpointId::of(&endpoint)).or_insert(endpoint);
         }
     }
     wanted

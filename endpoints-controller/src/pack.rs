@@ -24,12 +24,7 @@ impl EndpointId {
     /// The identity of an endpoint.
     pub fn of(endpoint: &Endpoint) -> Self {
         let target = |target: &ObjectReference| {
-            [
-                target.kind.clone(),
-                target.namespace.clone(),
-                target.name.clone(),
-                target.uid.clone(),
-            ]
+            [target.kind.clone(), target.namespace.clone(), target.name.clone(), target.uid.clone()]
         };
         Self {
             addresses: endpoint.addresses.iter().cloned().collect(),
@@ -62,17 +57,11 @@ impl Shape {
             })
             .collect();
         ports.sort();
-        Self {
-            address_type: address_type.to_owned(),
-            ports,
-        }
+        Self { address_type: address_type.to_owned(), ports }
     }
 
     fn of(slice: &EndpointSlice) -> Self {
-        Self::new(
-            &slice.address_type,
-            slice.ports.as_deref().unwrap_or_default(),
-        )
+        Self::new(&slice.address_type, slice.ports.as_deref().unwrap_or_default())
     }
 }
 
@@ -158,15 +147,10 @@ fn pack_group(
     stamp: &Stamp,
     plan: &mut Plan,
 ) {
-    let Group {
-        ports,
-        endpoints: mut missing,
-    } = group;
+    let Group { ports, endpoints: mut missing } = group;
     let empty_wanted = missing.is_empty();
-    let mut slots: Vec<Slot> = slices
-        .into_iter()
-        .map(|slice| keep_wanted(slice, &mut missing, max, stamp))
-        .collect();
+    let mut slots: Vec<Slot> =
+        slices.into_iter().map(|slice| keep_wanted(slice, &mut missing, max, stamp)).collect();
     let mut kept_empty = false;
     slots.retain(|slot| {
         let keep = !slot.endpoints.is_empty()
@@ -185,19 +169,14 @@ fn pack_group(
     {
         let room = |slot: &&mut Slot| !slot.changed && slot.endpoints.len() + missing.len() <= max;
         // The fullest slice that takes all the rest: one write, and the others stay as they are.
-        if let Some(slot) = slots
-            .iter_mut()
-            .filter(room)
-            .max_by_key(|slot| slot.endpoints.len())
-        {
+        if let Some(slot) = slots.iter_mut().filter(room).max_by_key(|slot| slot.endpoints.len()) {
             slot.changed = true;
             fill(&mut slot.endpoints, &mut missing, max);
             continue;
         }
         let mut endpoints = Vec::new();
         fill(&mut endpoints, &mut missing, max);
-        plan.create
-            .push(new_slice(address_type, &ports, endpoints, stamp));
+        plan.create.push(new_slice(address_type, &ports, endpoints, stamp));
     }
     for slot in slots.into_iter().filter(|slot| slot.changed) {
         let mut slice = EndpointSlice::clone(&slot.slice);
@@ -224,32 +203,21 @@ fn keep_wanted(
     let mut endpoints = Vec::with_capacity(held.len());
     let mut changed = false;
     for endpoint in held {
-        let wanted = if endpoints.len() < max {
-            missing.remove(&EndpointId::of(endpoint))
-        } else {
-            None
-        };
+        let wanted =
+            if endpoints.len() < max { missing.remove(&EndpointId::of(endpoint)) } else { None };
         changed |= wanted.as_ref() != Some(endpoint);
         endpoints.extend(wanted);
     }
     changed |= slice.metadata.labels.as_ref() != Some(&stamp.labels)
         || annotations_differ(&slice.metadata, stamp);
-    Slot {
-        slice,
-        endpoints,
-        changed,
-    }
+    Slot { slice, endpoints, changed }
 }
 
 fn annotations_differ(meta: &ObjectMeta, stamp: &Stamp) -> bool {
     let Some(wanted) = &stamp.annotations else {
         return false;
     };
-    let held = meta
-        .annotations
-        .iter()
-        .flatten()
-        .filter(|(key, _)| *key != ANNOTATION_TRIGGER_TIME);
+    let held = meta.annotations.iter().flatten().filter(|(key, _)| *key != ANNOTATION_TRIGGER_TIME);
     !held.eq(wanted.iter())
 }
 
@@ -262,12 +230,7 @@ fn fill(endpoints: &mut Vec<Endpoint>, missing: &mut BTreeMap<EndpointId, Endpoi
 }
 
 fn owned_by(slice: &EndpointSlice, owner: &OwnerReference) -> bool {
-    slice
-        .metadata
-        .owner_references
-        .iter()
-        .flatten()
-        .any(|reference| reference.uid == owner.uid)
+    slice.metadata.owner_references.iter().flatten().any(|reference| reference.uid == owner.uid)
 }
 
 fn new_slice(
@@ -294,10 +257,8 @@ fn new_slice(
 /// Sets what every written slice carries.
 fn mark(meta: &mut ObjectMeta, stamp: &Stamp) {
     meta.labels = Some(stamp.labels.clone());
-    let mut annotations = stamp
-        .annotations
-        .clone()
-        .unwrap_or_else(|| meta.annotations.take().unwrap_or_default());
+    let mut annotations =
+        stamp.annotations.clone().unwrap_or_else(|| meta.annotations.take().unwrap_or_default());
     match &stamp.trigger_time {
         Some(time) => annotations.insert(ANNOTATION_TRIGGER_TIME.to_owned(), time.clone()),
         None => annotations.remove(ANNOTATION_TRIGGER_TIME),

@@ -12,9 +12,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 /// Whether the pod carries every pair of the selector.
 pub fn is_selected(pod: &Pod, selector: &BTreeMap<String, String>) -> bool {
     let labels = pod.metadata.labels.as_ref();
-    selector
-        .iter()
-        .all(|(key, value)| labels.and_then(|labels| labels.get(key)) == Some(value))
+    selector.iter().all(|(key, value)| labels.and_then(|labels| labels.get(key)) == Some(value))
 }
 
 /// Whether the pod's Ready condition is true.
@@ -29,9 +27,7 @@ pub fn ready_since(pod: &Pod) -> Option<&Time> {
 
 fn ready_condition(pod: &Pod) -> Option<(&str, Option<&Time>)> {
     let conditions = pod.status.as_ref()?.conditions.as_ref()?;
-    let ready = conditions
-        .iter()
-        .find(|condition| condition.type_ == "Ready")?;
+    let ready = conditions.iter().find(|condition| condition.type_ == "Ready")?;
     Some((&ready.status, ready.last_transition_time.as_ref()))
 }
 
@@ -42,10 +38,7 @@ pub fn is_terminating(pod: &Pod) -> bool {
 
 /// Whether all containers have ended for good.
 pub fn is_finished(pod: &Pod) -> bool {
-    let phase = pod
-        .status
-        .as_ref()
-        .and_then(|status| status.phase.as_deref());
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
     matches!(phase, Some("Failed" | "Succeeded"))
 }
 
@@ -54,17 +47,8 @@ pub fn addresses(pod: &Pod) -> Vec<&str> {
     let Some(status) = &pod.status else {
         return Vec::new();
     };
-    let listed: Vec<&str> = status
-        .pod_ips
-        .iter()
-        .flatten()
-        .map(|ip| ip.ip.as_str())
-        .collect();
-    if listed.is_empty() {
-        status.pod_ip.as_deref().into_iter().collect()
-    } else {
-        listed
-    }
+    let listed: Vec<&str> = status.pod_ips.iter().flatten().map(|ip| ip.ip.as_str()).collect();
+    if listed.is_empty() { status.pod_ip.as_deref().into_iter().collect() } else { listed }
 }
 
 /// The pod's addresses of one family.
@@ -116,9 +100,7 @@ fn container_ports(pod: &Pod) -> impl Iterator<Item = &ContainerPort> {
         .into_iter()
         .flat_map(|spec| spec.init_containers.iter().flatten())
         .filter(|container| container.restart_policy.as_deref() == Some("Always"));
-    containers
-        .chain(sidecars)
-        .flat_map(|container| container.ports.iter().flatten())
+    containers.chain(sidecars).flat_map(|container| container.ports.iter().flatten())
 }
 
 /// Whether a change of the pod can change any Service's endpoints.
@@ -133,16 +115,9 @@ pub fn changed_for_endpoints(old: &Pod, new: &Pod) -> bool {
                 is_terminating(pod),
                 is_finished(pod),
             ),
-            addresses(pod)
-                .into_iter()
-                .map(str::to_owned)
-                .collect::<Vec<_>>(),
+            addresses(pod).into_iter().map(str::to_owned).collect::<Vec<_>>(),
             spec.map(|spec| {
-                (
-                    spec.node_name.clone(),
-                    spec.hostname.clone(),
-                    spec.subdomain.clone(),
-                )
+                (spec.node_name.clone(), spec.hostname.clone(), spec.subdomain.clone())
             }),
         )
     };
@@ -182,17 +157,13 @@ impl Family {
             .into_iter()
             .flat_map(|spec| spec.ip_families.iter().flatten())
             .filter_map(|name| {
-                [Self::V4, Self::V6]
-                    .into_iter()
-                    .find(|family| family.as_str() == name)
+                [Self::V4, Self::V6].into_iter().find(|family| family.as_str() == name)
             })
             .collect();
         if !named.is_empty() {
             return named;
         }
-        let cluster_ip = spec
-            .and_then(|spec| spec.cluster_ip.as_deref())
-            .and_then(Self::of);
+        let cluster_ip = spec.and_then(|spec| spec.cluster_ip.as_deref()).and_then(Self::of);
         vec![cluster_ip.unwrap_or(Self::V4)]
     }
 }

@@ -37,15 +37,9 @@ pub fn reconcile(
     let subsets = (!subsets.is_empty()).then_some(subsets);
     let labels = labels(service);
     if let Some(current) = current {
-        let annotation = current
-            .metadata
-            .annotations
-            .as_ref()
-            .and_then(|all| all.get(ANNOTATION_OVER_CAPACITY));
-        let held = current
-            .subsets
-            .as_ref()
-            .filter(|subsets| !subsets.is_empty());
+        let annotation =
+            current.metadata.annotations.as_ref().and_then(|all| all.get(ANNOTATION_OVER_CAPACITY));
+        let held = current.subsets.as_ref().filter(|subsets| !subsets.is_empty());
         if held == subsets.as_ref()
             && current.metadata.labels.as_ref() == Some(&labels)
             && annotation.is_some() == truncated
@@ -53,9 +47,8 @@ pub fn reconcile(
             return None;
         }
     }
-    let mut metadata = current
-        .map(|current| current.metadata.clone())
-        .unwrap_or_else(|| ObjectMeta {
+    let mut metadata =
+        current.map(|current| current.metadata.clone()).unwrap_or_else(|| ObjectMeta {
             namespace: service.metadata.namespace.clone(),
             name: service.metadata.name.clone(),
             ..ObjectMeta::default()
@@ -65,14 +58,8 @@ pub fn reconcile(
         Some(value) => annotations.insert(key.to_owned(), value),
         None => annotations.remove(key),
     };
-    set(
-        ANNOTATION_TRIGGER_TIME,
-        trigger_time.map(|time| time.to_string()),
-    );
-    set(
-        ANNOTATION_OVER_CAPACITY,
-        truncated.then(|| "truncated".to_owned()),
-    );
+    set(ANNOTATION_TRIGGER_TIME, trigger_time.map(|time| time.to_string()));
+    set(ANNOTATION_OVER_CAPACITY, truncated.then(|| "truncated".to_owned()));
     metadata.annotations = (!annotations.is_empty()).then_some(annotations);
     metadata.labels = Some(labels);
     Some(Endpoints { metadata, subsets })
@@ -107,10 +94,7 @@ fn subsets(service: &Service, pods: &[Arc<Pod>]) -> Vec<EndpointSubset> {
     let family = Family::of_service(service)[0];
     let service_ports = spec.ports.unwrap_or_default();
     let mut by_ports: BTreeMap<BTreeSet<PortKey>, EndpointSubset> = BTreeMap::new();
-    for pod in pods
-        .iter()
-        .filter(|pod| pod::counts(pod, publish_not_ready))
-    {
+    for pod in pods.iter().filter(|pod| pod::counts(pod, publish_not_ready)) {
         let Some(ip) = pod::addresses_of_family(pod, family).into_iter().next() else {
             continue;
         };
@@ -141,23 +125,14 @@ fn subsets(service: &Service, pods: &[Arc<Pod>]) -> Vec<EndpointSubset> {
         };
         list.get_or_insert_default().push(address(service, pod, ip));
     }
-    by_ports
-        .into_iter()
-        .map(|(ports, subset)| finish(ports, subset))
-        .collect()
+    by_ports.into_iter().map(|(ports, subset)| finish(ports, subset)).collect()
 }
 
 fn finish(ports: BTreeSet<PortKey>, mut subset: EndpointSubset) -> EndpointSubset {
     let uid = |address: &EndpointAddress| {
-        address
-            .target_ref
-            .as_ref()
-            .and_then(|target| target.uid.clone())
+        address.target_ref.as_ref().and_then(|target| target.uid.clone())
     };
-    for list in [&mut subset.addresses, &mut subset.not_ready_addresses]
-        .into_iter()
-        .flatten()
-    {
+    for list in [&mut subset.addresses, &mut subset.not_ready_addresses].into_iter().flatten() {
         list.sort_by(|a, b| a.ip.cmp(&b.ip).then_with(|| uid(a).cmp(&uid(b))));
     }
     let ports: Vec<EndpointPort> = ports
@@ -193,29 +168,19 @@ fn address(service: &Service, pod: &Pod, ip: String) -> EndpointAddress {
 fn truncate(subsets: &mut Vec<EndpointSubset>) -> bool {
     let length = |list: &Option<Vec<EndpointAddress>>| list.as_ref().map_or(0, Vec::len);
     let ready: usize = subsets.iter().map(|subset| length(&subset.addresses)).sum();
-    let not_ready: usize = subsets
-        .iter()
-        .map(|subset| length(&subset.not_ready_addresses))
-        .sum();
+    let not_ready: usize = subsets.iter().map(|subset| length(&subset.not_ready_addresses)).sum();
     if ready + not_ready <= MAX_ADDRESSES {
         return false;
     }
     let cut_ready = ready > MAX_ADDRESSES;
-    let (room, total) = if cut_ready {
-        (MAX_ADDRESSES, ready)
-    } else {
-        (MAX_ADDRESSES - ready, not_ready)
-    };
+    let (room, total) =
+        if cut_ready { (MAX_ADDRESSES, ready) } else { (MAX_ADDRESSES - ready, not_ready) };
     let mut left = room;
     for subset in subsets.iter_mut() {
         if cut_ready {
             subset.not_ready_addresses = None;
         }
-        let list = if cut_ready {
-            &mut subset.addresses
-        } else {
-            &mut subset.not_ready_addresses
-        };
+        let list = if cut_ready { &mut subset.addresses } else { &mut subset.not_ready_addresses };
         let share = (length(list) * room).div_ceil(total.max(1)).min(left);
         if let Some(addresses) = list {
             addresses.truncate(share);

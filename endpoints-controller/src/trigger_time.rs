@@ -34,11 +34,7 @@ impl TriggerTimes {
     ) -> Option<Timestamp> {
         let last = self.seen.remove(key).unwrap_or_default();
         let mut now = Seen {
-            service: service
-                .metadata
-                .creation_timestamp
-                .as_ref()
-                .map(|time| time.0),
+            service: service.metadata.creation_timestamp.as_ref().map(|time| time.0),
             ..Seen::default()
         };
         let mut earliest: Option<Timestamp> = None;

@@ -37,14 +37,7 @@ fn check(
     expected: &str,
 ) -> Vec<Arc<EndpointSlice>> {
     let slices = apply(reconcile(endpoints, service, held, MAX), held);
-    same(
-        &slices
-            .iter()
-            .map(|slice| show(slice))
-            .collect::<Vec<_>>()
-            .join("\n"),
-        expected,
-    );
+    same(&slices.iter().map(|slice| show(slice)).collect::<Vec<_>>().join("\n"), expected);
     assert!(
         reconcile(endpoints, service, &slices, MAX).is_empty(),
         "a second round has nothing to do"
@@ -71,24 +64,14 @@ fn addresses_are_mirrored_by_family_and_readiness() {
         "endpointslicemirroring-controller.k8s.io"
     );
     assert_eq!(
-        (
-            labels["kubernetes.io/service-name"].as_str(),
-            labels["team"].as_str()
-        ),
+        (labels["kubernetes.io/service-name"].as_str(), labels["team"].as_str()),
         ("web", "blue")
     );
     assert_eq!(
-        meta.annotations
-            .iter()
-            .flatten()
-            .map(|(key, _)| key.as_str())
-            .collect::<Vec<_>>(),
+        meta.annotations.iter().flatten().map(|(key, _)| key.as_str()).collect::<Vec<_>>(),
         ["note"]
     );
-    assert_eq!(
-        meta.owner_references.as_deref().unwrap_or_default()[0].kind,
-        "Endpoints"
-    );
+    assert_eq!(meta.owner_references.as_deref().unwrap_or_default()[0].kind, "Endpoints");
 }
 
 #[test]
@@ -97,17 +80,9 @@ fn what_ends_the_mirroring_removes_the_slices() {
     let held = check(Some(&written), Some(&plain), &[], MIRRORED);
     check(None, Some(&plain), &held, "");
     check(Some(&written), None, &held, "");
+    check(Some(&written), Some(&service(json!({"app": "web"}))), &held, "");
     check(
-        Some(&written),
-        Some(&service(json!({"app": "web"}))),
-        &held,
-        "",
-    );
-    check(
-        Some(&endpoints(
-            json!({"endpointslice.kubernetes.io/skip-mirror": "true"}),
-            Value::Null,
-        )),
+        Some(&endpoints(json!({"endpointslice.kubernetes.io/skip-mirror": "true"}), Value::Null)),
         Some(&plain),
         &held,
         "",
@@ -122,10 +97,7 @@ fn what_ends_the_mirroring_removes_the_slices() {
         "",
     );
     check(
-        Some(&endpoints(
-            Value::Null,
-            json!({"control-plane.alpha.kubernetes.io/leader": "{}"}),
-        )),
+        Some(&endpoints(Value::Null, json!({"control-plane.alpha.kubernetes.io/leader": "{}"}))),
         Some(&plain),
         &held,
         "",
@@ -136,14 +108,7 @@ fn what_ends_the_mirroring_removes_the_slices() {
 fn a_change_rewrites_the_slice_it_is_in() {
     let (mut written, plain) = (endpoints(Value::Null, Value::Null), service(Value::Null));
     let held = check(Some(&written), Some(&plain), &[], MIRRORED);
-    written
-        .subsets
-        .iter_mut()
-        .flatten()
-        .for_each(|subset| subset.not_ready_addresses = None);
+    written.subsets.iter_mut().flatten().for_each(|subset| subset.not_ready_addresses = None);
     let step = reconcile(Some(&written), Some(&plain), &held, MAX);
-    assert_eq!(
-        (step.create.len(), step.update.len(), step.delete.len()),
-        (0, 1, 0)
-    );
+    assert_eq!((step.create.len(), step.update.len(), step.delete.len()), (0, 1, 0));
 }

@@ -18,10 +18,7 @@ fn check(objects: &str, expected: &str) -> Vec<Arc<EndpointSlice>> {
     let slices = apply(plan(&scene, &[], MAX), &[]);
     let lines: Vec<String> = slices.iter().map(|slice| show(slice)).collect();
     same(&lines.join("\n"), expected);
-    assert!(
-        plan(&scene, &slices, MAX).is_empty(),
-        "a second round has nothing to do"
-    );
+    assert!(plan(&scene, &slices, MAX).is_empty(), "a second round has nothing to do");
     slices
 }
 
@@ -30,15 +27,8 @@ fn check(objects: &str, expected: &str) -> Vec<Arc<EndpointSlice>> {
 fn check_step(before: &str, after: &str, expected: &str, writes: usize) {
     let slices = apply(plan(&scene(before), &[], MAX), &[]);
     let step = plan(&scene(after), &slices, MAX);
-    assert_eq!(
-        step.create.len() + step.update.len() + step.delete.len(),
-        writes,
-        "{step:?}"
-    );
-    let lines: Vec<String> = apply(step, &slices)
-        .iter()
-        .map(|slice| show(slice))
-        .collect();
+    assert_eq!(step.create.len() + step.update.len() + step.delete.len(), writes, "{step:?}");
+    let lines: Vec<String> = apply(step, &slices).iter().map(|slice| show(slice)).collect();
     same(&lines.join("\n"), expected);
 }
 
@@ -79,10 +69,7 @@ fn finished_pods_and_pods_without_address_do_not_count() {
 
 #[test]
 fn a_pod_on_a_node_that_is_gone_does_not_count_unless_published() {
-    check(
-        "svc web http:80>8080\n pod a 10.0.0.1 n1 ready",
-        "web-0 IPv4 []",
-    );
+    check("svc web http:80>8080\n pod a 10.0.0.1 n1 ready", "web-0 IPv4 []");
     check(
         "svc web http:80>8080 publish\n pod a 10.0.0.1 n1",
         "web-0 IPv4 [http:8080] 10.0.0.1(r)@n1",
@@ -114,26 +101,14 @@ fn headless_services_may_have_no_ports_and_give_names() {
     );
     let labels: BTreeMap<String, String> = slices[0].metadata.labels.clone().unwrap_or_default();
     let expected = [
-        (
-            "endpointslice.kubernetes.io/managed-by",
-            "endpointslice-controller.k8s.io",
-        ),
+        ("endpointslice.kubernetes.io/managed-by", "endpointslice-controller.k8s.io"),
         ("kubernetes.io/service-name", "web"),
         ("service.kubernetes.io/headless", ""),
         ("team", "blue"),
     ];
-    assert_eq!(
-        labels,
-        expected
-            .map(|(key, value)| (key.to_owned(), value.to_owned()))
-            .into()
-    );
+    assert_eq!(labels, expected.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
     assert_eq!(slices[0].metadata.generate_name.as_deref(), Some("web-"));
-    let owner = &slices[0]
-        .metadata
-        .owner_references
-        .as_deref()
-        .unwrap_or_default()[0];
+    let owner = &slices[0].metadata.owner_references.as_deref().unwrap_or_default()[0];
     assert_eq!(
         (owner.kind.as_str(), owner.uid.as_str(), owner.controller),
         ("Service", "service-uid", Some(true))
@@ -228,10 +203,7 @@ fn slices_of_an_earlier_life_of_the_service_are_replaced() {
         .for_each(|owner| owner.uid = "former".to_owned());
     before[0] = Arc::new(old);
     let step = plan(&now, &before, MAX);
-    assert_eq!(
-        (step.create.len(), step.update.len(), step.delete.len()),
-        (1, 0, 1)
-    );
+    assert_eq!((step.create.len(), step.update.len(), step.delete.len()), (1, 0, 1));
 }
 
 /// Pods by number: present, ready, and which of two port numbers they name.
@@ -242,10 +214,7 @@ fn pods() -> impl Strategy<Value = BTreeMap<u8, (bool, bool)>> {
 fn objects(pods: &BTreeMap<u8, (bool, bool)>) -> String {
     let mut text = "svc web http:80>http\n node n1\n".to_owned();
     for (number, (ready, other)) in pods {
-        let (port, flag) = (
-            if *other { 9090 } else { 8080 },
-            if *ready { "ready" } else { "" },
-        );
+        let (port, flag) = (if *other { 9090 } else { 8080 }, if *ready { "ready" } else { "" });
         text += &format!("pod p{number} 10.0.0.{number} n1 {flag} http={port}\n");
     }
     text

@@ -31,10 +31,7 @@ pub struct Change<K> {
 
 impl<K> Clone for Change<K> {
     fn clone(&self) -> Self {
-        Self {
-            old: self.old.clone(),
-            new: self.new.clone(),
-        }
+        Self { old: self.old.clone(), new: self.new.clone() }
     }
 }
 
@@ -63,12 +60,7 @@ pub struct Cache<K> {
 
 /// The revision of an object as a number; 0 where the server gives none.
 pub fn revision<K: Resource>(object: &K) -> u64 {
-    object
-        .meta()
-        .resource_version
-        .as_deref()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(0)
+    object.meta().resource_version.as_deref().and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
 impl<K: Resource> Cache<K> {
@@ -80,11 +72,7 @@ impl<K: Resource> Cache<K> {
             seen_revision: 0,
             doomed: HashSet::new(),
         };
-        Self {
-            inner: RwLock::new(inner),
-            index,
-            synced: watch::Sender::new(false),
-        }
+        Self { inner: RwLock::new(inner), index, synced: watch::Sender::new(false) }
     }
 
     /// The object of that name, if known.
@@ -98,17 +86,12 @@ impl<K: Resource> Cache<K> {
         let Some(keys) = inner.indices.get(&(name, value.to_owned())) else {
             return Vec::new();
         };
-        keys.iter()
-            .filter_map(|key| inner.objects.get(key).cloned())
-            .collect()
+        keys.iter().filter_map(|key| inner.objects.get(key).cloned()).collect()
     }
 
     /// How many objects are found under `value` of index `name`.
     pub fn count(&self, name: &'static str, value: &str) -> usize {
-        self.read()
-            .indices
-            .get(&(name, value.to_owned()))
-            .map_or(0, BTreeSet::len)
+        self.read().indices.get(&(name, value.to_owned())).map_or(0, BTreeSet::len)
     }
 
     /// All objects, in no order.
@@ -118,11 +101,7 @@ impl<K: Resource> Cache<K> {
 
     /// Whether this life of the object was deleted by this process, though the watch has not shown it yet.
     pub fn is_doomed(&self, object: &K) -> bool {
-        object
-            .meta()
-            .uid
-            .as_ref()
-            .is_some_and(|uid| self.read().doomed.contains(uid))
+        object.meta().uid.as_ref().is_some_and(|uid| self.read().doomed.contains(uid))
     }
 
     /// Resolves when the first complete list is in.
@@ -157,37 +136,21 @@ impl<K: Resource> Cache<K> {
         if inner.objects.get(&key)?.meta().uid != object.meta().uid {
             return None;
         }
-        Some(Change {
-            old: self.take(&mut inner, &key),
-            new: None,
-        })
+        Some(Change { old: self.take(&mut inner, &key), new: None })
     }
 
     /// Replaces everything with a complete list; returns what changed.
     pub fn replace(&self, list: Vec<K>) -> Vec<Change<K>> {
         let mut inner = self.write();
-        let listed: HashMap<Key, K> = list
-            .into_iter()
-            .map(|object| (Key::of(&object), object))
-            .collect();
-        let uids: HashSet<&String> = listed
-            .values()
-            .filter_map(|object| object.meta().uid.as_ref())
-            .collect();
+        let listed: HashMap<Key, K> =
+            list.into_iter().map(|object| (Key::of(&object), object)).collect();
+        let uids: HashSet<&String> =
+            listed.values().filter_map(|object| object.meta().uid.as_ref()).collect();
         inner.doomed.retain(|uid| uids.contains(uid));
-        let gone: Vec<Key> = inner
-            .objects
-            .keys()
-            .filter(|key| !listed.contains_key(*key))
-            .cloned()
-            .collect();
-        let mut changes: Vec<Change<K>> = gone
-            .iter()
-            .map(|key| Change {
-                old: self.take(&mut inner, key),
-                new: None,
-            })
-            .collect();
+        let gone: Vec<Key> =
+            inner.objects.keys().filter(|key| !listed.contains_key(*key)).cloned().collect();
+        let mut changes: Vec<Change<K>> =
+            gone.iter().map(|key| Change { old: self.take(&mut inner, key), new: None }).collect();
         for object in listed.into_values() {
             inner.seen_revision = inner.seen_revision.max(revision(&object));
             changes.extend(self.upsert(&mut inner, object));
@@ -234,10 +197,7 @@ impl<K: Resource> Cache<K> {
         if known.meta().uid != object.meta().uid || revision(known.as_ref()) != revision(object) {
             return None;
         }
-        Some(Change {
-            old: self.take(&mut inner, &key),
-            new: None,
-        })
+        Some(Change { old: self.take(&mut inner, &key), new: None })
     }
 
     fn upsert(&self, inner: &mut Inner<K>, object: K) -> Option<Change<K>> {
@@ -254,10 +214,7 @@ impl<K: Resource> Cache<K> {
             inner.indices.entry(entry).or_default().insert(key.clone());
         }
         inner.objects.insert(key, new.clone());
-        Some(Change {
-            old,
-            new: Some(new),
-        })
+        Some(Change { old, new: Some(new) })
     }
 
     fn take(&self, inner: &mut Inner<K>, key: &Key) -> Option<Arc<K>> {

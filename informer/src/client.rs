@@ -62,18 +62,11 @@ pub async fn connect_fenced(kubeconfig: Option<&Path>, fence: &Fence) -> anyhow:
                     path.display()
                 )
             })?;
-            Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
-                .await
-                .with_context(|| {
-                    format!(
-                        "the kubeconfig {} does not lead to an API server",
-                        path.display()
-                    )
-                })?
+            Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.with_context(
+                || format!("the kubeconfig {} does not lead to an API server", path.display()),
+            )?
         }
-        None => Config::infer()
-            .await
-            .context("no kubeconfig found: give one with --kubeconfig")?,
+        None => Config::infer().await.context("no kubeconfig found: give one with --kubeconfig")?,
     };
     fenced(config, Protocol::Http2, fence.clone())
         .context("cannot make an API client from the kubeconfig")

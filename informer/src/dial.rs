@@ -89,16 +89,13 @@ impl Dialer {
             None => Some(ServerName::try_from(host.to_owned()).context("the API server's name")?),
         };
         let found = timeout(PATIENCE, lookup_host((host, port)));
-        let found = found
-            .await
-            .with_context(|| format!("no answer about {host}"))?;
+        let found = found.await.with_context(|| format!("no answer about {host}"))?;
         let found = found.with_context(|| format!("cannot resolve {host}"))?;
         let last = *self.answered.lock().unwrap_or_else(PoisonError::into_inner);
         let addresses = order(found, last);
-        let (address, link) = first_of(addresses, |address| {
-            timeout_of(address, self.try_one(address, name.clone()))
-        })
-        .await?;
+        let (address, link) =
+            first_of(addresses, |address| timeout_of(address, self.try_one(address, name.clone())))
+                .await?;
         *self.answered.lock().unwrap_or_else(PoisonError::into_inner) = Some(address);
         Ok(link)
     }
@@ -289,11 +286,7 @@ mod tests {
         check(&[AnswersAfterMs(5), AnswersAfterMs(1)], "0 after 5").await;
         check(&[Refuses, AnswersAfterMs(5)], "1 after 5").await;
         check(&[Nothing, AnswersAfterMs(5)], "1 after 505").await;
-        check(
-            &[Nothing, Nothing, Refuses, AnswersAfterMs(1)],
-            "3 after 1001",
-        )
-        .await;
+        check(&[Nothing, Nothing, Refuses, AnswersAfterMs(1)], "3 after 1001").await;
         check(&[AnswersAfterMs(700), AnswersAfterMs(400)], "0 after 700").await;
         check(&[], "the API server's name has no address after 0").await;
         check(&[Refuses], "127.0.0.1:0: connection refused after 0").await;

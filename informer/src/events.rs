@@ -76,10 +76,7 @@ impl Recorder {
             at: Timestamp::now(),
         };
         if self.sender.try_send(report).is_err() {
-            tracing::warn!(
-                reason,
-                "too many events wait to be written; this one is dropped"
-            );
+            tracing::warn!(reason, "too many events wait to be written; this one is dropped");
         }
     }
 }
@@ -100,11 +97,7 @@ async fn write_reports(
 ) {
     let mut written: HashMap<Same, (String, i32)> = HashMap::new();
     while let Some(report) = receiver.recv().await {
-        let namespace = report
-            .regarding
-            .namespace
-            .clone()
-            .unwrap_or_else(|| "default".to_owned());
+        let namespace = report.regarding.namespace.clone().unwrap_or_else(|| "default".to_owned());
         let api: Api<Event> = Api::namespaced(client.clone(), &namespace);
         let same = Same {
             uid: report.regarding.uid.clone(),
@@ -114,11 +107,7 @@ async fn write_reports(
         };
         if let Some((name, count)) = written.get_mut(&same) {
             let patch = serde_json::json!({"count": *count + 1, "lastTimestamp": Time(report.at)});
-            if api
-                .patch(name, &PatchParams::default(), &Patch::Merge(patch))
-                .await
-                .is_ok()
-            {
+            if api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.is_ok() {
                 *count += 1;
                 continue;
             }
@@ -149,10 +138,7 @@ fn first_event(report: &Report, component: &str, namespace: &str) -> Event {
         type_: Some(report.event_type.as_str().to_owned()),
         reason: Some(report.reason.clone()),
         message: Some(report.message.clone()),
-        source: Some(EventSource {
-            component: Some(component.to_owned()),
-            host: None,
-        }),
+        source: Some(EventSource { component: Some(component.to_owned()), host: None }),
         reporting_component: Some(component.to_owned()),
         first_timestamp: Some(Time(report.at)),
         last_timestamp: Some(Time(report.at)),

@@ -86,9 +86,7 @@ impl Fence {
         if until == u64::MAX || since_boot().as_nanos() < u128::from(until) {
             return Ok(());
         }
-        Err(io::Error::other(
-            "this instance does not lead: nothing is sent",
-        ))
+        Err(io::Error::other("this instance does not lead: nothing is sent"))
     }
 
     /// Lets a request in; what it returns is kept until the answer is there.
@@ -200,11 +198,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_end_waits_for_answers_to_writes_and_lets_no_new_ones_in() {
         let fence = Fence::open();
-        let under_way = fence
-            .enter(&Method::POST)
-            .await
-            .expect("open")
-            .expect("a permit");
+        let under_way = fence.enter(&Method::POST).await.expect("open").expect("a permit");
         let ending = tokio::spawn({
             let fence = fence.clone();
             async move { fence.drain(Duration::from_secs(3600)).await }
@@ -213,13 +207,7 @@ mod tests {
             tokio::task::yield_now().await;
         }
         assert!(arrives(&fence).await, "what is under way may go on");
-        assert!(
-            fence
-                .enter(&Method::GET)
-                .await
-                .expect("still leads")
-                .is_none()
-        );
+        assert!(fence.enter(&Method::GET).await.expect("still leads").is_none());
         assert!(!ending.is_finished());
         let late = tokio::spawn({
             let fence = fence.clone();

@@ -55,10 +55,7 @@ impl<T: Clone + Eq + Hash + Display> WorkQueue<T> {
             failures: HashMap::new(),
             next_number: 0,
         };
-        Arc::new(Self {
-            state: Mutex::new(state),
-            wake: Notify::new(),
-        })
+        Arc::new(Self { state: Mutex::new(state), wake: Notify::new() })
     }
 
     /// Has the key looked at as soon as a worker is free.
@@ -153,9 +150,7 @@ const LOUD_FAILURES: u32 = 6;
 
 /// The delay after that many failures in a row.
 fn backoff(failures: u32) -> Duration {
-    BACKOFF_BASE
-        .saturating_mul(1u32 << failures.saturating_sub(1).min(20))
-        .min(BACKOFF_MAX)
+    BACKOFF_BASE.saturating_mul(1u32 << failures.saturating_sub(1).min(20)).min(BACKOFF_MAX)
 }
 
 impl<T: Clone + Eq + Hash> State<T> {
@@ -254,9 +249,7 @@ mod tests {
 
     #[test]
     fn backoff_doubles_up_to_its_limit() {
-        let delays: Vec<u128> = [1, 2, 3, 12, 13, 14, 40]
-            .map(|n| backoff(n).as_millis())
-            .to_vec();
+        let delays: Vec<u128> = [1, 2, 3, 12, 13, 14, 40].map(|n| backoff(n).as_millis()).to_vec();
         assert_eq!(delays, [5, 10, 20, 10_240, 20_480, 30_000, 30_000]);
     }
 }

@@ -12,9 +12,6 @@ pub fn is_namespace_terminating(error: &anyhow::Error) -> bool {
     let Some(kube::Error::Api(status)) = error.downcast_ref::<kube::Error>() else {
         return false;
     };
-    let mut causes = status
-        .details
-        .iter()
-        .flat_map(|details| details.causes.iter());
+    let mut causes = status.details.iter().flat_map(|details| details.causes.iter());
     status.code == 403 && causes.any(|cause| cause.reason == "NamespaceTerminating")
 }

@@ -68,9 +68,7 @@ mod tests {
     use super::*;
 
     fn failure(code: u16) -> Result<Event<()>> {
-        Err(Error::WatchError(Box::new(
-            Status::failure("no", "Reason").with_code(code),
-        )))
+        Err(Error::WatchError(Box::new(Status::failure("no", "Reason").with_code(code))))
     }
 
     #[tokio::test(start_paused = true)]

@@ -30,20 +30,13 @@ where
 {
     /// An informer over what `api` covers; `index` lists the index entries of an object.
     pub fn new(api: Api<K>, index: IndexFn<K>) -> Arc<Self> {
-        Arc::new(Self {
-            api,
-            cache: Cache::new(index),
-            handlers: RwLock::default(),
-        })
+        Arc::new(Self { api, cache: Cache::new(index), handlers: RwLock::default() })
     }
 
     /// Calls `handler` on each change from now on. Handlers must be quick: they run
     /// between two events of the watch.
     pub fn on_change(&self, handler: impl Fn(&Change<K>) + Send + Sync + 'static) {
-        self.handlers
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(Box::new(handler));
+        self.handlers.write().unwrap_or_else(PoisonError::into_inner).push(Box::new(handler));
     }
 
     /// Enters what this process wrote, and tells the handlers.
@@ -89,12 +82,7 @@ where
     }
 
     fn tell(&self, change: &Change<K>) {
-        for handler in self
-            .handlers
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .iter()
-        {
+        for handler in self.handlers.read().unwrap_or_else(PoisonError::into_inner).iter() {
             handler(change);
         }
     }

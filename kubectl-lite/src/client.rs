@@ -49,10 +49,7 @@ pub struct Call<'a> {
 impl<'a> Call<'a> {
     /// A `GET` of this path.
     pub fn get(path: &'a str) -> Self {
-        Self {
-            path,
-            ..Self::default()
-        }
+        Self { path, ..Self::default() }
     }
 
     /// A request with a JSON body.
@@ -135,10 +132,7 @@ impl Server {
             .method(call.method.unwrap_or(Method::GET))
             .uri(target)
             .header("Accept", call.accept.unwrap_or("application/json"))
-            .header(
-                "User-Agent",
-                concat!("kubectl-lite/", env!("CARGO_PKG_VERSION")),
-            );
+            .header("User-Agent", concat!("kubectl-lite/", env!("CARGO_PKG_VERSION")));
         let body = match call.body {
             Some((kind, bytes)) => {
                 request = request.header("Content-Type", kind);
@@ -167,17 +161,12 @@ impl Server {
         let code = response.status();
         let bytes = self.read(response).await?;
         let status = serde_json::from_slice::<Value>(&bytes).ok();
-        let status = status
-            .filter(|it| it["kind"] == "Status")
-            .unwrap_or_else(|| {
-                let reason = code.canonical_reason().unwrap_or_default().replace(' ', "");
-                let text = String::from_utf8_lossy(&bytes);
-                serde_json::json!({"code": code.as_u16(), "reason": reason, "message": text.trim()})
-            });
-        Err(Error::Status {
-            status,
-            doing: None,
-        })
+        let status = status.filter(|it| it["kind"] == "Status").unwrap_or_else(|| {
+            let reason = code.canonical_reason().unwrap_or_default().replace(' ', "");
+            let text = String::from_utf8_lossy(&bytes);
+            serde_json::json!({"code": code.as_u16(), "reason": reason, "message": text.trim()})
+        });
+        Err(Error::Status { status, doing: None })
     }
 
     async fn read(&self, response: Response<Body>) -> Result<Vec<u8>> {
@@ -202,10 +191,7 @@ impl Server {
 
     /// Prints the `Warning` headers (RFC 7234, code 299), each text once.
     fn warn(&self, response: &Response<Body>) {
-        let mut warned = self
-            .warned
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut warned = self.warned.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         for header in response.headers().get_all("Warning") {
             let text = header.to_str().unwrap_or_default();
             let quoted = text.splitn(3, ' ').nth(2).unwrap_or_default();
@@ -232,23 +218,18 @@ impl Server {
             text = inner.to_string();
             source = inner.source();
         }
-        Error::Plain(format!(
-            "Unable to connect to the server {}: {text}",
-            self.host
-        ))
+        Error::Plain(format!("Unable to connect to the server {}: {text}", self.host))
     }
 }
 
 async fn config(global: &Global) -> Result<Config> {
-    let options = KubeConfigOptions {
-        context: global.context.clone(),
-        ..KubeConfigOptions::default()
-    };
+    let options =
+        KubeConfigOptions { context: global.context.clone(), ..KubeConfigOptions::default() };
     let failed = |error: &dyn std::fmt::Display| Error::message(error.to_string());
     let mut config = match kubeconfig(global) {
-        Ok(file) => Config::from_custom_kubeconfig(file, &options)
-            .await
-            .map_err(|error| failed(&error))?,
+        Ok(file) => {
+            Config::from_custom_kubeconfig(file, &options).await.map_err(|error| failed(&error))?
+        }
         // In a pod there is no file, but a service account.
         Err(error) => match Config::incluster() {
             Ok(config) if global.kubeconfig.is_none() => config,

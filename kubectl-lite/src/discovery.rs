@@ -219,11 +219,7 @@ async fn plain(server: &Server, root: &str, answer: &Value) -> Result<Vec<Kind>>
             kinds.push(Kind {
                 group: group.clone(),
                 version: version.clone(),
-                singular: if singular.is_empty() {
-                    kind.to_lowercase()
-                } else {
-                    singular
-                },
+                singular: if singular.is_empty() { kind.to_lowercase() } else { singular },
                 kind,
                 short_names: texts(&resource["shortNames"]),
                 namespaced: resource["namespaced"] == true,

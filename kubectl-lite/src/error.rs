@@ -55,10 +55,7 @@ impl Error {
     /// Says what was being done, for errors of the server.
     pub fn doing(self, text: impl Into<String>) -> Self {
         match self {
-            Self::Status { status, .. } => Self::Status {
-                status,
-                doing: Some(text.into()),
-            },
+            Self::Status { status, .. } => Self::Status { status, doing: Some(text.into()) },
             other => other,
         }
     }
@@ -129,26 +126,15 @@ mod tests {
     use serde_json::json;
 
     fn text(status: Value) -> String {
-        Error::Status {
-            status,
-            doing: None,
-        }
-        .to_string()
+        Error::Status { status, doing: None }.to_string()
     }
 
     #[test]
     fn errors_read_as_kubectl_prints_them() {
         let missing = json!({"reason": "NotFound", "message": "pods \"x\" not found", "code": 404});
-        assert_eq!(
-            text(missing.clone()),
-            "Error from server (NotFound): pods \"x\" not found"
-        );
+        assert_eq!(text(missing.clone()), "Error from server (NotFound): pods \"x\" not found");
         let status = missing;
-        let error = Error::Status {
-            status,
-            doing: None,
-        }
-        .doing("error when creating \"f\"");
+        let error = Error::Status { status, doing: None }.doing("error when creating \"f\"");
         let expected =
             "Error from server (NotFound): error when creating \"f\": pods \"x\" not found";
         assert_eq!(error.to_string(), expected);

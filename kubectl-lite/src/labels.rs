@@ -5,9 +5,8 @@ use serde_json::Value;
 /// `a=1,b=2`, or `none` where there are none.
 pub fn format(labels: &Value, separator: &str, none: &str) -> String {
     let pairs = labels.as_object().into_iter().flatten();
-    let pairs: Vec<_> = pairs
-        .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()))
-        .collect();
+    let pairs: Vec<_> =
+        pairs.map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default())).collect();
     if pairs.is_empty() {
         return none.to_owned();
     }
@@ -21,11 +20,7 @@ pub fn selector(selector: &Value) -> String {
     if !equal.is_empty() {
         parts.push(equal);
     }
-    for expression in selector["matchExpressions"]
-        .as_array()
-        .into_iter()
-        .flatten()
-    {
+    for expression in selector["matchExpressions"].as_array().into_iter().flatten() {
         let key = expression["key"].as_str().unwrap_or_default();
         let values = expression["values"].as_array().into_iter().flatten();
         let values: Vec<_> = values.filter_map(Value::as_str).collect();

@@ -66,9 +66,7 @@ pub struct Context {
 impl Context {
     /// The server's kinds, asked for once.
     pub async fn discovery(&self) -> Result<&Discovery> {
-        let fetched = self
-            .discovery
-            .get_or_try_init(|| Discovery::fetch(&self.server));
+        let fetched = self.discovery.get_or_try_init(|| Discovery::fetch(&self.server));
         fetched.await
     }
 
@@ -84,11 +82,8 @@ pub async fn run(options: Options) -> i32 {
         cmd::Command::Config(arguments) => cmd::config::run(arguments, &options.global),
         command => match Server::open(&options.global).await {
             Ok(server) => {
-                let context = Context {
-                    global: options.global,
-                    server,
-                    discovery: OnceCell::new(),
-                };
+                let context =
+                    Context { global: options.global, server, discovery: OnceCell::new() };
                 // The future of all commands together is large.
                 Box::pin(command.run(&context)).await
             }

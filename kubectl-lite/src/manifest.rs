@@ -57,9 +57,7 @@ pub fn read(paths: &[PathBuf], recursive: bool) -> (Vec<Manifest>, Vec<Error>) {
 fn texts(path: &Path, recursive: bool) -> Result<Vec<(String, String)>> {
     if path.as_os_str() == "-" {
         let mut text = String::new();
-        let read = std::io::stdin()
-            .take(MAX_FILE_BYTES)
-            .read_to_string(&mut text);
+        let read = std::io::stdin().take(MAX_FILE_BYTES).read_to_string(&mut text);
         read.map_err(|error| Error::message(format!("cannot read standard input: {error}")))?;
         return Ok(vec![("STDIN".to_owned(), text)]);
     }
@@ -75,9 +73,7 @@ fn texts(path: &Path, recursive: bool) -> Result<Vec<(String, String)>> {
     }
     if metadata.len() > MAX_FILE_BYTES {
         let most = MAX_FILE_BYTES / 1024 / 1024;
-        return Err(Error::message(format!(
-            "\"{shown}\" is larger than {most} MiB"
-        )));
+        return Err(Error::message(format!("\"{shown}\" is larger than {most} MiB")));
     }
     let text = std::fs::read_to_string(path)
         .map_err(|error| Error::message(format!("cannot read \"{shown}\": {error}")))?;
@@ -86,10 +82,7 @@ fn texts(path: &Path, recursive: bool) -> Result<Vec<(String, String)>> {
 
 fn folder(path: &Path, recursive: bool) -> Result<Vec<(String, String)>> {
     let failed = |error: std::io::Error| {
-        Error::message(format!(
-            "cannot read the folder \"{}\": {error}",
-            path.display()
-        ))
+        Error::message(format!("cannot read the folder \"{}\": {error}", path.display()))
     };
     let mut entries = Vec::new();
     for entry in std::fs::read_dir(path).map_err(failed)? {
@@ -98,10 +91,7 @@ fn folder(path: &Path, recursive: bool) -> Result<Vec<(String, String)>> {
     entries.sort();
     let mut found = Vec::new();
     for entry in entries {
-        let suffix = entry
-            .extension()
-            .and_then(|it| it.to_str())
-            .unwrap_or_default();
+        let suffix = entry.extension().and_then(|it| it.to_str()).unwrap_or_default();
         if entry.is_dir() {
             if recursive {
                 found.extend(folder(&entry, true)?);
@@ -145,10 +135,7 @@ fn documents(text: &str) -> Vec<(usize, &str)> {
 }
 
 fn value(source: &str, number: usize, first_line: usize, document: &str) -> Result<Value> {
-    if document
-        .lines()
-        .all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'))
-    {
+    if document.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
         return Ok(Value::Null);
     }
     let place =
@@ -196,9 +183,7 @@ fn take_apart(source: &str, number: usize, object: Value, found: &mut Vec<Result
     } else if !object["apiVersion"].is_string() {
         found.push(missing("apiVersion"));
     } else if let Some(items) = object["items"].as_array()
-        && object["kind"]
-            .as_str()
-            .is_some_and(|kind| kind.ends_with("List"))
+        && object["kind"].as_str().is_some_and(|kind| kind.ends_with("List"))
     {
         for item in items {
             take_apart(source, number, item.clone(), found);
@@ -235,19 +220,12 @@ mod tests {
     fn a_bad_document_is_placed_and_the_others_are_read() {
         let found =
             kinds("apiVersion: v1\nkind: A\n---\nkind: B\nx: [1\n---\napiVersion: v1\nkind: C\n");
-        assert_eq!(
-            (found.len(), found[0].as_str(), found[2].as_str()),
-            (3, "A", "C"),
-            "{found:?}"
-        );
+        assert_eq!((found.len(), found[0].as_str(), found[2].as_str()), (3, "A", "C"), "{found:?}");
         assert!(
             found[1].starts_with("error: error parsing f.yaml: document 2, line "),
             "{found:?}"
         );
         let unset = kinds("apiVersion: v1\nmetadata: {}\n");
-        assert_eq!(
-            unset,
-            ["error: error validating \"f.yaml\": document 1: kind not set"]
-        );
+        assert_eq!(unset, ["error: error validating \"f.yaml\": document 1: kind not set"]);
     }
 }

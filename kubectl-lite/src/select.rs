@@ -91,10 +91,7 @@ impl Selection {
             }
             for object in list(context, &target, self.selector.as_deref()).await? {
                 let name = object["metadata"]["name"].as_str().map(str::to_owned);
-                found.push(Target {
-                    name,
-                    ..target.clone()
-                });
+                found.push(Target { name, ..target.clone() });
             }
         }
         Ok((found, Vec::new()))
@@ -127,11 +124,7 @@ pub fn targets(
 ) -> Result<Vec<Target>> {
     let target = |kind: &Kind, name: Option<&str>| Target {
         kind: kind.clone(),
-        namespace: if kind.namespaced {
-            namespace.to_owned()
-        } else {
-            String::new()
-        },
+        namespace: if kind.namespaced { namespace.to_owned() } else { String::new() },
         name: name.map(str::to_owned),
     };
     let Some(first) = arguments.first() else {
@@ -160,11 +153,7 @@ pub fn targets(
     }
     for word in first.split(',').filter(|word| !word.is_empty()) {
         let category = discovery.category(word);
-        let kinds = if category.is_empty() {
-            vec![discovery.find(word)?]
-        } else {
-            category
-        };
+        let kinds = if category.is_empty() { vec![discovery.find(word)?] } else { category };
         for kind in kinds {
             if arguments.len() == 1 {
                 found.push(target(kind, None));
@@ -203,11 +192,7 @@ pub fn of_manifest(
              You must pass '--namespace={named}' to perform this operation."
         )));
     }
-    let namespace = if known.namespaced {
-        named.unwrap_or(context.namespace())
-    } else {
-        ""
-    };
+    let namespace = if known.namespaced { named.unwrap_or(context.namespace()) } else { "" };
     let name = manifest.name();
     Ok(Target {
         kind: known.clone(),

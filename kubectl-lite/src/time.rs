@@ -34,9 +34,7 @@ pub fn since(text: &str) -> String {
 
 /// `Sat, 21 Nov 2026 06:00:00 +0000` in the local zone, as `describe` shows it.
 pub fn date(text: &str) -> String {
-    let zoned = text
-        .parse::<Timestamp>()
-        .map(|it| it.to_zoned(TimeZone::system()));
+    let zoned = text.parse::<Timestamp>().map(|it| it.to_zoned(TimeZone::system()));
     match zoned {
         Ok(zoned) => zoned.strftime("%a, %d %b %Y %H:%M:%S %z").to_string(),
         Err(_) => "<unset>".to_owned(),
@@ -52,9 +50,7 @@ pub fn duration(text: &str) -> std::result::Result<std::time::Duration, String> 
     let mut total_ms = 0.0;
     let mut rest = text;
     while !rest.is_empty() {
-        let end = rest
-            .find(|it: char| it.is_ascii_alphabetic())
-            .ok_or_else(wrong)?;
+        let end = rest.find(|it: char| it.is_ascii_alphabetic()).ok_or_else(wrong)?;
         let number: f64 = rest[..end].parse().map_err(|_| wrong())?;
         let unit_end = rest[end..].find(|it: char| !it.is_ascii_alphabetic());
         let unit_end = unit_end.map_or(rest.len(), |it| end + it);

@@ -22,10 +22,7 @@ fn jsonpath_templates() {
         ("{.items[-1].metadata.name}", "db"),
         ("{.items[0:1].metadata.name}", "web"),
         ("{.items[0].spec.ports[-1:].port}", "81"),
-        (
-            "{.items[?(@.metadata.name==\"db\")].spec.clusterIP}",
-            "None",
-        ),
+        ("{.items[?(@.metadata.name==\"db\")].spec.clusterIP}", "None"),
         ("{.items[0].spec.ports[?(@.port>80)].name}", "alt"),
         ("{.items[?(@.metadata.labels)].metadata.name}", "web"),
         ("{.items[0].metadata.labels.app\\.io/part}", "x"),
@@ -39,10 +36,7 @@ fn jsonpath_templates() {
             "web:80,81,;db:5432,;",
         ),
         ("{..port}", "80 81 5432"),
-        (
-            "{.items[0].metadata['name','labels']}",
-            "web {\"app\":\"web\",\"app.io/part\":\"x\"}",
-        ),
+        ("{.items[0].metadata['name','labels']}", "web {\"app\":\"web\",\"app.io/part\":\"x\"}"),
         ("{.items[0].nothing.there}", ""),
         ("name {.items[0].metadata.name}!", "name web!"),
         ("{$.kind}", "List"),
@@ -55,13 +49,7 @@ fn jsonpath_templates() {
 
 #[test]
 fn broken_templates_are_refused() {
-    for template in [
-        "{.items",
-        "{range .items[*]}x",
-        "{end}",
-        "{.items[x]}",
-        "{\"open}",
-    ] {
+    for template in ["{.items", "{range .items[*]}x", "{end}", "{.items[x]}", "{\"open}"] {
         assert!(Template::parse(template).is_err(), "{template}");
     }
 }
@@ -71,9 +59,7 @@ fn custom_columns() {
     let columns =
         Columns::parse("NAME:.metadata.name,PORTS:.spec.ports[*].port,APP:{.metadata.labels.app}");
     let services = services();
-    let text = columns
-        .unwrap()
-        .render(services["items"].as_array().unwrap().iter(), true);
+    let text = columns.unwrap().render(services["items"].as_array().unwrap().iter(), true);
     let expected = "NAME   PORTS   APP\nweb    80,81   web\ndb     5432    <none>\n";
     assert_eq!(text, expected);
     assert!(Columns::parse("NAME").is_err());
@@ -94,14 +80,8 @@ fn tables_show_what_is_asked_for() {
     });
     let check = |shown: Shown, expected: &str| assert_eq!(table::render(&table, &shown), expected);
     check(Shown::default(), "NAME   TYPE\nweb    ClusterIP\n");
-    let wide = Shown {
-        wide: true,
-        ..Shown::default()
-    };
-    check(
-        wide,
-        "NAME   TYPE        SELECTOR\nweb    ClusterIP   app=web\n",
-    );
+    let wide = Shown { wide: true, ..Shown::default() };
+    check(wide, "NAME   TYPE        SELECTOR\nweb    ClusterIP   app=web\n");
     let all = Shown {
         namespace: true,
         labels: true,
@@ -111,9 +91,6 @@ fn tables_show_what_is_asked_for() {
     };
     let expected = "NAMESPACE   NAME          TYPE        APP   LABELS\ndefault     service/web   ClusterIP         app=web\n";
     check(all, expected);
-    let bare = Shown {
-        no_headers: true,
-        ..Shown::default()
-    };
+    let bare = Shown { no_headers: true, ..Shown::default() };
     check(bare, "web   ClusterIP\n");
 }

@@ -32,20 +32,13 @@ impl Addresses {
         let path = root_dir.join("addresses.json");
         let mut table: Table = match std::fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| {
-                format!(
-                    "{} is damaged: remove it once no pod runs on this node",
-                    path.display()
-                )
+                format!("{} is damaged: remove it once no pod runs on this node", path.display())
             })?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Table::default(),
             Err(error) => return Err(error).with_context(|| format!("read {}", path.display())),
         };
         table.by_pod.retain(|_, ip| range.contains(&*ip));
-        Ok(Addresses {
-            path,
-            range,
-            table: Mutex::new(table),
-        })
+        Ok(Addresses { path, range, table: Mutex::new(table) })
     }
 
     /// The pod's address: the one it has, else the next free one.
@@ -86,16 +79,12 @@ impl Addresses {
 
 /// The first free address after the latest, without the range's first two and its last.
 fn next(table: &Table, range: Ipv4Net) -> Option<Ipv4Addr> {
-    let (first, last) = (
-        u32::from(range.network()) + 2,
-        u32::from(range.broadcast()).saturating_sub(1),
-    );
+    let (first, last) =
+        (u32::from(range.network()) + 2, u32::from(range.broadcast()).saturating_sub(1));
     let used: std::collections::BTreeSet<u32> =
         table.by_pod.values().map(|ip| u32::from(*ip)).collect();
-    let start = table
-        .latest
-        .map_or(first, |ip| u32::from(ip) + 1)
-        .clamp(first, last.saturating_add(1));
+    let start =
+        table.latest.map_or(first, |ip| u32::from(ip) + 1).clamp(first, last.saturating_add(1));
     (start..=last)
         .chain(first..start)
         .find(|ip| *ip <= last && !used.contains(ip))
@@ -113,10 +102,7 @@ mod tests {
         let open = || Addresses::open(dir.path(), range).unwrap();
         let last = |ip: Ipv4Addr| ip.octets()[3];
         let addresses = open();
-        assert_eq!(
-            ["a", "b", "a"].map(|uid| last(addresses.assign(uid).unwrap())),
-            [2, 3, 2]
-        );
+        assert_eq!(["a", "b", "a"].map(|uid| last(addresses.assign(uid).unwrap())), [2, 3, 2]);
         addresses.release("a").unwrap();
         let addresses = open();
         assert_eq!(

@@ -40,10 +40,9 @@ const ENDS_QUEUE: usize = 64;
 pub async fn run(options: Options, stop: impl Future<Output = ()> + Send + 'static) -> Result<()> {
     let name = match &options.hostname_override {
         Some(name) => name.clone(),
-        None => nix::unistd::gethostname()
-            .context("the host's name")?
-            .to_string_lossy()
-            .into_owned(),
+        None => {
+            nix::unistd::gethostname().context("the host's name")?.to_string_lossy().into_owned()
+        }
     };
     register::taints(&options)?;
     register::labels(&options, &name)?;
@@ -51,22 +50,16 @@ pub async fn run(options: Options, stop: impl Future<Output = ()> + Send + 'stat
     std::fs::create_dir_all(&pods).with_context(|| format!("make {}", pods.display()))?;
     enable_forwarding();
     let client = informer::client::connect(Some(&options.kubeconfig)).await?;
-    let listener = TcpListener::bind((options.node_ip, options.port))
-        .await
-        .with_context(|| {
-            format!(
-                "listen on {}:{}: is another node agent running here?",
-                options.node_ip, options.port
-            )
-        })?;
+    let listener = TcpListener::bind((options.node_ip, options.port)).await.with_context(|| {
+        format!(
+            "listen on {}:{}: is another node agent running here?",
+            options.node_ip, options.port
+        )
+    })?;
     let port = listener.local_addr()?.port();
     let ctx = Arc::new(context(&options, &name, &pods, client.clone())?);
     tracing::info!(node = name, "serving on {}", listener.local_addr()?);
-    let myself = Arc::new(Myself {
-        name: name.clone(),
-        options: options.clone(),
-        port,
-    });
+    let myself = Arc::new(Myself { name: name.clone(), options: options.clone(), port });
     let (stopping, stopped) = watch::channel(false);
     let mut stopped_server = stopped.clone();
     let server_ctx = ctx.clone();
@@ -108,10 +101,7 @@ fn enable_forwarding() {
 fn context(options: &Options, name: &str, pods: &Path, client: Client) -> Result<Context> {
     let (services, writer) = reflector::store();
     let (ready, services_ready) = watch::channel(false);
-    let stream = retried(watcher(
-        Api::<Service>::all(client.clone()),
-        watcher::Config::default(),
-    ));
+    let stream = retried(watcher(Api::<Service>::all(client.clone()), watcher::Config::default()));
     let filled = services.clone();
     tokio::spawn(reflector::reflector(writer, stream).for_each(async |_| {}));
     tokio::spawn(async move {
@@ -198,11 +188,7 @@ struct Pods {
 impl Pods {
     fn new(ctx: Arc<Context>, folder: Option<std::path::PathBuf>) -> Pods {
         let (mirroring, known) = watch::channel(None);
-        tokio::spawn(mirrors::keep(
-            ctx.client.clone(),
-            ctx.node_name.clone(),
-            known,
-        ));
+        tokio::spawn(mirrors::keep(ctx.client.clone(), ctx.node_name.clone(), known));
         Pods {
             ctx,
             mirroring,
@@ -219,10 +205,7 @@ impl Pods {
     async fn run(mut self) {
         let mine = format!("spec.nodeName={}", self.ctx.node_name);
         let api: Api<Pod> = Api::all(self.ctx.client.clone());
-        let mut events = Box::pin(retried(watcher(
-            api,
-            watcher::Config::default().fields(&mine),
-        )));
+        let mut events = Box::pin(retried(watcher(api, watcher::Config::default().fields(&mine))));
         let mut tick = tokio::time::interval(FOLDER_PERIOD);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -340,12 +323,8 @@ impl Pods {
             return false;
         };
         let found = static_pods::read_folder(folder, &self.ctx.node_name);
-        let gone: Vec<String> = self
-            .statics
-            .keys()
-            .filter(|uid| !found.contains_key(*uid))
-            .cloned()
-            .collect();
+        let gone: Vec<String> =
+            self.statics.keys().filter(|uid| !found.contains_key(*uid)).cloned().collect();
         let mut changed = !gone.is_empty();
         for uid in gone {
             self.statics.remove(&uid);

@@ -12,10 +12,9 @@ use k8s_openapi::api::core::v1::Service;
 pub fn service_env(services: &[Service], namespace: &str, links: bool) -> Vec<(String, String)> {
     let mut seen: BTreeMap<&str, &Service> = BTreeMap::new();
     for service in services {
-        let (Some(name), Some(of)) = (
-            service.metadata.name.as_deref(),
-            service.metadata.namespace.as_deref(),
-        ) else {
+        let (Some(name), Some(of)) =
+            (service.metadata.name.as_deref(), service.metadata.namespace.as_deref())
+        else {
             continue;
         };
         if address(service).is_none() {
@@ -27,9 +26,7 @@ pub fn service_env(services: &[Service], namespace: &str, links: bool) -> Vec<(S
             seen.insert(name, service);
         }
     }
-    seen.into_iter()
-        .flat_map(|(name, service)| one_service(name, service))
-        .collect()
+    seen.into_iter().flat_map(|(name, service)| one_service(name, service)).collect()
 }
 
 fn address(service: &Service) -> Option<&str> {
@@ -40,11 +37,7 @@ fn address(service: &Service) -> Option<&str> {
 fn one_service(name: &str, service: &Service) -> Vec<(String, String)> {
     let prefix = variable(name);
     let ip = address(service).unwrap_or_default();
-    let ports = service
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.ports.as_deref())
-        .unwrap_or_default();
+    let ports = service.spec.as_ref().and_then(|spec| spec.ports.as_deref()).unwrap_or_default();
     let mut env = vec![(format!("{prefix}_SERVICE_HOST"), ip.to_owned())];
     let Some(first) = ports.first() else {
         return env;
@@ -52,17 +45,10 @@ fn one_service(name: &str, service: &Service) -> Vec<(String, String)> {
     env.push((format!("{prefix}_SERVICE_PORT"), first.port.to_string()));
     for port in ports {
         if let Some(name) = port.name.as_deref().filter(|name| !name.is_empty()) {
-            env.push((
-                format!("{prefix}_SERVICE_PORT_{}", variable(name)),
-                port.port.to_string(),
-            ));
+            env.push((format!("{prefix}_SERVICE_PORT_{}", variable(name)), port.port.to_string()));
         }
     }
-    let host = if ip.contains(':') {
-        format!("[{ip}]")
-    } else {
-        ip.to_owned()
-    };
+    let host = if ip.contains(':') { format!("[{ip}]") } else { ip.to_owned() };
     for (index, port) in ports.iter().enumerate() {
         let protocol = port.protocol.as_deref().unwrap_or("TCP");
         let url = format!("{}://{host}:{}", protocol.to_lowercase(), port.port);
@@ -92,9 +78,8 @@ pub fn expand(text: &str, known: &BTreeMap<String, String>) -> String {
         if let Some(after) = after.strip_prefix('$') {
             out.push('$');
             rest = after;
-        } else if let Some((name, tail)) = after
-            .strip_prefix('(')
-            .and_then(|inner| inner.split_once(')'))
+        } else if let Some((name, tail)) =
+            after.strip_prefix('(').and_then(|inner| inner.split_once(')'))
         {
             match known.get(name) {
                 Some(value) => out.push_str(value),
@@ -128,15 +113,8 @@ mod tests {
                 .map_or((word, None), |(port, name)| (port, Some(name.to_owned())));
             let (port, protocol) = port
                 .split_once('/')
-                .map_or((port, None), |(port, protocol)| {
-                    (port, Some(protocol.to_owned()))
-                });
-            ServicePort {
-                port: port.parse().unwrap(),
-                protocol,
-                name,
-                ..Default::default()
-            }
+                .map_or((port, None), |(port, protocol)| (port, Some(protocol.to_owned())));
+            ServicePort { port: port.parse().unwrap(), protocol, name, ..Default::default() }
         });
         service.spec = Some(ServiceSpec {
             cluster_ip: ip,
@@ -196,24 +174,16 @@ mod tests {
             "shop/b 10.96.0.3 80",
             "shop/c",
         ];
-        assert_eq!(
-            hosts(&all, true),
-            "B_SERVICE_HOST=10.96.0.3 KUBERNETES_SERVICE_HOST=10.96.0.1"
-        );
+        assert_eq!(hosts(&all, true), "B_SERVICE_HOST=10.96.0.3 KUBERNETES_SERVICE_HOST=10.96.0.1");
         assert_eq!(hosts(&all, false), "KUBERNETES_SERVICE_HOST=10.96.0.1");
-        let own = [
-            "shop/kubernetes 10.96.0.8 1",
-            "default/kubernetes 10.96.0.1 443",
-        ];
+        let own = ["shop/kubernetes 10.96.0.8 1", "default/kubernetes 10.96.0.1 443"];
         assert_eq!(hosts(&own, true), "KUBERNETES_SERVICE_HOST=10.96.0.8");
     }
 
     #[test]
     fn references_expand_once() {
-        let known = BTreeMap::from([
-            ("A".to_owned(), "1".to_owned()),
-            ("B".to_owned(), "$(A)".to_owned()),
-        ]);
+        let known =
+            BTreeMap::from([("A".to_owned(), "1".to_owned()), ("B".to_owned(), "$(A)".to_owned())]);
         for (text, want) in [
             ("x$(A)y", "x1y"),
             ("$(B)", "$(A)"),

@@ -107,11 +107,7 @@ async fn write_all(client: Client, node: String, mut notes: mpsc::Receiver<Note>
         if let Some((name, count)) = written.get_mut(&note.key) {
             *count += 1;
             let patch = serde_json::json!({"count": count, "lastTimestamp": now});
-            if api
-                .patch(name, &PatchParams::default(), &Patch::Merge(patch))
-                .await
-                .is_ok()
-            {
+            if api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.is_ok() {
                 continue;
             }
         }
@@ -119,10 +115,9 @@ async fn write_all(client: Client, node: String, mut notes: mpsc::Receiver<Note>
         let name = event.name_any();
         match api.create(&PostParams::default(), &event).await {
             Ok(_) => drop(written.insert(note.key, (name, 1))),
-            Err(error) => tracing::debug!(
-                reason = note.key.reason,
-                "an event could not be written: {error}"
-            ),
+            Err(error) => {
+                tracing::debug!(reason = note.key.reason, "an event could not be written: {error}")
+            }
         }
     }
 }
@@ -134,10 +129,7 @@ fn new_event(note: &Note, node: &str) -> Event {
         reason: Some(note.key.reason.into()),
         message: Some(note.key.message.clone()),
         type_: Some(format!("{:?}", note.key.severity)),
-        source: Some(EventSource {
-            component: Some("kubelet".into()),
-            host: Some(node.into()),
-        }),
+        source: Some(EventSource { component: Some("kubelet".into()), host: Some(node.into()) }),
         reporting_component: Some("kubelet".into()),
         reporting_instance: Some(node.into()),
         first_timestamp: Some(api_time(now)),

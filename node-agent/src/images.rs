@@ -36,11 +36,8 @@ struct Entry {
 }
 
 /// As the first process of its pid namespace a shell must catch `SIGTERM` to be ended by it.
-const SLEEP: &[&str] = &[
-    "/bin/sh",
-    "-c",
-    "trap 'exit 0' TERM INT; while :; do sleep 3600 & wait $!; done",
-];
+const SLEEP: &[&str] =
+    &["/bin/sh", "-c", "trap 'exit 0' TERM INT; while :; do sleep 3600 & wait $!; done"];
 
 const DEMO: Entry = Entry {
     name: "coracle.local/demo",
@@ -51,12 +48,7 @@ const DEMO: Entry = Entry {
 
 const CATALOGUE: &[Entry] = &[
     DEMO,
-    Entry {
-        name: "coracle.local/tools",
-        root: Root::Host,
-        entrypoint: &[],
-        command: SLEEP,
-    },
+    Entry { name: "coracle.local/tools", root: Root::Host, entrypoint: &[], command: SLEEP },
     Entry {
         name: "coracle.local/cluster-dns",
         root: Root::Builtin,
@@ -89,9 +81,7 @@ pub fn resolve(name: &str, binary: &Path) -> Image {
         },
         stand_in: found.is_none(),
         root: match entry.root {
-            Root::Builtin => RootSpec::Builtin {
-                binary: binary.to_owned(),
-            },
+            Root::Builtin => RootSpec::Builtin { binary: binary.to_owned() },
             Root::Host => RootSpec::Host,
         },
         entrypoint: words(entry.entrypoint),
@@ -133,16 +123,9 @@ mod tests {
             ("localhost:5000/coracle.local/tools", "demo-web", true),
         ] {
             let image = resolve(name, binary);
-            assert_eq!(
-                (image.entrypoint[1].as_str(), image.stand_in),
-                (want, stand_in),
-                "{name}"
-            );
+            assert_eq!((image.entrypoint[1].as_str(), image.stand_in), (want, stand_in), "{name}");
         }
-        assert_eq!(
-            resolve("coracle.local/tools:latest", binary).root,
-            RootSpec::Host
-        );
+        assert_eq!(resolve("coracle.local/tools:latest", binary).root, RootSpec::Host);
     }
 
     #[test]
@@ -150,17 +133,10 @@ mod tests {
         let mut image = resolve("coracle.local/demo", Path::new("/x"));
         image.entrypoint = vec!["e".into()];
         image.command = vec!["c".into()];
-        let words = |text: &str| {
-            text.split_whitespace()
-                .map(str::to_owned)
-                .collect::<Vec<_>>()
-        };
-        for (command, args, want) in [
-            ("", "", "e c"),
-            ("", "a", "e a"),
-            ("x", "", "x"),
-            ("x", "a b", "x a b"),
-        ] {
+        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        for (command, args, want) in
+            [("", "", "e c"), ("", "a", "e a"), ("x", "", "x"), ("x", "a b", "x a b")]
+        {
             assert_eq!(
                 argv(&image, &words(command), &words(args)),
                 words(want),

@@ -124,9 +124,7 @@ pub enum Step {
 pub fn back_off(restarts_in_row: u32, cap: Duration) -> Duration {
     match restarts_in_row {
         0 => Duration::ZERO,
-        n => FIRST_BACK_OFF
-            .saturating_mul(1u32.checked_shl(n - 1).unwrap_or(u32::MAX))
-            .min(cap),
+        n => FIRST_BACK_OFF.saturating_mul(1u32.checked_shl(n - 1).unwrap_or(u32::MAX)).min(cap),
     }
 }
 
@@ -165,11 +163,7 @@ pub fn plan(spec: &PodSpec, records: &[Record], now: Timestamp, cap: Duration) -
             }
             // An init container that fails is tried again unless the pod never restarts anything.
             (_, false) => {
-                let policy = if policy == "Never" {
-                    "Never"
-                } else {
-                    "OnFailure"
-                };
+                let policy = if policy == "Never" { "Never" } else { "OnFailure" };
                 steps.extend(step(record, policy, now, cap));
                 return steps;
             }
@@ -191,13 +185,9 @@ fn step(record: &Record, policy: &str, now: Timestamp, cap: Duration) -> Option<
     let name = record.name.clone();
     match &record.state {
         State::Running { .. } => None,
-        State::Waiting {
-            until: Some(until), ..
-        } if *until > now => Some(Step::Wait {
-            name,
-            until: *until,
-            back_off: Duration::ZERO,
-        }),
+        State::Waiting { until: Some(until), .. } if *until > now => {
+            Some(Step::Wait { name, until: *until, back_off: Duration::ZERO })
+        }
         State::Waiting { .. } => Some(Step::Start(name)),
         State::Ended(ended) => {
             let wanted = match policy {
@@ -217,11 +207,7 @@ fn step(record: &Record, policy: &str, now: Timestamp, cap: Duration) -> Option<
             Some(if until <= now {
                 Step::Start(name)
             } else {
-                Step::Wait {
-                    name,
-                    until,
-                    back_off: delay,
-                }
+                Step::Wait { name, until, back_off: delay }
             })
         }
     }
@@ -241,11 +227,7 @@ pub fn phase(spec: &PodSpec, records: &[Record]) -> &'static str {
             _ => return "Pending",
         }
     }
-    let mine = || {
-        spec.containers
-            .iter()
-            .map(|container| find(records, &container.name))
-    };
+    let mine = || spec.containers.iter().map(|container| find(records, &container.name));
     let not_begun = |record: Option<&Record>| {
         record.is_none_or(|record| {
             matches!(record.state, State::Waiting { .. }) && record.last.is_none()
@@ -322,19 +304,12 @@ mod tests {
         let (init, main) = containers.split_once('|').unwrap();
         let parse = |text: &str| -> Vec<Record> {
             text.split_whitespace()
-                .map(|word| {
-                    word.split_once('=')
-                        .map(|(name, state)| record(name, state))
-                        .unwrap()
-                })
+                .map(|word| word.split_once('=').map(|(name, state)| record(name, state)).unwrap())
                 .collect()
         };
         let (init, main) = (parse(init), parse(main));
         let names = |records: &[Record]| {
-            records
-                .iter()
-                .map(|record| record.name.clone())
-                .collect::<Vec<_>>()
+            records.iter().map(|record| record.name.clone()).collect::<Vec<_>>()
         };
         let (init_names, main_names) = (names(&init), names(&main));
         let refs = |names: &'_ [String]| -> Vec<&'static str> {
@@ -346,22 +321,12 @@ mod tests {
             .into_iter()
             .map(|step| match step {
                 Step::Start(name) => format!("start {name}"),
-                Step::Wait {
-                    name,
-                    until,
-                    back_off,
-                } => format!(
-                    "{name} waits {}s until {}",
-                    back_off.as_secs(),
-                    until.as_second()
-                ),
+                Step::Wait { name, until, back_off } => {
+                    format!("{name} waits {}s until {}", back_off.as_secs(), until.as_second())
+                }
             })
             .collect();
-        assert_eq!(
-            format!("{}; {}", steps.join(", "), phase(&spec, &records)),
-            want,
-            "{line}"
-        );
+        assert_eq!(format!("{}; {}", steps.join(", "), phase(&spec, &records)), want, "{line}");
     }
 
     #[test]
@@ -396,14 +361,9 @@ mod tests {
     #[test]
     fn back_off_doubles_up_to_the_cap_and_a_long_run_clears_it() {
         let seconds = |n| back_off(n, CAP).as_secs();
-        assert_eq!(
-            [0, 1, 2, 3, 5, 6, 40].map(seconds),
-            [0, 10, 20, 40, 160, 300, 300]
-        );
+        assert_eq!([0, 1, 2, 3, 5, 6, 40].map(seconds), [0, 10, 20, 40, 160, 300, 300]);
         let mut record = record("a", "e1*5");
-        let State::Ended(ended) = &mut record.state else {
-            panic!()
-        };
+        let State::Ended(ended) = &mut record.state else { panic!() };
         ended.started = at(100 - 601);
         let ended = ended.clone();
         assert_eq!(restarts_that_count(&record, &ended, CAP), 0);

@@ -46,9 +46,7 @@ impl LocalRuntime {
 
     async fn request(&self, uid: &str, request: &Request) -> Result<UnixStream> {
         let mut stream = self.connect(uid, request).await?;
-        let (_, payload) = receive(&mut stream)
-            .await?
-            .context("the pod's shim ended")?;
+        let (_, payload) = receive(&mut stream).await?.context("the pod's shim ended")?;
         match parse_json(&payload)? {
             Response::Done => Ok(stream),
             Response::Error(error) => Err(anyhow!("{error}")),
@@ -103,34 +101,19 @@ impl Runtime for LocalRuntime {
     }
 
     async fn start_container(&self, uid: &str, spec: &ContainerSpec) -> Result<()> {
-        self.request(uid, &Request::Start(Box::new(spec.clone())))
-            .await
-            .map(drop)
+        self.request(uid, &Request::Start(Box::new(spec.clone()))).await.map(drop)
     }
 
     async fn signal_container(&self, uid: &str, id: &str, signal: i32) -> Result<()> {
-        self.request(
-            uid,
-            &Request::Signal {
-                id: id.to_owned(),
-                signal,
-            },
-        )
-        .await
-        .map(drop)
+        self.request(uid, &Request::Signal { id: id.to_owned(), signal }).await.map(drop)
     }
 
     async fn exec(&self, uid: &str, spec: &ExecSpec) -> Result<Streams> {
-        Ok(carry(
-            self.request(uid, &Request::Exec(spec.clone())).await?,
-        ))
+        Ok(carry(self.request(uid, &Request::Exec(spec.clone())).await?))
     }
 
     async fn attach(&self, uid: &str, id: &str) -> Result<Streams> {
-        Ok(carry(
-            self.request(uid, &Request::Attach { id: id.to_owned() })
-                .await?,
-        ))
+        Ok(carry(self.request(uid, &Request::Attach { id: id.to_owned() }).await?))
     }
 
     async fn remove_sandbox(&self, uid: &str) -> Result<()> {
@@ -154,12 +137,8 @@ fn carry(stream: UnixStream) -> Streams {
                 Input::Bytes(bytes) => send(&mut to_shim, Kind::Stdin, &bytes).await,
                 Input::Close => send(&mut to_shim, Kind::CloseStdin, &[]).await,
                 Input::Resize(size) => {
-                    send(
-                        &mut to_shim,
-                        Kind::Resize,
-                        &serde_json::to_vec(&size).unwrap_or_default(),
-                    )
-                    .await
+                    send(&mut to_shim, Kind::Resize, &serde_json::to_vec(&size).unwrap_or_default())
+                        .await
                 }
             };
             if sent.is_err() {

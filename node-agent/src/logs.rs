@@ -24,12 +24,8 @@ impl Selection {
     pub fn new(request: &LogsRequest, now: Timestamp) -> Result<Selection, String> {
         let mut since = None;
         if !request.since_time.is_empty() {
-            since = Some(
-                request
-                    .since_time
-                    .parse()
-                    .map_err(|error| format!("since_time: {error}"))?,
-            );
+            since =
+                Some(request.since_time.parse().map_err(|error| format!("since_time: {error}"))?);
         } else if let Some(seconds) = request.since_seconds {
             since = now.checked_sub(SignedDuration::from_secs(seconds)).ok();
         }
@@ -49,12 +45,8 @@ impl Selection {
     /// One line of the file as the client gets it; `None` where it is not wanted.
     fn render(&self, line: &str) -> Option<Vec<u8>> {
         let mut parts = line.splitn(4, ' ');
-        let (time, _stream, tag, text) = (
-            parts.next()?,
-            parts.next()?,
-            parts.next()?,
-            parts.next().unwrap_or_default(),
-        );
+        let (time, _stream, tag, text) =
+            (parts.next()?, parts.next()?, parts.next()?, parts.next().unwrap_or_default());
         if let Some(since) = self.since
             && time.parse::<Timestamp>().is_ok_and(|time| time < since)
         {
@@ -97,12 +89,7 @@ pub struct Reader {
 impl Reader {
     /// For the log of one instance, from its beginning.
     pub fn new(path: PathBuf, selection: Selection) -> Reader {
-        Reader {
-            path,
-            file: None,
-            partial: Vec::new(),
-            selection,
-        }
+        Reader { path, file: None, partial: Vec::new(), selection }
     }
 
     /// Whether the client's bound is reached.
@@ -226,41 +213,11 @@ mod tests {
         let all = LogsRequest::default;
         for (request, want) in [
             (all(), "a b\ncd\n\n"),
-            (
-                LogsRequest {
-                    tail_lines: Some(1),
-                    ..all()
-                },
-                "\n",
-            ),
-            (
-                LogsRequest {
-                    tail_lines: Some(0),
-                    ..all()
-                },
-                "",
-            ),
-            (
-                LogsRequest {
-                    tail_lines: Some(9),
-                    ..all()
-                },
-                "a b\ncd\n\n",
-            ),
-            (
-                LogsRequest {
-                    limit_bytes: Some(5),
-                    ..all()
-                },
-                "a b\nc",
-            ),
-            (
-                LogsRequest {
-                    since_seconds: Some(7),
-                    ..all()
-                },
-                "d\n\n",
-            ),
+            (LogsRequest { tail_lines: Some(1), ..all() }, "\n"),
+            (LogsRequest { tail_lines: Some(0), ..all() }, ""),
+            (LogsRequest { tail_lines: Some(9), ..all() }, "a b\ncd\n\n"),
+            (LogsRequest { limit_bytes: Some(5), ..all() }, "a b\nc"),
+            (LogsRequest { since_seconds: Some(7), ..all() }, "d\n\n"),
             (
                 LogsRequest {
                     since_time: "2026-01-01T00:00:04Z".into(),
@@ -277,10 +234,7 @@ mod tests {
     #[test]
     fn a_tail_reaches_into_the_rotated_file() {
         let all = LogsRequest::default;
-        let two = LogsRequest {
-            tail_lines: Some(5),
-            ..all()
-        };
+        let two = LogsRequest { tail_lines: Some(5), ..all() };
         assert_eq!(
             read(
                 two,
@@ -293,10 +247,7 @@ mod tests {
         );
         assert!(
             Selection::new(
-                &LogsRequest {
-                    since_time: "soon".into(),
-                    ..all()
-                },
+                &LogsRequest { since_time: "soon".into(), ..all() },
                 Timestamp::UNIX_EPOCH
             )
             .is_err()

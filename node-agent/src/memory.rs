@@ -32,22 +32,10 @@ impl Memory {
         let read = std::fs::read(directory.join(FILE)).ok();
         let mut memory = read
             .and_then(|bytes| serde_json::from_slice(&bytes).ok())
-            .unwrap_or(Memory {
-                since: now,
-                pod_ip: None,
-                records: Vec::new(),
-            });
-        let containers = spec
-            .init_containers
-            .iter()
-            .flatten()
-            .chain(&spec.containers);
+            .unwrap_or(Memory { since: now, pod_ip: None, records: Vec::new() });
+        let containers = spec.init_containers.iter().flatten().chain(&spec.containers);
         for container in containers {
-            if !memory
-                .records
-                .iter()
-                .any(|record| record.name == container.name)
-            {
+            if !memory.records.iter().any(|record| record.name == container.name) {
                 memory.records.push(Record::new(&container.name));
             }
         }
@@ -86,11 +74,7 @@ impl Memory {
             };
             match instance.exit {
                 None if record.is_running() || noted => {}
-                None => {
-                    record.state = State::Running {
-                        since: time(instance.started_ms),
-                    }
-                }
+                None => record.state = State::Running { since: time(instance.started_ms) },
                 Some(_) if noted => {}
                 Some(exit) => {
                     ended.push(record.name.clone());
@@ -139,25 +123,14 @@ mod tests {
     #[test]
     fn memory_survives_and_follows_the_shim() {
         let dir = tempfile::tempdir().unwrap();
-        let container = Container {
-            name: "web".into(),
-            ..Default::default()
-        };
-        let spec = PodSpec {
-            containers: vec![container],
-            ..Default::default()
-        };
+        let container = Container { name: "web".into(), ..Default::default() };
+        let spec = PodSpec { containers: vec![container], ..Default::default() };
         let mut memory = Memory::load(dir.path(), &spec, Timestamp::UNIX_EPOCH);
         memory.records[0].id = "1".into();
-        memory.records[0].state = State::Running {
-            since: Timestamp::UNIX_EPOCH,
-        };
+        memory.records[0].state = State::Running { since: Timestamp::UNIX_EPOCH };
         memory.save(dir.path()).unwrap();
         let mut memory = Memory::load(dir.path(), &spec, Timestamp::now());
-        assert_eq!(
-            (memory.since, memory.records.len()),
-            (Timestamp::UNIX_EPOCH, 1)
-        );
+        assert_eq!((memory.since, memory.records.len()), (Timestamp::UNIX_EPOCH, 1));
 
         let mut lost = memory.clone();
         lost.lose_all(Timestamp::now());
@@ -172,16 +145,9 @@ mod tests {
             exit: None,
         };
         assert!(memory.observe(&[instance.clone()]).is_empty());
-        instance.exit = Some(InstanceExit {
-            code: 3,
-            signal: 0,
-            finished_ms: 2000,
-        });
+        instance.exit = Some(InstanceExit { code: 3, signal: 0, finished_ms: 2000 });
         assert_eq!(memory.observe(&[instance.clone()]), ["web"]);
-        assert!(
-            memory.observe(&[instance]).is_empty(),
-            "an end is seen once"
-        );
+        assert!(memory.observe(&[instance]).is_empty(), "an end is seen once");
         assert!(
             matches!(&memory.records[0].state, State::Ended(ended) if ended.exit_code == 3 && ended.reason == "Error")
         );

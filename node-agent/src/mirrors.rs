@@ -74,10 +74,7 @@ fn plan(mirrors: &Mirrors) -> Vec<Step> {
             }
         }
     }
-    let stale = mirrors
-        .existing
-        .iter()
-        .filter(|(key, _)| !known.contains(key));
+    let stale = mirrors.existing.iter().filter(|(key, _)| !known.contains(key));
     steps.extend(stale.map(|(_, mirror)| Step::Remove(mirror.clone())));
     steps
 }
@@ -123,15 +120,9 @@ fn mirror_of(pod: &Pod, node: &Node) -> Result<Pod> {
 
 async fn remove(client: &Client, mirror: &Pod) -> Result<()> {
     let api: Api<Pod> = Api::namespaced(client.clone(), &mirror.namespace().unwrap_or_default());
-    let preconditions = Some(Preconditions {
-        uid: mirror.uid(),
-        resource_version: None,
-    });
-    let params = DeleteParams {
-        grace_period_seconds: Some(0),
-        preconditions,
-        ..Default::default()
-    };
+    let preconditions = Some(Preconditions { uid: mirror.uid(), resource_version: None });
+    let params =
+        DeleteParams { grace_period_seconds: Some(0), preconditions, ..Default::default() };
     match api.delete(&mirror.name_any(), &params).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),

@@ -38,18 +38,12 @@ pub async fn run(
                 break;
             };
             let patch = Patch::Merge(body(&status, subject.uid.as_deref()));
-            let error = match api
-                .patch_status(&subject.name, &PatchParams::default(), &patch)
-                .await
+            let error = match api.patch_status(&subject.name, &PatchParams::default(), &patch).await
             {
                 Ok(_) => break,
                 Err(error) => error,
             };
-            let code = if let kube::Error::Api(status) = &error {
-                status.code
-            } else {
-                0
-            };
+            let code = if let kube::Error::Api(status) = &error { status.code } else { 0 };
             // Gone, or another pod of the same name: nothing is left to tell.
             if subject.uid.is_some() && (code == 404 || code == 409) {
                 break;
@@ -68,14 +62,9 @@ pub async fn run(
 /// A merge patch: lists replace lists, and what is no longer there is named as null.
 fn body(status: &PodStatus, uid: Option<&str>) -> Value {
     let mut value = serde_json::to_value(status).unwrap_or_default();
-    for field in [
-        "podIP",
-        "podIPs",
-        "reason",
-        "message",
-        "containerStatuses",
-        "initContainerStatuses",
-    ] {
+    for field in
+        ["podIP", "podIPs", "reason", "message", "containerStatuses", "initContainerStatuses"]
+    {
         if value.get(field).is_none() {
             value[field] = Value::Null;
         }
@@ -89,15 +78,10 @@ fn body(status: &PodStatus, uid: Option<&str>) -> Value {
 /// Removes a pod whose containers have ended. Tries until the API server has answered.
 pub async fn delete(client: Client, subject: &Subject) {
     let api: Api<Pod> = Api::namespaced(client, &subject.namespace);
-    let preconditions = subject.uid.clone().map(|uid| Preconditions {
-        uid: Some(uid),
-        resource_version: None,
-    });
-    let params = DeleteParams {
-        grace_period_seconds: Some(0),
-        preconditions,
-        ..Default::default()
-    };
+    let preconditions =
+        subject.uid.clone().map(|uid| Preconditions { uid: Some(uid), resource_version: None });
+    let params =
+        DeleteParams { grace_period_seconds: Some(0), preconditions, ..Default::default() };
     let mut retry = FIRST_RETRY;
     loop {
         match api.delete(&subject.name, &params).await {

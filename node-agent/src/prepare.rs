@@ -27,24 +27,14 @@ pub async fn container_spec(
     let environment = environment(ctx, pod, container, image, pod_ip).await?;
     let known: BTreeMap<String, String> = environment.iter().cloned().collect();
     let expand = |words: &Option<Vec<String>>| -> Vec<String> {
-        words
-            .iter()
-            .flatten()
-            .map(|word| env::expand(word, &known))
-            .collect()
+        words.iter().flatten().map(|word| env::expand(word, &known)).collect()
     };
     let security = container.security_context.clone().unwrap_or_default();
-    let added = security
-        .capabilities
-        .and_then(|capabilities| capabilities.add)
-        .unwrap_or_default();
+    let added = security.capabilities.and_then(|capabilities| capabilities.add).unwrap_or_default();
     let add_capabilities = if added.iter().any(|name| name == "ALL") {
         all_capabilities().collect()
     } else {
-        added
-            .iter()
-            .filter_map(|name| capability_number(name))
-            .collect()
+        added.iter().filter_map(|name| capability_number(name)).collect()
     };
     Ok(ContainerSpec {
         id,
@@ -60,10 +50,7 @@ pub async fn container_spec(
         stdin_once: container.stdin_once.unwrap_or(false),
         privileged: security.privileged.unwrap_or(false),
         add_capabilities,
-        log: directory
-            .join("logs")
-            .join(&container.name)
-            .join(format!("{attempt}.log")),
+        log: directory.join("logs").join(&container.name).join(format!("{attempt}.log")),
     })
 }
 
@@ -76,12 +63,8 @@ async fn environment(
 ) -> Result<Vec<(String, String)>> {
     let spec = pod.spec.as_ref().context("the pod has no spec")?;
     let namespace = pod.namespace().unwrap_or_default();
-    let services: Vec<_> = ctx
-        .services
-        .state()
-        .iter()
-        .map(|service| service.as_ref().clone())
-        .collect();
+    let services: Vec<_> =
+        ctx.services.state().iter().map(|service| service.as_ref().clone()).collect();
     let mut all: BTreeMap<String, String> = BTreeMap::new();
     all.extend(image.env.iter().cloned());
     all.insert(
@@ -92,11 +75,7 @@ async fn environment(
             resolv::host_name(pod)
         },
     );
-    all.extend(env::service_env(
-        &services,
-        &namespace,
-        spec.enable_service_links.unwrap_or(true),
-    ));
+    all.extend(env::service_env(&services, &namespace, spec.enable_service_links.unwrap_or(true)));
     for source in container.env_from.iter().flatten() {
         let prefix = source.prefix.clone().unwrap_or_default();
         let (name, optional, secret) = match (&source.config_map_ref, &source.secret_ref) {
@@ -106,18 +85,12 @@ async fn environment(
         };
         let data = keyed_data(ctx, &namespace, name, secret, optional.unwrap_or(false)).await?;
         all.extend(data.into_iter().map(|(key, value)| {
-            (
-                format!("{prefix}{key}"),
-                String::from_utf8_lossy(&value).into_owned(),
-            )
+            (format!("{prefix}{key}"), String::from_utf8_lossy(&value).into_owned())
         }));
     }
     for variable in container.env.iter().flatten() {
         let value = match &variable.value_from {
-            None => Some(env::expand(
-                variable.value.as_deref().unwrap_or_default(),
-                &all,
-            )),
+            None => Some(env::expand(variable.value.as_deref().unwrap_or_default(), &all)),
             Some(_) => referred(ctx, pod, variable, pod_ip).await?,
         };
         if let Some(value) = value {
@@ -142,20 +115,13 @@ async fn referred(
     let (name, key, optional, secret) = match (&source.config_map_key_ref, &source.secret_key_ref) {
         (Some(reference), _) => (&reference.name, &reference.key, reference.optional, false),
         (_, Some(reference)) => (&reference.name, &reference.key, reference.optional, true),
-        _ => bail!(
-            "environment variable {}: this kind of valueFrom is not supported",
-            variable.name
-        ),
+        _ => {
+            bail!("environment variable {}: this kind of valueFrom is not supported", variable.name)
+        }
     };
     let optional = optional.unwrap_or(false);
-    let mut data = keyed_data(
-        ctx,
-        &pod.namespace().unwrap_or_default(),
-        name,
-        secret,
-        optional,
-    )
-    .await?;
+    let mut data =
+        keyed_data(ctx, &pod.namespace().unwrap_or_default(), name, secret, optional).await?;
     match data.remove(key) {
         Some(value) => Ok(Some(String::from_utf8_lossy(&value).into_owned())),
         None if optional => Ok(None),
@@ -180,9 +146,9 @@ fn field_value(ctx: &Context, pod: &Pod, path: &str, pod_ip: &str) -> Result<Str
         "metadata.namespace" => pod.namespace().unwrap_or_default(),
         "metadata.uid" => pod.uid().unwrap_or_default(),
         "spec.nodeName" => ctx.node_name.clone(),
-        "spec.serviceAccountName" => spec
-            .and_then(|spec| spec.service_account_name.clone())
-            .unwrap_or_default(),
+        "spec.serviceAccountName" => {
+            spec.and_then(|spec| spec.service_account_name.clone()).unwrap_or_default()
+        }
         "status.hostIP" | "status.hostIPs" => ctx.node_ip.to_string(),
         "status.podIP" | "status.podIPs" => pod_ip.to_owned(),
         _ => bail!("unsupported fieldPath: {path}"),
@@ -199,40 +165,22 @@ async fn keyed_data(
 ) -> Result<BTreeMap<String, Vec<u8>>> {
     if secret {
         let api: Api<Secret> = Api::namespaced(ctx.client.clone(), namespace);
-        let found = api
-            .get_opt(name)
-            .await
-            .with_context(|| format!("read secret {name}"))?;
+        let found = api.get_opt(name).await.with_context(|| format!("read secret {name}"))?;
         return match found {
-            Some(secret) => Ok(secret
-                .data
-                .into_iter()
-                .flatten()
-                .map(|(key, value)| (key, value.0))
-                .collect()),
+            Some(secret) => {
+                Ok(secret.data.into_iter().flatten().map(|(key, value)| (key, value.0)).collect())
+            }
             None if optional => Ok(BTreeMap::new()),
             None => Err(anyhow!("secret \"{name}\" not found")),
         };
     }
     let api: Api<ConfigMap> = Api::namespaced(ctx.client.clone(), namespace);
-    let found = api
-        .get_opt(name)
-        .await
-        .with_context(|| format!("read configmap {name}"))?;
+    let found = api.get_opt(name).await.with_context(|| format!("read configmap {name}"))?;
     match found {
         Some(map) => {
-            let text = map
-                .data
-                .into_iter()
-                .flatten()
-                .map(|(key, value)| (key, value.into_bytes()));
+            let text = map.data.into_iter().flatten().map(|(key, value)| (key, value.into_bytes()));
             Ok(text
-                .chain(
-                    map.binary_data
-                        .into_iter()
-                        .flatten()
-                        .map(|(key, value)| (key, value.0)),
-                )
+                .chain(map.binary_data.into_iter().flatten().map(|(key, value)| (key, value.0)))
                 .collect())
         }
         None if optional => Ok(BTreeMap::new()),
@@ -250,16 +198,9 @@ async fn mounts(
     let spec = pod.spec.as_ref().context("the pod has no spec")?;
     let mut mounts = name_files(ctx, pod, pod_ip, directory)?;
     for mount in container.volume_mounts.iter().flatten() {
-        let volume = spec
-            .volumes
-            .iter()
-            .flatten()
-            .find(|volume| volume.name == mount.name);
+        let volume = spec.volumes.iter().flatten().find(|volume| volume.name == mount.name);
         let volume = volume.with_context(|| {
-            format!(
-                "volume {} of container {} is not in the pod",
-                mount.name, container.name
-            )
+            format!("volume {} of container {} is not in the pod", mount.name, container.name)
         })?;
         let mut source = volume_source(ctx, pod, volume, directory).await?;
         if let Some(sub_path) = mount.sub_path.as_deref().filter(|path| !path.is_empty()) {
@@ -288,37 +229,24 @@ fn name_files(ctx: &Context, pod: &Pod, pod_ip: &str, directory: &Path) -> Resul
     let host_network = spec.and_then(|spec| spec.host_network).unwrap_or(false);
     let node_resolv = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
     let hosts = if host_network {
-        let aliases = resolv::aliases(
-            spec.and_then(|spec| spec.host_aliases.as_deref())
-                .unwrap_or_default(),
-        );
+        let aliases =
+            resolv::aliases(spec.and_then(|spec| spec.host_aliases.as_deref()).unwrap_or_default());
         std::fs::read_to_string("/etc/hosts").unwrap_or_default() + &aliases
     } else {
         resolv::hosts(pod, pod_ip, &ctx.dns.domain)
     };
-    let name = if host_network {
-        ctx.node_name.clone()
-    } else {
-        resolv::host_name(pod)
-    };
+    let name = if host_network { ctx.node_name.clone() } else { resolv::host_name(pod) };
     let files = [
         ("hosts", hosts),
         ("hostname", name + "\n"),
-        (
-            "resolv.conf",
-            resolv::resolv_conf(pod, &ctx.dns, &node_resolv),
-        ),
+        ("resolv.conf", resolv::resolv_conf(pod, &ctx.dns, &node_resolv)),
     ];
     let mut mounts = Vec::new();
     for (file, text) in files {
         let source = directory.join("etc").join(file);
         std::fs::create_dir_all(directory.join("etc"))?;
         std::fs::write(&source, text).with_context(|| format!("write {}", source.display()))?;
-        mounts.push(MountSpec {
-            source,
-            target: format!("/etc/{file}"),
-            read_only: false,
-        });
+        mounts.push(MountSpec { source, target: format!("/etc/{file}"), read_only: false });
     }
     Ok(mounts)
 }
@@ -339,28 +267,14 @@ async fn volume_source(
         use std::os::unix::fs::PermissionsExt;
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o777))?;
     } else if let Some(source) = &volume.config_map {
-        let data = keyed_data(
-            ctx,
-            &namespace,
-            &source.name,
-            false,
-            source.optional.unwrap_or(false),
-        )
-        .await?;
+        let data =
+            keyed_data(ctx, &namespace, &source.name, false, source.optional.unwrap_or(false))
+                .await?;
         write_data(&path, data, source.items.as_deref(), source.default_mode)?;
     } else if let Some(source) = &volume.secret {
-        let name = source
-            .secret_name
-            .as_deref()
-            .context("the volume names no secret")?;
-        let data = keyed_data(
-            ctx,
-            &namespace,
-            name,
-            true,
-            source.optional.unwrap_or(false),
-        )
-        .await?;
+        let name = source.secret_name.as_deref().context("the volume names no secret")?;
+        let data =
+            keyed_data(ctx, &namespace, name, true, source.optional.unwrap_or(false)).await?;
         write_data(&path, data, source.items.as_deref(), source.default_mode)?;
     } else {
         bail!(
@@ -380,14 +294,12 @@ fn host_path(path: &str, kind: &str) -> Result<PathBuf> {
         "FileOrCreate" if !path.exists() => {
             std::fs::write(&path, "").with_context(|| format!("make {}", path.display()))?
         }
-        "Directory" if !path.is_dir() => bail!(
-            "hostPath type check failed: {} is not a directory",
-            path.display()
-        ),
-        "File" if !path.is_file() => bail!(
-            "hostPath type check failed: {} is not a file",
-            path.display()
-        ),
+        "Directory" if !path.is_dir() => {
+            bail!("hostPath type check failed: {} is not a directory", path.display())
+        }
+        "File" if !path.is_file() => {
+            bail!("hostPath type check failed: {} is not a file", path.display())
+        }
         _ => {}
     }
     if !path.exists() {

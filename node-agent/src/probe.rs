@@ -90,11 +90,8 @@ impl Tally {
         } else {
             (self.latest, self.in_row) = (success, 1);
         }
-        let threshold = if success {
-            self.timing.success_threshold
-        } else {
-            self.timing.failure_threshold
-        };
+        let threshold =
+            if success { self.timing.success_threshold } else { self.timing.failure_threshold };
         if self.in_row >= threshold && self.verdict != Some(success) {
             self.verdict = Some(success);
             return Some(success);
@@ -120,10 +117,7 @@ mod tests {
             Some(false) => 'F',
             None => '.',
         };
-        results
-            .chars()
-            .map(|result| letter(tally.observe(result == '+')))
-            .collect()
+        results.chars().map(|result| letter(tally.observe(result == '+'))).collect()
     }
 
     #[test]
@@ -137,20 +131,13 @@ mod tests {
             (ProbeKind::Startup, 1, 2, "-+", ".T"),
             (ProbeKind::Startup, 1, 2, "--", ".F"),
         ] {
-            assert_eq!(
-                verdicts(kind, success, failure, results),
-                want,
-                "{kind:?} {results}"
-            );
+            assert_eq!(verdicts(kind, success, failure, results), want, "{kind:?} {results}");
         }
     }
 
     #[test]
     fn defaults_are_upstreams() {
-        let timing = Timing::of(&Probe {
-            timeout_seconds: Some(0),
-            ..Default::default()
-        });
+        let timing = Timing::of(&Probe { timeout_seconds: Some(0), ..Default::default() });
         let seconds =
             [timing.initial_delay, timing.period, timing.timeout].map(|time| time.as_secs());
         assert_eq!(

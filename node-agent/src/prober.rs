@@ -119,11 +119,7 @@ async fn attempt(ctx: &Context, target: &Target, probe: &Probe) -> Attempt {
         return get(target, action).await;
     }
     if let Some(action) = &probe.tcp_socket {
-        let host = action
-            .host
-            .as_deref()
-            .filter(|host| !host.is_empty())
-            .unwrap_or(&target.ip);
+        let host = action.host.as_deref().filter(|host| !host.is_empty()).unwrap_or(&target.ip);
         return match port_number(&target.container, &action.port) {
             Ok(port) => match connect(host, port).await {
                 Ok(_) => Attempt::Success,
@@ -159,11 +155,8 @@ fn port_number(container: &Container, port: &IntOrString) -> Result<u16, String>
     let number = match port {
         IntOrString::Int(number) => *number,
         IntOrString::String(name) => {
-            let named = container
-                .ports
-                .iter()
-                .flatten()
-                .find(|port| port.name.as_deref() == Some(name));
+            let named =
+                container.ports.iter().flatten().find(|port| port.name.as_deref() == Some(name));
             match named {
                 Some(port) => port.container_port,
                 None => name
@@ -184,25 +177,13 @@ async fn get(target: &Target, action: &HTTPGetAction) -> Attempt {
             "HTTPS probes are not supported yet: use tcpSocket or scheme HTTP".into(),
         );
     }
-    let host = action
-        .host
-        .as_deref()
-        .filter(|host| !host.is_empty())
-        .unwrap_or(&target.ip);
+    let host = action.host.as_deref().filter(|host| !host.is_empty()).unwrap_or(&target.ip);
     let port = match port_number(&target.container, &action.port) {
         Ok(port) => port,
         Err(message) => return Attempt::Failure(message),
     };
-    let path = action
-        .path
-        .as_deref()
-        .filter(|path| !path.is_empty())
-        .unwrap_or("/");
-    let path = if path.starts_with('/') {
-        path.to_owned()
-    } else {
-        format!("/{path}")
-    };
+    let path = action.path.as_deref().filter(|path| !path.is_empty()).unwrap_or("/");
+    let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
     let url = format!("http://{host}:{port}{path}");
     let stream = match connect(host, port).await {
         Ok(stream) => stream,
@@ -217,10 +198,7 @@ async fn get(target: &Target, action: &HTTPGetAction) -> Attempt {
     for header in headers {
         request = request.header(&header.name, &header.value);
     }
-    if !headers
-        .iter()
-        .any(|header| header.name.eq_ignore_ascii_case("host"))
-    {
+    if !headers.iter().any(|header| header.name.eq_ignore_ascii_case("host")) {
         request = request.header("Host", format!("{host}:{port}"));
     }
     let status = async {
@@ -228,13 +206,9 @@ async fn get(target: &Target, action: &HTTPGetAction) -> Attempt {
             .await
             .map_err(|error| error.to_string())?;
         let connection = tokio::spawn(connection);
-        let request = request
-            .body(Empty::<Bytes>::new())
-            .map_err(|error| error.to_string())?;
-        let answer = sender
-            .send_request(request)
-            .await
-            .map_err(|error| format!("Get \"{url}\": {error}"));
+        let request = request.body(Empty::<Bytes>::new()).map_err(|error| error.to_string())?;
+        let answer =
+            sender.send_request(request).await.map_err(|error| format!("Get \"{url}\": {error}"));
         connection.abort();
         answer.map(|answer| answer.status().as_u16())
     };

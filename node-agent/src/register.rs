@@ -62,20 +62,14 @@ pub async fn run(client: Client, myself: Arc<Myself>) {
 
 /// `key=value:effect` or `key:effect`.
 fn parse_taint(text: &str) -> Result<Taint> {
-    let (key, effect) = text
-        .rsplit_once(':')
-        .with_context(|| format!("taint {text}: write key=value:effect"))?;
+    let (key, effect) =
+        text.rsplit_once(':').with_context(|| format!("taint {text}: write key=value:effect"))?;
     if !["NoSchedule", "PreferNoSchedule", "NoExecute"].contains(&effect) {
         bail!("taint {text}: the effect is NoSchedule, PreferNoSchedule or NoExecute");
     }
     let (key, value) = key.split_once('=').unwrap_or((key, ""));
     let value = (!value.is_empty()).then(|| value.to_owned());
-    Ok(Taint {
-        key: key.into(),
-        value,
-        effect: effect.into(),
-        time_added: None,
-    })
+    Ok(Taint { key: key.into(), value, effect: effect.into(), time_added: None })
 }
 
 /// The node's taints at registration.
@@ -117,17 +111,12 @@ async fn register(client: &Client, myself: &Myself) -> Result<Node> {
     let labels = labels(&myself.options, &myself.name)?;
     let cidr = myself.options.pod_cidr.to_string();
     if let Some(node) = api.get_opt(&myself.name).await? {
-        let has_cidr = node
-            .spec
-            .as_ref()
-            .is_some_and(|spec| spec.pod_cidr.is_some());
+        let has_cidr = node.spec.as_ref().is_some_and(|spec| spec.pod_cidr.is_some());
         let mut patch = json!({"metadata": {"labels": labels}});
         if !has_cidr {
             patch["spec"] = json!({"podCIDR": cidr, "podCIDRs": [cidr]});
         }
-        return Ok(api
-            .patch(&myself.name, &PatchParams::default(), &Patch::Merge(patch))
-            .await?);
+        return Ok(api.patch(&myself.name, &PatchParams::default(), &Patch::Merge(patch)).await?);
     }
     let node: Node = serde_json::from_value(json!({
         "metadata": {"name": myself.name, "labels": labels},
@@ -151,9 +140,7 @@ async fn post_status(client: &Client, myself: &Myself, node: &Node) -> Result<No
         "daemonEndpoints": {"kubeletEndpoint": {"Port": myself.port}},
         "nodeInfo": node_info(),
     }});
-    Ok(api
-        .patch_status(&myself.name, &PatchParams::default(), &Patch::Merge(patch))
-        .await?)
+    Ok(api.patch_status(&myself.name, &PatchParams::default(), &Patch::Merge(patch)).await?)
 }
 
 /// This agent's conditions, after those of others.
@@ -165,36 +152,18 @@ fn conditions(old: Option<&NodeStatus>, now: Timestamp) -> Vec<NodeCondition> {
             "KubeletHasSufficientMemory",
             "kubelet has sufficient memory available",
         ),
-        (
-            "DiskPressure",
-            "False",
-            "KubeletHasNoDiskPressure",
-            "kubelet has no disk pressure",
-        ),
-        (
-            "PIDPressure",
-            "False",
-            "KubeletHasSufficientPID",
-            "kubelet has sufficient PID available",
-        ),
-        (
-            "Ready",
-            "True",
-            "KubeletReady",
-            "kubelet is posting ready status",
-        ),
+        ("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+        ("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+        ("Ready", "True", "KubeletReady", "kubelet is posting ready status"),
     ];
-    let old = old
-        .and_then(|status| status.conditions.clone())
-        .unwrap_or_default();
+    let old = old.and_then(|status| status.conditions.clone()).unwrap_or_default();
     let others = old
         .iter()
         .filter(|condition| !mine.iter().any(|(kind, ..)| condition.type_ == *kind))
         .cloned();
     let own = mine.iter().map(|(kind, status, reason, message)| {
-        let before = old
-            .iter()
-            .find(|condition| condition.type_ == *kind && condition.status == *status);
+        let before =
+            old.iter().find(|condition| condition.type_ == *kind && condition.status == *status);
         NodeCondition {
             type_: (*kind).into(),
             status: (*status).into(),
@@ -213,11 +182,7 @@ fn resources(root_dir: &std::path::Path) -> Value {
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let memory = memory.lines().find_map(|line| {
-        line.strip_prefix("MemTotal:")?
-            .trim()
-            .strip_suffix(" kB")?
-            .parse::<u64>()
-            .ok()
+        line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok()
     });
     let disk = nix::sys::statvfs::statvfs(root_dir)
         .map_or(0, |stat| stat.blocks() * stat.fragment_size() / 1024);
@@ -230,12 +195,7 @@ fn resources(root_dir: &std::path::Path) -> Value {
 }
 
 fn node_info() -> Value {
-    let read = |path: &str| {
-        std::fs::read_to_string(path)
-            .unwrap_or_default()
-            .trim()
-            .to_owned()
-    };
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default().trim().to_owned();
     let release = read("/etc/os-release");
     let name = release
         .lines()
@@ -286,26 +246,11 @@ mod tests {
 
     #[test]
     fn taints_parse() {
-        let text = |taint: Taint| {
-            format!(
-                "{} {:?} {}",
-                taint.key,
-                taint.value.as_deref(),
-                taint.effect
-            )
-        };
-        assert_eq!(
-            text(parse_taint("a/b=c:NoSchedule").unwrap()),
-            "a/b Some(\"c\") NoSchedule"
-        );
-        assert_eq!(
-            text(parse_taint("a/b:NoExecute").unwrap()),
-            "a/b None NoExecute"
-        );
-        assert_eq!(
-            text(parse_taint("a=:NoSchedule").unwrap()),
-            "a None NoSchedule"
-        );
+        let text =
+            |taint: Taint| format!("{} {:?} {}", taint.key, taint.value.as_deref(), taint.effect);
+        assert_eq!(text(parse_taint("a/b=c:NoSchedule").unwrap()), "a/b Some(\"c\") NoSchedule");
+        assert_eq!(text(parse_taint("a/b:NoExecute").unwrap()), "a/b None NoExecute");
+        assert_eq!(text(parse_taint("a=:NoSchedule").unwrap()), "a None NoSchedule");
         for bad in ["a", "a=b", "a=b:Sometimes"] {
             assert!(parse_taint(bad).is_err(), "{bad}");
         }
@@ -315,10 +260,7 @@ mod tests {
     fn conditions_keep_others_and_their_times() {
         let old = |now| conditions(None, now);
         let first = Timestamp::from_second(10).unwrap();
-        let mut status = NodeStatus {
-            conditions: Some(old(first)),
-            ..Default::default()
-        };
+        let mut status = NodeStatus { conditions: Some(old(first)), ..Default::default() };
         let foreign = NodeCondition {
             type_: "NetworkUnavailable".into(),
             status: "False".into(),
@@ -334,10 +276,7 @@ mod tests {
                     "{}={}@{:?}",
                     condition.type_,
                     condition.status,
-                    condition
-                        .last_transition_time
-                        .as_ref()
-                        .map(|time| time.0.as_second())
+                    condition.last_transition_time.as_ref().map(|time| time.0.as_second())
                 )
             })
             .collect();

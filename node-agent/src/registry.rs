@@ -59,18 +59,12 @@ impl Registry {
             directory,
             containers: containers.to_vec(),
         };
-        self.pods
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(uid.to_owned(), entry);
+        self.pods.lock().unwrap_or_else(PoisonError::into_inner).insert(uid.to_owned(), entry);
     }
 
     /// Forgets a pod.
     pub fn remove(&self, uid: &str) {
-        self.pods
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(uid);
+        self.pods.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
     }
 
     /// Finds a container; an error is for people. An empty `container` is the pod's only one.
@@ -111,15 +105,10 @@ impl Registry {
 fn why_stopped(state: &State) -> Option<String> {
     match state {
         State::Running { .. } => None,
-        State::Waiting {
-            reason, message, ..
-        } if message.is_empty() => Some(reason.clone()),
-        State::Waiting {
-            reason, message, ..
-        } => Some(format!("{reason}: {message}")),
-        State::Ended(ended) => Some(format!(
-            "it ended with exit code {} ({})",
-            ended.exit_code, ended.reason
-        )),
+        State::Waiting { reason, message, .. } if message.is_empty() => Some(reason.clone()),
+        State::Waiting { reason, message, .. } => Some(format!("{reason}: {message}")),
+        State::Ended(ended) => {
+            Some(format!("it ended with exit code {} ({})", ended.exit_code, ended.reason))
+        }
     }
 }

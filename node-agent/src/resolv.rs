@@ -29,9 +29,7 @@ struct Resolv {
 /// `/etc/resolv.conf` of a pod, from its `dnsPolicy` and `dnsConfig` and the node's own file.
 pub fn resolv_conf(pod: &Pod, cluster: &ClusterDns, node: &str) -> String {
     let spec = pod.spec.as_ref();
-    let policy = spec
-        .and_then(|spec| spec.dns_policy.as_deref())
-        .unwrap_or("ClusterFirst");
+    let policy = spec.and_then(|spec| spec.dns_policy.as_deref()).unwrap_or("ClusterFirst");
     let host_network = spec.and_then(|spec| spec.host_network).unwrap_or(false);
     let namespace = pod.metadata.namespace.as_deref().unwrap_or("default");
     let mut resolv = match (policy, &cluster.server) {
@@ -51,17 +49,10 @@ pub fn resolv_conf(pod: &Pod, cluster: &ClusterDns, node: &str) -> String {
 }
 
 fn cluster_first(server: &str, domain: &str, namespace: &str, node: &str) -> Resolv {
-    let mut searches = vec![
-        format!("{namespace}.svc.{domain}"),
-        format!("svc.{domain}"),
-        domain.to_owned(),
-    ];
+    let mut searches =
+        vec![format!("{namespace}.svc.{domain}"), format!("svc.{domain}"), domain.to_owned()];
     searches.extend(parse(node).searches);
-    Resolv {
-        servers: vec![server.to_owned()],
-        searches,
-        options: vec!["ndots:5".into()],
-    }
+    Resolv { servers: vec![server.to_owned()], searches, options: vec!["ndots:5".into()] }
 }
 
 fn parse(text: &str) -> Resolv {
@@ -82,23 +73,15 @@ fn parse(text: &str) -> Resolv {
 }
 
 fn merge(resolv: &mut Resolv, config: &PodDNSConfig) {
-    resolv
-        .servers
-        .extend(config.nameservers.iter().flatten().cloned());
-    resolv
-        .searches
-        .extend(config.searches.iter().flatten().cloned());
+    resolv.servers.extend(config.nameservers.iter().flatten().cloned());
+    resolv.searches.extend(config.searches.iter().flatten().cloned());
     for option in config.options.iter().flatten() {
         let Some(name) = &option.name else { continue };
-        resolv
-            .options
-            .retain(|old| old.split(':').next() != Some(name));
-        resolv.options.push(
-            match option.value.as_deref().filter(|value| !value.is_empty()) {
-                Some(value) => format!("{name}:{value}"),
-                None => name.clone(),
-            },
-        );
+        resolv.options.retain(|old| old.split(':').next() != Some(name));
+        resolv.options.push(match option.value.as_deref().filter(|value| !value.is_empty()) {
+            Some(value) => format!("{name}:{value}"),
+            None => name.clone(),
+        });
     }
 }
 
@@ -134,10 +117,7 @@ pub fn host_name(pod: &Pod) -> String {
         .and_then(|spec| spec.hostname.as_deref())
         .or(pod.metadata.name.as_deref())
         .unwrap_or("localhost");
-    let cut = name
-        .char_indices()
-        .nth(HOST_NAME_MAX)
-        .map_or(name, |(at, _)| &name[..at]);
+    let cut = name.char_indices().nth(HOST_NAME_MAX).map_or(name, |(at, _)| &name[..at]);
     cut.trim_end_matches(['-', '.']).to_owned()
 }
 
@@ -156,10 +136,7 @@ pub fn hosts(pod: &Pod, pod_ip: &str, domain: &str) -> String {
         }
         None => text += &format!("{pod_ip}\t{name}\n"),
     }
-    text + &aliases(
-        spec.and_then(|spec| spec.host_aliases.as_deref())
-            .unwrap_or_default(),
-    )
+    text + &aliases(spec.and_then(|spec| spec.host_aliases.as_deref()).unwrap_or_default())
 }
 
 /// The lines that `hostAliases` add.
@@ -169,13 +146,7 @@ pub fn aliases(aliases: &[HostAlias]) -> String {
         text += &format!(
             "{}\t{}\n",
             alias.ip,
-            alias
-                .hostnames
-                .iter()
-                .flatten()
-                .cloned()
-                .collect::<Vec<_>>()
-                .join("\t")
+            alias.hostnames.iter().flatten().cloned().collect::<Vec<_>>().join("\t")
         );
     }
     text
@@ -193,10 +164,7 @@ mod tests {
         let pod: Pod = serde_json::from_value(pod).unwrap();
         resolv_conf(
             &pod,
-            &ClusterDns {
-                server: Some("10.96.0.10".into()),
-                domain: "cluster.local".into(),
-            },
+            &ClusterDns { server: Some("10.96.0.10".into()), domain: "cluster.local".into() },
             NODE,
         )
     }
@@ -207,18 +175,12 @@ mod tests {
         let node = "search example.org\nnameserver 9.9.9.9\noptions edns0\n";
         for (spec, want) in [
             (serde_json::json!({"containers": []}), cluster),
-            (
-                serde_json::json!({"containers": [], "hostNetwork": true}),
-                node,
-            ),
+            (serde_json::json!({"containers": [], "hostNetwork": true}), node),
             (
                 serde_json::json!({"containers": [], "hostNetwork": true, "dnsPolicy": "ClusterFirstWithHostNet"}),
                 cluster,
             ),
-            (
-                serde_json::json!({"containers": [], "dnsPolicy": "Default"}),
-                node,
-            ),
+            (serde_json::json!({"containers": [], "dnsPolicy": "Default"}), node),
             (
                 serde_json::json!({"containers": [], "dnsPolicy": "None",
                     "dnsConfig": {"nameservers": ["1.1.1.1"], "options": [{"name": "ndots", "value": "2"}, {"name": "rotate"}]}}),

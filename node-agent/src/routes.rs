@@ -21,9 +21,7 @@ const PROTOCOL: u8 = 107;
 fn wanted_route(node: &Node) -> Option<(Ipv4Net, Ipv4Addr)> {
     let cidr = node.spec.as_ref()?.pod_cidr.as_deref()?.parse().ok()?;
     let addresses = node.status.as_ref()?.addresses.as_ref()?;
-    let address = addresses
-        .iter()
-        .find(|address| address.type_ == "InternalIP")?;
+    let address = addresses.iter().find(|address| address.type_ == "InternalIP")?;
     Some((cidr, address.address.parse().ok()?))
 }
 
@@ -32,11 +30,7 @@ pub fn wanted<'a>(
     nodes: impl IntoIterator<Item = &'a Node>,
     myself: &str,
 ) -> BTreeMap<Ipv4Net, Ipv4Addr> {
-    nodes
-        .into_iter()
-        .filter(|node| node.name_any() != myself)
-        .filter_map(wanted_route)
-        .collect()
+    nodes.into_iter().filter(|node| node.name_any() != myself).filter_map(wanted_route).collect()
 }
 
 /// Makes the kernel's routes with this agent's mark be exactly `wanted`.
@@ -73,32 +67,23 @@ pub async fn apply(handle: &Handle, wanted: &BTreeMap<Ipv4Net, Ipv4Addr>) -> Res
 }
 
 fn gateway_of(message: &RouteMessage) -> Option<Ipv4Addr> {
-    message
-        .attributes
-        .iter()
-        .find_map(|attribute| match attribute {
-            RouteAttribute::Gateway(RouteAddress::Inet(ip)) => Some(*ip),
-            _ => None,
-        })
+    message.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Gateway(RouteAddress::Inet(ip)) => Some(*ip),
+        _ => None,
+    })
 }
 
 async fn installed(handle: &Handle) -> Result<BTreeMap<Ipv4Net, RouteMessage>> {
-    let mut routes = handle
-        .route()
-        .get(RouteMessageBuilder::<Ipv4Addr>::new().build())
-        .execute();
+    let mut routes = handle.route().get(RouteMessageBuilder::<Ipv4Addr>::new().build()).execute();
     let mut mine = BTreeMap::new();
     while let Some(route) = routes.try_next().await.context("list routes")? {
         if u8::from(route.header.protocol) != PROTOCOL {
             continue;
         }
-        let destination = route
-            .attributes
-            .iter()
-            .find_map(|attribute| match attribute {
-                RouteAttribute::Destination(RouteAddress::Inet(ip)) => Some(*ip),
-                _ => None,
-            });
+        let destination = route.attributes.iter().find_map(|attribute| match attribute {
+            RouteAttribute::Destination(RouteAddress::Inet(ip)) => Some(*ip),
+            _ => None,
+        });
         if let Some(range) =
             destination.and_then(|ip| Ipv4Net::new(ip, route.header.destination_prefix_length).ok())
         {
@@ -125,10 +110,8 @@ mod tests {
             node("b", None, "192.168.77.12"),
             node("c", Some("nonsense"), "192.168.77.13"),
         ];
-        let text: Vec<String> = wanted(&nodes, "me")
-            .iter()
-            .map(|(range, via)| format!("{range} via {via}"))
-            .collect();
+        let text: Vec<String> =
+            wanted(&nodes, "me").iter().map(|(range, via)| format!("{range} via {via}")).collect();
         assert_eq!(text, ["10.244.1.0/24 via 192.168.77.11"]);
     }
 }

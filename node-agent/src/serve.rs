@@ -54,22 +54,13 @@ pub async fn run(
     let read = |path: &std::path::Path| {
         std::fs::read(path).with_context(|| format!("read {}", path.display()))
     };
-    let identity = Identity::from_pem(
-        read(&options.tls_cert_file)?,
-        read(&options.tls_private_key_file)?,
-    );
+    let identity =
+        Identity::from_pem(read(&options.tls_cert_file)?, read(&options.tls_private_key_file)?);
     let clients = Certificate::from_pem(read(&options.client_ca_file)?);
-    let tls = ServerTlsConfig::new()
-        .identity(identity)
-        .client_ca_root(clients);
+    let tls = ServerTlsConfig::new().identity(identity).client_ca_root(clients);
     let service = NodeServer::with_interceptor(Service { ctx }, authorize);
-    let server = Server::builder()
-        .tls_config(tls)
-        .context("set up TLS")?
-        .add_service(service);
-    Ok(server
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop)
-        .await?)
+    let server = Server::builder().tls_config(tls).context("set up TLS")?.add_service(service);
+    Ok(server.serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop).await?)
 }
 
 #[allow(clippy::result_large_err, reason = "the interceptor's type is tonic's")]
@@ -90,9 +81,7 @@ fn organizations(der: &[u8]) -> Vec<String> {
         return Vec::new();
     };
     let names = certificate.subject().iter_organization();
-    names
-        .filter_map(|name| name.as_str().ok().map(str::to_owned))
-        .collect()
+    names.filter_map(|name| name.as_str().ok().map(str::to_owned)).collect()
 }
 
 impl Service {
@@ -133,14 +122,8 @@ impl Service {
             Ok(streams) => drop(tokio::spawn(carry(streams, requests, sender, start))),
             Err(error) => {
                 let text = format!("{error:#}");
-                let code = if text.contains("executable file not found") {
-                    127
-                } else {
-                    126
-                };
-                sender
-                    .try_send(Ok(response(Out::Exit(ExitStatus { code, error: text }))))
-                    .ok();
+                let code = if text.contains("executable file not found") { 127 } else { 126 };
+                sender.try_send(Ok(response(Out::Exit(ExitStatus { code, error: text })))).ok();
             }
         }
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
@@ -158,9 +141,7 @@ impl Service {
 }
 
 fn response(message: Out) -> ExecResponse {
-    ExecResponse {
-        message: Some(message),
-    }
+    ExecResponse { message: Some(message) }
 }
 
 /// Moves messages both ways until the process has ended or the client has gone.
@@ -196,10 +177,7 @@ async fn carry(
                 Output::Stdout(bytes) if start.stdout || start.tty => Out::Stdout(bytes),
                 Output::Stderr(bytes) if start.stderr => Out::Stderr(bytes),
                 Output::Stdout(_) | Output::Stderr(_) => continue,
-                Output::Exit(exit) => Out::Exit(ExitStatus {
-                    code: exit.code,
-                    error: exit.error,
-                }),
+                Output::Exit(exit) => Out::Exit(ExitStatus { code: exit.code, error: exit.error }),
             };
             if responses.send(Ok(response(message))).await.is_err() {
                 return;
@@ -280,9 +258,7 @@ async fn send_log(
             Ok(data) => data,
             Err(error) => {
                 return drop(
-                    sender
-                        .send(Err(Status::internal(format!("read the log: {error}"))))
-                        .await,
+                    sender.send(Err(Status::internal(format!("read the log: {error}")))).await,
                 );
             }
         };

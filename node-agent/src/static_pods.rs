@@ -54,9 +54,7 @@ fn parse(text: &str, node: &str, hash: &str) -> Result<Pod> {
     let mut pod: Pod = serde_json::from_value(value).context("the manifest is no Pod")?;
     let name = pod.metadata.name.clone().context("the pod has no name")?;
     pod.metadata.name = Some(format!("{name}-{node}"));
-    pod.metadata
-        .namespace
-        .get_or_insert_with(|| "default".into());
+    pod.metadata.namespace.get_or_insert_with(|| "default".into());
     pod.metadata.uid = Some(hash.to_owned());
     let annotations = pod.metadata.annotations.get_or_insert_default();
     annotations.insert(HASH.into(), hash.into());
@@ -93,11 +91,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("dns.yaml"), text).unwrap();
         std::fs::write(dir.path().join("bad.yaml"), "kind: Pod\nmetadata: [").unwrap();
-        std::fs::write(
-            dir.path().join("other.yaml"),
-            "kind: Service\nmetadata: {name: x}",
-        )
-        .unwrap();
+        std::fs::write(dir.path().join("other.yaml"), "kind: Service\nmetadata: {name: x}")
+            .unwrap();
         let pods = read_folder(dir.path(), "worker-1");
         assert_eq!(pods.len(), 1);
         let (uid, pod) = pods.first_key_value().unwrap();
@@ -105,16 +100,9 @@ mod tests {
             (pod.name_any(), pod.uid().as_deref(), uid.len()),
             ("dns-worker-1".into(), Some(uid.as_str()), 32)
         );
-        std::fs::write(
-            dir.path().join("dns.yaml"),
-            text.replace("image: x", "image: y"),
-        )
-        .unwrap();
+        std::fs::write(dir.path().join("dns.yaml"), text.replace("image: x", "image: y")).unwrap();
         assert_ne!(
-            read_folder(dir.path(), "worker-1")
-                .first_key_value()
-                .unwrap()
-                .0,
+            read_folder(dir.path(), "worker-1").first_key_value().unwrap().0,
             uid,
             "a changed file is another pod"
         );

@@ -39,18 +39,14 @@ pub fn status(pod: &Pod, facts: &Facts<'_>) -> PodStatus {
     let spec = pod.spec.clone().unwrap_or_default();
     let phase = phase(&spec, facts.records);
     let all = |list: &[Container], init| -> Vec<ContainerStatus> {
-        list.iter()
-            .filter_map(|container| container_status(container, init, facts))
-            .collect()
+        list.iter().filter_map(|container| container_status(container, init, facts)).collect()
     };
     let init = all(spec.init_containers.as_deref().unwrap_or_default(), true);
     PodStatus {
         phase: Some(phase.into()),
         conditions: Some(conditions(pod, phase, facts)),
         host_ip: Some(facts.host_ip.into()),
-        host_ips: Some(vec![HostIP {
-            ip: facts.host_ip.into(),
-        }]),
+        host_ips: Some(vec![HostIP { ip: facts.host_ip.into() }]),
         pod_ip: facts.pod_ip.clone(),
         pod_ips: facts.pod_ip.clone().map(|ip| vec![PodIP { ip }]),
         start_time: Some(api_time(facts.started)),
@@ -70,10 +66,7 @@ fn terminated(ended: &Ended) -> ContainerState {
         started_at: Some(api_time(ended.started)),
         finished_at: Some(api_time(ended.finished)),
     };
-    ContainerState {
-        terminated: Some(terminated),
-        ..Default::default()
-    }
+    ContainerState { terminated: Some(terminated), ..Default::default() }
 }
 
 fn container_id(id: &str) -> String {
@@ -85,25 +78,15 @@ fn container_status(
     init: bool,
     facts: &Facts<'_>,
 ) -> Option<ContainerStatus> {
-    let record = facts
-        .records
-        .iter()
-        .find(|record| record.name == container.name)?;
+    let record = facts.records.iter().find(|record| record.name == container.name)?;
     let running = record.is_running();
     // An init container is ready when it has done its work.
     let completed = matches!(&record.state, State::Ended(ended) if ended.exit_code == 0);
     let state = match &record.state {
-        State::Waiting {
-            reason, message, ..
-        } => waiting(reason, message),
+        State::Waiting { reason, message, .. } => waiting(reason, message),
         State::Running { since } => {
-            let running = ContainerStateRunning {
-                started_at: Some(api_time(*since)),
-            };
-            ContainerState {
-                running: Some(running),
-                ..Default::default()
-            }
+            let running = ContainerStateRunning { started_at: Some(api_time(*since)) };
+            ContainerState { running: Some(running), ..Default::default() }
         }
         State::Ended(ended) => terminated(ended),
     };
@@ -130,10 +113,7 @@ fn waiting(reason: &str, message: &str) -> ContainerState {
         reason: Some(reason.into()),
         message: (!message.is_empty()).then(|| message.to_owned()),
     };
-    ContainerState {
-        waiting: Some(waiting),
-        ..Default::default()
-    }
+    ContainerState { waiting: Some(waiting), ..Default::default() }
 }
 
 struct Verdict {
@@ -144,11 +124,7 @@ struct Verdict {
 }
 
 fn conditions(pod: &Pod, phase: &str, facts: &Facts<'_>) -> Vec<PodCondition> {
-    let old = pod
-        .status
-        .as_ref()
-        .and_then(|status| status.conditions.clone())
-        .unwrap_or_default();
+    let old = pod.status.as_ref().and_then(|status| status.conditions.clone()).unwrap_or_default();
     let verdicts = verdicts(pod, phase, facts, &old);
     let mut conditions: Vec<PodCondition> = verdicts
         .into_iter()
@@ -180,20 +156,11 @@ fn conditions(pod: &Pod, phase: &str, facts: &Facts<'_>) -> Vec<PodCondition> {
 
 impl Verdict {
     fn new(kind: &'static str, holds: bool) -> Verdict {
-        Verdict {
-            kind,
-            holds,
-            reason: None,
-            message: None,
-        }
+        Verdict { kind, holds, reason: None, message: None }
     }
 
     fn because(self, reason: Option<&'static str>, message: Option<String>) -> Verdict {
-        Verdict {
-            reason,
-            message,
-            ..self
-        }
+        Verdict { reason, message, ..self }
     }
 }
 
@@ -222,10 +189,8 @@ fn verdicts(pod: &Pod, phase: &str, facts: &Facts<'_>, old: &[PodCondition]) -> 
     };
     let mut begun = Verdict::new("Initialized", initialized);
     if !initialized {
-        begun = begun.because(
-            Some("ContainersNotInitialized"),
-            Some(named(&incomplete, "incomplete")),
-        );
+        begun =
+            begun.because(Some("ContainersNotInitialized"), Some(named(&incomplete, "incomplete")));
     }
     vec![
         Verdict::new("PodReadyToStartContainers", facts.sandbox),
@@ -243,10 +208,7 @@ fn unfit(
     fit: impl Fn(&Container, &Record) -> bool,
 ) -> Vec<String> {
     let is_fit = |container: &&Container| {
-        let record = facts
-            .records
-            .iter()
-            .find(|record| record.name == container.name);
+        let record = facts.records.iter().find(|record| record.name == container.name);
         record.is_some_and(|record| fit(container, record))
     };
     list.iter()
@@ -261,20 +223,13 @@ fn named(names: &[String], what: &str) -> String {
 
 /// Which of the pod's readiness gates keep it from being ready, for people.
 fn closed_gates(spec: &PodSpec, old: &[PodCondition]) -> Option<String> {
-    let gates = spec
-        .readiness_gates
-        .iter()
-        .flatten()
-        .map(|gate| gate.condition_type.as_str());
+    let gates = spec.readiness_gates.iter().flatten().map(|gate| gate.condition_type.as_str());
     let is_open = |gate: &str| {
-        old.iter()
-            .any(|condition| condition.type_ == gate && condition.status == "True")
+        old.iter().any(|condition| condition.type_ == gate && condition.status == "True")
     };
     let closed: Vec<&str> = gates.filter(|gate| !is_open(gate)).collect();
-    let message = format!(
-        "the status of pod readiness gate {:?} is not \"True\"",
-        closed.join(", ")
-    );
+    let message =
+        format!("the status of pod readiness gate {:?} is not \"True\"", closed.join(", "));
     (!closed.is_empty()).then_some(message)
 }
 
@@ -288,25 +243,12 @@ mod tests {
     }
 
     fn pod(gate: Option<&str>) -> Pod {
-        let container = Container {
-            name: "web".into(),
-            image: Some("demo".into()),
-            ..Default::default()
-        };
-        let gates = gate.map(|gate| {
-            vec![PodReadinessGate {
-                condition_type: gate.into(),
-            }]
-        });
-        let spec = PodSpec {
-            containers: vec![container],
-            readiness_gates: gates,
-            ..Default::default()
-        };
-        Pod {
-            spec: Some(spec),
-            ..Default::default()
-        }
+        let container =
+            Container { name: "web".into(), image: Some("demo".into()), ..Default::default() };
+        let gates = gate.map(|gate| vec![PodReadinessGate { condition_type: gate.into() }]);
+        let spec =
+            PodSpec { containers: vec![container], readiness_gates: gates, ..Default::default() };
+        Pod { spec: Some(spec), ..Default::default() }
     }
 
     fn running(ready: bool) -> Record {
@@ -331,10 +273,8 @@ mod tests {
         };
         let status = status(pod, &facts);
         let text = status.conditions.iter().flatten().map(|condition| {
-            let time = condition
-                .last_transition_time
-                .as_ref()
-                .map_or(-1, |time| time.0.as_second());
+            let time =
+                condition.last_transition_time.as_ref().map_or(-1, |time| time.0.as_second());
             format!("{}={}@{time}", condition.type_, condition.status)
         });
         let text = format!(
@@ -359,10 +299,7 @@ mod tests {
             .flatten()
             .find(|condition| condition.type_ == "Ready")
             .unwrap();
-        assert_eq!(
-            ready.message.as_deref(),
-            Some("containers with unready status: [web]")
-        );
+        assert_eq!(ready.message.as_deref(), Some("containers with unready status: [web]"));
         pod.status = Some(status);
         let (_, text) = summary(&pod, running(true), 20);
         assert_eq!(
@@ -375,24 +312,16 @@ mod tests {
     fn a_gate_of_someone_else_is_kept_and_waited_for() {
         let mut pod = pod(Some("example.com/go"));
         assert!(
-            summary(&pod, running(true), 10)
-                .1
-                .contains("Ready=False@10 ContainersReady=True@10")
+            summary(&pod, running(true), 10).1.contains("Ready=False@10 ContainersReady=True@10")
         );
         let gate = PodCondition {
             type_: "example.com/go".into(),
             status: "True".into(),
             ..Default::default()
         };
-        pod.status = Some(PodStatus {
-            conditions: Some(vec![gate]),
-            ..Default::default()
-        });
+        pod.status = Some(PodStatus { conditions: Some(vec![gate]), ..Default::default() });
         let text = summary(&pod, running(true), 10).1;
-        assert!(
-            text.contains(" Ready=True@10") && text.contains("example.com/go=True"),
-            "{text}"
-        );
+        assert!(text.contains(" Ready=True@10") && text.contains("example.com/go=True"), "{text}");
     }
 
     #[test]
@@ -421,16 +350,7 @@ mod tests {
         );
         let waiting = container.state.as_ref().unwrap().waiting.as_ref().unwrap();
         assert_eq!(waiting.reason.as_deref(), Some("CrashLoopBackOff"));
-        let last = container
-            .last_state
-            .as_ref()
-            .unwrap()
-            .terminated
-            .as_ref()
-            .unwrap();
-        assert_eq!(
-            (last.exit_code, last.container_id.as_deref()),
-            (1, Some("coracle://0"))
-        );
+        let last = container.last_state.as_ref().unwrap().terminated.as_ref().unwrap();
+        assert_eq!((last.exit_code, last.container_id.as_deref()), (1, Some("coracle://0")));
     }
 }

@@ -25,9 +25,7 @@ pub async fn run(
     let deadline = Instant::now() + grace;
     let hook = container.lifecycle.and_then(|lifecycle| lifecycle.pre_stop);
     if let Some(hook) = hook
-        && timeout_at(deadline, run_hook(&ctx, &uid, &id, &hook))
-            .await
-            .is_err()
+        && timeout_at(deadline, run_hook(&ctx, &uid, &id, &hook)).await.is_err()
     {
         tracing::debug!(
             container = container.name,

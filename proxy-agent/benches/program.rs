@@ -30,9 +30,7 @@ fn main() {
     }
     let mut sizes = Vec::new();
     let mut baseline = 1_000;
-    let mut arguments = std::env::args()
-        .skip(1)
-        .filter(|argument| argument != "--bench");
+    let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
     while let Some(argument) = arguments.next() {
         let number = |text: Option<String>| text.and_then(|n| n.parse::<usize>().ok());
         match argument.as_str() {
@@ -148,9 +146,7 @@ fn slice(index: usize, name: &str, addresses: &[String]) -> Change {
         "metadata": { "namespace": "default", "name": name, "labels": { "kubernetes.io/service-name": format!("s{index}") } },
         "addressType": "IPv4", "ports": [{ "name": "", "port": 8080 }], "endpoints": endpoints,
     });
-    Change::Slice(Box::new(
-        serde_json::from_value(object).expect("an EndpointSlice"),
-    ))
+    Change::Slice(Box::new(serde_json::from_value(object).expect("an EndpointSlice")))
 }
 
 struct Figures {
@@ -173,10 +169,7 @@ fn table() -> Table<Netlink> {
 /// Resident memory of this process; a page is 4 KiB where this runs.
 fn memory_bytes() -> usize {
     let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages = text
-        .split(' ')
-        .nth(1)
-        .and_then(|pages| pages.parse::<usize>().ok());
+    let pages = text.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok());
     pages.unwrap_or(0) * 4_096
 }
 
@@ -194,9 +187,7 @@ fn value_maps(size: usize) -> (Figures, Model, Table<Netlink>) {
     let mut model = Model::new("node");
     for index in 0..size {
         model.apply(service(index));
-        let addresses: Vec<_> = (1..=ENDPOINTS)
-            .map(|net| address(index, net as u8))
-            .collect();
+        let addresses: Vec<_> = (1..=ENDPOINTS).map(|net| address(index, net as u8)).collect();
         model.apply(slice(index, &format!("s{index}-a"), &addresses));
     }
     let mut ours = table();
@@ -216,14 +207,8 @@ fn value_maps(size: usize) -> (Figures, Model, Table<Netlink>) {
     for round in 0..CHANGES / 2 {
         let index = round as usize * 7 % size;
         let name = format!("s{index}-b");
-        let gone = ServiceName {
-            namespace: "default".to_owned(),
-            name: name.clone(),
-        };
-        for change in [
-            slice(index, &name, &["10.9.9.9".to_owned()]),
-            Change::SliceGone(gone),
-        ] {
+        let gone = ServiceName { namespace: "default".to_owned(), name: name.clone() };
+        for change in [slice(index, &name, &["10.9.9.9".to_owned()]), Change::SliceGone(gone)] {
             let begin = Instant::now();
             model.apply(change);
             let dirty = model.take_dirty();
@@ -359,11 +344,7 @@ fn per_service_chains(size: usize) -> Option<(Duration, Duration)> {
 fn nft(text: &str) -> Option<Duration> {
     use io::Write;
     let begin = Instant::now();
-    let Ok(mut child) = Command::new("nft")
-        .args(["-f", "-"])
-        .stdin(Stdio::piped())
-        .spawn()
-    else {
+    let Ok(mut child) = Command::new("nft").args(["-f", "-"]).stdin(Stdio::piped()).spawn() else {
         println!("BASELINE SKIPPED: `nft` is missing: install nftables");
         return None;
     };

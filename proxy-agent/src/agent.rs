@@ -47,10 +47,7 @@ pub struct Periods {
 
 impl Default for Periods {
     fn default() -> Periods {
-        Periods {
-            verify: Duration::from_secs(60),
-            between_syncs: Duration::ZERO,
-        }
+        Periods { verify: Duration::from_secs(60), between_syncs: Duration::ZERO }
     }
 }
 
@@ -114,11 +111,7 @@ impl Agent {
 
     /// The same agent with other periods, and with something to do beside rules.
     pub fn with(self, periods: Periods, beside: Beside) -> Agent {
-        Agent {
-            periods,
-            beside: Some(beside),
-            ..self
-        }
+        Agent { periods, beside: Some(beside), ..self }
     }
 
     /// Works until the watches end. The rules stay.
@@ -172,10 +165,7 @@ impl Agent {
                 mode.distrust();
             }
             if lane.repairs(now) && mode.is_disturbed() {
-                tracing::warn!(
-                    mode = mode.name(),
-                    "somebody else changed the rules: repairing"
-                );
+                tracing::warn!(mode = mode.name(), "somebody else changed the rules: repairing");
                 mode.distrust();
                 lane.looks_at_all(now);
             }
@@ -359,9 +349,7 @@ impl Agent {
             .due(now)
             .map(|to| {
                 let routes = self.model.routes(to).into_iter();
-                let all = routes
-                    .flat_map(|r| [Some(&r.inside), r.outside.as_ref()])
-                    .flatten();
+                let all = routes.flat_map(|r| [Some(&r.inside), r.outside.as_ref()]).flatten();
                 let endpoints = || all.flat_map(|route| route.endpoints.iter().copied());
                 let tracked = self.modes[index].tracked_as(to);
                 (to.clone(), tracked.unwrap_or_else(|| endpoints().collect()))
@@ -378,8 +366,7 @@ impl Agent {
                 }
                 let seconds = now.elapsed().as_secs_f64();
                 let forgotten = cleaned.forgotten;
-                self.metrics
-                    .forgot_connections(lane.family, forgotten, seconds);
+                self.metrics.forgot_connections(lane.family, forgotten, seconds);
             }
             // Once: a kernel that cannot do it never will.
             Err(error) if lane.stale.failed(Instant::now()) => {

@@ -74,11 +74,8 @@ impl Entry {
     /// Whether it keeps a client from where it should go now.
     fn is_stale(&self, wanted: &Wanted, own: &BTreeSet<IpAddr>) -> bool {
         let Entry { protocol, to, .. } = self;
-        let to_address = Destination::Address {
-            address: to.address,
-            protocol: *protocol,
-            port: to.port,
-        };
+        let to_address =
+            Destination::Address { address: to.address, protocol: *protocol, port: to.port };
         let to_node = Destination::NodePort {
             family: Family::of(&to.address),
             protocol: *protocol,

@@ -60,10 +60,7 @@ fn mode_of(options: &Options, config: &Config) -> anyhow::Result<ModeName> {
     };
     let is_given = options.flags.given().any(|flag| flag == "proxy-mode");
     if is_given && mode != config.mode {
-        bail!(
-            "mode {} is not written so: leave --proxy-mode or --output out",
-            config.mode
-        );
+        bail!("mode {} is not written so: leave --proxy-mode or --output out", config.mode);
     }
     Ok(mode)
 }
@@ -74,15 +71,9 @@ fn render(
     notation: Option<Notation>,
     objects: Objects,
 ) -> anyhow::Result<String> {
-    let config = Config {
-        mode,
-        ..config.clone()
-    };
+    let config = Config { mode, ..config.clone() };
     let name = node::name(&config)?;
-    let own = objects
-        .nodes
-        .into_iter()
-        .find(|node| node.metadata.name.as_ref() == Some(&name));
+    let own = objects.nodes.into_iter().find(|node| node.metadata.name.as_ref() == Some(&name));
     let place = own.as_ref().map(Place::of).unwrap_or_default();
     if let Some(missing) = place.missing_for(&config) {
         bail!("Node {name} does not say its {missing}");
@@ -168,16 +159,8 @@ async fn list(client: Client) -> anyhow::Result<Objects> {
     let slices: Api<EndpointSlice> = Api::all(client.clone());
     let nodes: Api<Node> = Api::all(client);
     Ok(Objects {
-        services: services
-            .list(&all)
-            .await
-            .context("cannot list Services")?
-            .items,
-        slices: slices
-            .list(&all)
-            .await
-            .context("cannot list EndpointSlices")?
-            .items,
+        services: services.list(&all).await.context("cannot list Services")?.items,
+        slices: slices.list(&all).await.context("cannot list EndpointSlices")?.items,
         nodes: nodes.list(&all).await.context("cannot list Nodes")?.items,
     })
 }

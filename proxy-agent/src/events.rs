@@ -46,10 +46,8 @@ impl Events {
     /// Begins to send what is handed in, until the last `Events` is dropped.
     pub fn start(client: Client, node_name: &str, metrics: Arc<Metrics>) -> Events {
         let (events, waiting) = Events::channel(metrics);
-        let reporter = Reporter {
-            controller: CONTROLLER.to_owned(),
-            instance: Some(node_name.to_owned()),
-        };
+        let reporter =
+            Reporter { controller: CONTROLLER.to_owned(), instance: Some(node_name.to_owned()) };
         tokio::spawn(send_all(client, reporter, waiting));
         events
     }

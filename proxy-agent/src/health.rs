@@ -66,10 +66,7 @@ impl Health {
 
     /// The own Node as it is now. Until the first one is seen it may have traffic.
     pub fn observe_node(&self, node: &Node) {
-        let taints = node
-            .spec
-            .iter()
-            .flat_map(|spec| spec.taints.iter().flatten());
+        let taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
         let leaves = node.metadata.deletion_timestamp.is_some()
             || taints.into_iter().any(|taint| taint.key == TO_BE_DELETED);
         if self.node_leaves.swap(leaves, Ordering::Relaxed) != leaves {
@@ -85,9 +82,7 @@ impl Health {
     /// No change waits for long, of any family: what `/livez` tells.
     pub fn is_live(&self) -> bool {
         let now = now_ms();
-        let mut since = self
-            .carried()
-            .map(|of| of.waiting_since_ms.load(Ordering::Relaxed));
+        let mut since = self.carried().map(|of| of.waiting_since_ms.load(Ordering::Relaxed));
         since.all(|since| since == 0 || now.saturating_sub(since) < MAX_LAG_MS)
     }
 
@@ -103,16 +98,12 @@ impl Health {
 
     /// When the kernel last had all that was known, 0: never. The older time of two families.
     pub fn updated_ms(&self) -> u64 {
-        let updated = self
-            .carried()
-            .map(|of| of.updated_ms.load(Ordering::Relaxed));
+        let updated = self.carried().map(|of| of.updated_ms.load(Ordering::Relaxed));
         updated.min().unwrap_or(0)
     }
 }
 
 /// Milliseconds since 1970.
 pub fn now_ms() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_millis() as u64)
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }

@@ -90,9 +90,7 @@ impl HealthChecks {
         for (name, wanted) in changed {
             let Some(wanted) = wanted else { continue };
             if let Some(server) = self.open.get(&name) {
-                server
-                    .local_endpoints
-                    .store(wanted.local_endpoints, Ordering::Relaxed);
+                server.local_endpoints.store(wanted.local_endpoints, Ordering::Relaxed);
                 continue;
             }
             let server = self.start(name.clone(), wanted);
@@ -137,11 +135,7 @@ impl HealthChecks {
             let servers = listeners.into_iter();
             join_all(servers.map(|listener| accept(listener, answer.clone()))).await;
         });
-        Server {
-            port: wanted.port,
-            local_endpoints,
-            task,
-        }
+        Server { port: wanted.port, local_endpoints, task }
     }
 }
 
@@ -155,11 +149,8 @@ impl Drop for HealthChecks {
 
 /// All listeners of one port, or none.
 async fn open(port: u16, networks: &[IpNet]) -> io::Result<Vec<TcpListener>> {
-    let addresses = if networks.is_empty() {
-        vec![unspecified()]
-    } else {
-        node_addresses(networks)?
-    };
+    let addresses =
+        if networks.is_empty() { vec![unspecified()] } else { node_addresses(networks)? };
     if addresses.is_empty() {
         return Err(io::Error::new(
             io::ErrorKind::AddrNotAvailable,

@@ -108,10 +108,8 @@ async fn carry(options: &Options, config: &Config) -> anyhow::Result<()> {
         settings.push(node::settings(config, &place, *family)?);
     }
     let modes = mode::open_all(config.mode, settings)?;
-    let networks = modes
-        .iter()
-        .flat_map(|mode| mode.settings().node_port_addresses.iter().copied())
-        .collect();
+    let networks =
+        modes.iter().flat_map(|mode| mode.settings().node_port_addresses.iter().copied()).collect();
     let events = Events::start(client.clone(), &node_name, metrics.clone());
     let checks = HealthChecks::new(&node_name, networks, health.clone(), events.clone());
     let (moved, has_moved) = tokio::sync::watch::channel(None);
@@ -120,10 +118,7 @@ async fn carry(options: &Options, config: &Config) -> anyhow::Result<()> {
         on_node: node::observer(config.clone(), place, moved),
         clean_up: clean_up(config.mode, families, &modes),
     };
-    let periods = Periods {
-        verify: config.sync_period,
-        between_syncs: config.min_sync_period,
-    };
+    let periods = Periods { verify: config.sync_period, between_syncs: config.min_sync_period };
     let mut agent =
         Agent::new(Model::new(&*node_name), modes, metrics, health, desk).with(periods, beside);
     tracing::info!(node = node_name, "watching Services and EndpointSlices");
@@ -189,9 +184,8 @@ async fn connect(options: &Options, config: &Config) -> anyhow::Result<kube::Cli
             .context("no kubeconfig given, and this is no pod with a service account")?,
     };
     if let Some(master) = &options.master {
-        client.cluster_url = master
-            .parse()
-            .with_context(|| format!("--master: {master} is no URL"))?;
+        client.cluster_url =
+            master.parse().with_context(|| format!("--master: {master} is no URL"))?;
     }
     informer::client::from_config(client, Protocol::Http2).context("cannot make an API client")
 }

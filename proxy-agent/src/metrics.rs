@@ -52,9 +52,7 @@ fn family_name(family: Family) -> &'static str {
 
 impl From<Family> for OfFamily {
     fn from(family: Family) -> OfFamily {
-        OfFamily {
-            ip_family: family_name(family),
-        }
+        OfFamily { ip_family: family_name(family) }
     }
 }
 
@@ -113,13 +111,7 @@ fn programming() -> Histogram {
     let seconds = (1..60).map(f64::from);
     let minutes = (60..=115).step_by(5).map(f64::from);
     let long = (120..=300).step_by(30).map(f64::from);
-    Histogram::new(
-        [0.25, 0.5]
-            .into_iter()
-            .chain(seconds)
-            .chain(minutes)
-            .chain(long),
-    )
+    Histogram::new([0.25, 0.5].into_iter().chain(seconds).chain(minutes).chain(long))
 }
 
 impl Metrics {
@@ -285,16 +277,10 @@ impl Metrics {
         for failures in [&self.failures, &self.cleanup_failures] {
             failures.get_or_create(&labels).inc_by(0);
         }
-        let by_extent = if is_full {
-            &self.full_sync_seconds
-        } else {
-            &self.partial_sync_seconds
-        };
+        let by_extent = if is_full { &self.full_sync_seconds } else { &self.partial_sync_seconds };
         by_extent.get_or_create(&labels).observe(seconds);
         self.sync_seconds.get_or_create(&labels).observe(seconds);
-        self.last_sync
-            .get_or_create(&labels)
-            .set(seconds_since_1970());
+        self.last_sync.get_or_create(&labels).set(seconds_since_1970());
     }
 
     /// A round of one family failed.
@@ -309,16 +295,12 @@ impl Metrics {
 
     /// A change waits for one family's round.
     pub fn queued(&self, family: Family) {
-        self.last_queued
-            .get_or_create(&family.into())
-            .set(seconds_since_1970());
+        self.last_queued.get_or_create(&family.into()).set(seconds_since_1970());
     }
 
     /// The rules for an endpoint's change are there, so long after its trigger.
     pub fn programmed(&self, family: Family, seconds: f64) {
-        self.programming_seconds
-            .get_or_create(&family.into())
-            .observe(seconds);
+        self.programming_seconds.get_or_create(&family.into()).observe(seconds);
     }
 
     /// How much of one kind a family has turned away in all.
@@ -332,22 +314,15 @@ impl Metrics {
     /// Moves the number of Service ports of which policy `Local` finds nobody here;
     /// `policy` is `internal` or `external`.
     pub fn moved_no_local_endpoints(&self, family: Family, policy: &'static str, by: i64) {
-        let labels = OfPolicy {
-            ip_family: family_name(family),
-            traffic_policy: policy,
-        };
+        let labels = OfPolicy { ip_family: family_name(family), traffic_policy: policy };
         self.no_local_endpoints.get_or_create(&labels).inc_by(by);
     }
 
     /// Stale tracked connections of a family were forgotten.
     pub fn forgot_connections(&self, family: Family, count: usize, seconds: f64) {
         let labels = OfFamily::from(family);
-        self.conntrack_seconds
-            .get_or_create(&labels)
-            .observe(seconds);
-        self.conntrack_deleted
-            .get_or_create(&labels)
-            .inc_by(count as u64);
+        self.conntrack_seconds.get_or_create(&labels).observe(seconds);
+        self.conntrack_deleted.get_or_create(&labels).inc_by(count as u64);
     }
 
     /// A probe was answered.

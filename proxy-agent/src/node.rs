@@ -57,10 +57,7 @@ impl Place {
         let ordered = [of_type("InternalIP"), of_type("ExternalIP")].concat();
         let mut families = BTreeSet::new();
         Place {
-            pod_cidrs: pod_cidrs
-                .iter()
-                .filter_map(|cidr| cidr.parse().ok())
-                .collect(),
+            pod_cidrs: pod_cidrs.iter().filter_map(|cidr| cidr.parse().ok()).collect(),
             addresses: ordered
                 .into_iter()
                 .filter(|address| families.insert(Family::of(address)))
@@ -74,11 +71,7 @@ impl Place {
         let addresses = config.node_port_addresses.primary && config.node_address.is_none();
         Place {
             pod_cidrs: if cidrs { self.pod_cidrs } else { Vec::new() },
-            addresses: if addresses {
-                self.addresses
-            } else {
-                Vec::new()
-            },
+            addresses: if addresses { self.addresses } else { Vec::new() },
         }
     }
 
@@ -161,9 +154,7 @@ pub fn settings(config: &Config, place: &Place, family: Family) -> anyhow::Resul
     let of_family = |network: &&IpNet| Family::of(&network.addr()) == family;
     let first = |networks: &[IpNet]| {
         let network = networks.iter().find(of_family);
-        network.map_or(LocalTraffic::Unknown, |network| {
-            LocalTraffic::Network(*network)
-        })
+        network.map_or(LocalTraffic::Unknown, |network| LocalTraffic::Network(*network))
     };
     let local_traffic = match &config.detect_local {
         DetectLocal::ClusterCidr(networks) => first(networks),
@@ -193,9 +184,8 @@ fn node_port_networks(
     let wanted = &config.node_port_addresses;
     let mut networks = wanted.networks.clone();
     if wanted.primary {
-        let own: Vec<IpAddr> = config
-            .node_address
-            .map_or_else(|| place.addresses.clone(), |address| vec![address]);
+        let own: Vec<IpAddr> =
+            config.node_address.map_or_else(|| place.addresses.clone(), |address| vec![address]);
         if own.is_empty() {
             return Err(anyhow::anyhow!("the Node has no address"))
                 .context("nodePortAddresses has `primary`");

@@ -103,11 +103,7 @@ fn answer(request: &Request<Incoming>, paths: Paths, source: &Source) -> Respons
         ("/proxyMode", Paths::Metrics) => {
             respond(StatusCode::OK, "text/plain", source.mode.to_owned())
         }
-        _ => respond(
-            StatusCode::NOT_FOUND,
-            "text/plain",
-            "404 page not found\n".to_owned(),
-        ),
+        _ => respond(StatusCode::NOT_FOUND, "text/plain", "404 page not found\n".to_owned()),
     }
 }
 
@@ -117,11 +113,7 @@ fn probe(source: &Source, probe: Probe) -> Response<String> {
         Probe::Healthz => health.is_ready(),
         Probe::Livez => health.is_live(),
     };
-    let status = if is_healthy {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
+    let status = if is_healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let now = now_ms();
     // Who is healthy has nothing left to update, as of now: so upstream, too.
     let updated = if is_healthy { now } else { health.updated_ms() };
@@ -144,11 +136,7 @@ fn metrics(request: &Request<Incoming>, metrics: &Metrics) -> Response<String> {
             metrics.render_openmetrics(),
         )
     } else {
-        respond(
-            StatusCode::OK,
-            "text/plain; version=0.0.4; charset=utf-8",
-            metrics.render_text(),
-        )
+        respond(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", metrics.render_text())
     }
 }
 

@@ -56,10 +56,7 @@ impl Services {
         }
         let checks = changed.into_iter().map(|name| {
             let check = model.health_check(&name);
-            let check = check.map(|(port, local_endpoints)| HealthCheck {
-                port,
-                local_endpoints,
-            });
+            let check = check.map(|(port, local_endpoints)| HealthCheck { port, local_endpoints });
             (name, check)
         });
         checks.collect()
@@ -82,12 +79,10 @@ impl Services {
         };
         let before = before.unwrap_or_default();
         for (&(family, policy), count) in &before {
-            self.metrics
-                .moved_no_local_endpoints(family, policy, -count);
+            self.metrics.moved_no_local_endpoints(family, policy, -count);
         }
         for (&(family, policy), count) in &now {
-            self.metrics
-                .moved_no_local_endpoints(family, policy, *count);
+            self.metrics.moved_no_local_endpoints(family, policy, *count);
         }
     }
 
@@ -129,11 +124,7 @@ impl Services {
                 service: name.clone(),
                 reason: "UnsupportedByProxyMode",
                 action: "Program",
-                note: format!(
-                    "node {}, mode {mode}: {}",
-                    self.node_name,
-                    reasons.join("; ")
-                ),
+                note: format!("node {}, mode {mode}: {}", self.node_name, reasons.join("; ")),
             });
             self.unsupported.insert(name.clone(), cannot);
         }

@@ -99,11 +99,7 @@ async fn follow<K>(
             }
             Ok(Some(Event::InitDone)) => {
                 reports.extend(
-                    known
-                        .difference(&listed)
-                        .cloned()
-                        .filter_map(gone)
-                        .map(Report::Change),
+                    known.difference(&listed).cloned().filter_map(gone).map(Report::Change),
                 );
                 known = std::mem::take(&mut listed);
                 if !std::mem::replace(&mut is_synced, true) {
@@ -128,8 +124,5 @@ async fn follow<K>(
 }
 
 fn name_of<K: Resource>(object: &K) -> ServiceName {
-    ServiceName {
-        namespace: object.namespace().unwrap_or_default(),
-        name: object.name_any(),
-    }
+    ServiceName { namespace: object.namespace().unwrap_or_default(), name: object.name_any() }
 }

@@ -21,10 +21,7 @@ fn main() {
     let directory = tempfile::tempdir().expect("a directory");
     println!("1 KiB writes on {}", directory.path().display());
     let baseline = plain(&directory.path().join("plain"));
-    println!(
-        "{:<34} {baseline:>9.0}/s  1.0x",
-        "plain file, one sync a write"
-    );
+    println!("{:<34} {baseline:>9.0}/s  1.0x", "plain file, one sync a write");
     for writers in [1, 8, 32, 128, 512] {
         let path = directory.path().join(format!("store-{writers}"));
         let rate = engine(&path, writers);
@@ -35,11 +32,7 @@ fn main() {
 
 /// Appends and syncs one write after another.
 fn plain(path: &Path) -> f64 {
-    let mut file = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(path)
-        .expect("a file");
+    let mut file = OpenOptions::new().create(true).append(true).open(path).expect("a file");
     let (start, mut writes) = (Instant::now(), 0);
     while start.elapsed() < RUN {
         file.write_all(&[7; VALUE_BYTES]).expect("a write");

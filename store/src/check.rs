@@ -28,29 +28,18 @@ pub(crate) fn check_txn(compares: &[Compare], ops: &[Op]) -> Result<(), Error> {
             return Err(Error::Invalid("an empty key".into()));
         }
         if !keys.insert(key) {
-            return Err(Error::Invalid(format!(
-                "key {key:?} is written twice in one transaction"
-            )));
+            return Err(Error::Invalid(format!("key {key:?} is written twice in one transaction")));
         }
         if key.len() > KEY_BYTES_MAX {
-            return Err(Error::TooLarge {
-                what: "a key",
-                limit: KEY_BYTES_MAX,
-            });
+            return Err(Error::TooLarge { what: "a key", limit: KEY_BYTES_MAX });
         }
         if value_bytes > VALUE_BYTES_MAX {
-            return Err(Error::TooLarge {
-                what: "a value",
-                limit: VALUE_BYTES_MAX,
-            });
+            return Err(Error::TooLarge { what: "a value", limit: VALUE_BYTES_MAX });
         }
         bytes += key.len() + value_bytes;
     }
     if bytes > TXN_BYTES_MAX {
-        return Err(Error::TooLarge {
-            what: "a transaction",
-            limit: TXN_BYTES_MAX,
-        });
+        return Err(Error::TooLarge { what: "a transaction", limit: TXN_BYTES_MAX });
     }
     Ok(())
 }
@@ -60,7 +49,5 @@ pub(crate) fn check_ttl(ttl_s: i64) -> Result<(), Error> {
     if (1..=LEASE_TTL_S_MAX).contains(&ttl_s) {
         return Ok(());
     }
-    Err(Error::Invalid(format!(
-        "a lease of {ttl_s} seconds; 1 to {LEASE_TTL_S_MAX} are possible"
-    )))
+    Err(Error::Invalid(format!("a lease of {ttl_s} seconds; 1 to {LEASE_TTL_S_MAX} are possible")))
 }

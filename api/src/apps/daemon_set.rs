@@ -47,8 +47,7 @@ impl Rules for DaemonSetRules {
 
     fn default(set: &mut DaemonSet) {
         let spec = set.spec.get_or_insert_default();
-        spec.revision_history_limit
-            .get_or_insert(REVISION_HISTORY_LIMIT);
+        spec.revision_history_limit.get_or_insert(REVISION_HISTORY_LIMIT);
         default_strategy(spec.update_strategy.get_or_insert_default());
         default_pod_spec(spec.template.spec.get_or_insert_default());
     }
@@ -77,13 +76,7 @@ impl Rules for DaemonSetRules {
         let mut checks = Checks::new();
         let path = Path::new("spec");
         let spec = set.spec.clone().unwrap_or_default();
-        validate_pods(
-            &mut checks,
-            &path,
-            &spec.selector,
-            &spec.template,
-            "daemonset",
-        );
+        validate_pods(&mut checks, &path, &spec.selector, &spec.template, "daemonset");
         validate_strategy(&mut checks, &path.child("updateStrategy"), &spec);
         let numbers = [
             ("minReadySeconds", spec.min_ready_seconds),
@@ -108,23 +101,11 @@ impl Rules for DaemonSetRules {
         column("Desired", "integer", "Nodes that ought to run a pod of it."),
         column("Current", "integer", "Those of them that have a pod of it."),
         column("Ready", "integer", "Those of them whose pod is ready."),
-        column(
-            "Up-to-date",
-            "integer",
-            "Those of them whose pod is of the newest template.",
-        ),
-        column(
-            "Available",
-            "integer",
-            "Those of them whose pod is ready long enough.",
-        ),
+        column("Up-to-date", "integer", "Those of them whose pod is of the newest template."),
+        column("Available", "integer", "Those of them whose pod is ready long enough."),
         column("Node Selector", "string", "Labels of the nodes it is for."),
         table::AGE,
-        wide(
-            "Containers",
-            "string",
-            "Names of the template's containers.",
-        ),
+        wide("Containers", "string", "Names of the template's containers."),
         wide("Images", "string", "Images of the template's containers."),
         wide("Selector", "string", "Labels of its pods."),
     ];
@@ -143,9 +124,7 @@ impl Rules for DaemonSetRules {
             Value::from(status.number_ready),
             Value::from(status.updated_number_scheduled.unwrap_or(0)),
             Value::from(status.number_available.unwrap_or(0)),
-            Value::from(table::labels(
-                pods.and_then(|spec| spec.node_selector.as_ref()),
-            )),
+            Value::from(table::labels(pods.and_then(|spec| spec.node_selector.as_ref()))),
             table::age(set, now),
             Value::from(containers),
             Value::from(images),
@@ -165,10 +144,10 @@ fn template_generation(set: &DaemonSet) -> i64 {
 }
 
 fn set_template_generation(set: &mut DaemonSet, number: i64) {
-    set.metadata.annotations.get_or_insert_default().insert(
-        ANNOTATION_TEMPLATE_GENERATION.to_owned(),
-        number.to_string(),
-    );
+    set.metadata
+        .annotations
+        .get_or_insert_default()
+        .insert(ANNOTATION_TEMPLATE_GENERATION.to_owned(), number.to_string());
 }
 
 fn default_strategy(strategy: &mut DaemonSetUpdateStrategy) {
@@ -200,12 +179,7 @@ fn validate_strategy(checks: &mut Checks, path: &Path, spec: &DaemonSetSpec) {
         let number = validate_amount(checks, &path, amount);
         if let Some(IntOrString::String(text)) = amount {
             let detail = "must not be greater than 100%";
-            checks.holds(
-                number.is_none_or(|percent| percent <= 100),
-                &path,
-                text,
-                detail,
-            );
+            checks.holds(number.is_none_or(|percent| percent <= 100), &path, text, detail);
         }
         number.unwrap_or(0) != 0
     };

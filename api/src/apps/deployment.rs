@@ -49,10 +49,8 @@ impl Rules for DeploymentRules {
     fn default(deployment: &mut Deployment) {
         let spec = deployment.spec.get_or_insert_default();
         spec.replicas.get_or_insert(1);
-        spec.revision_history_limit
-            .get_or_insert(REVISION_HISTORY_LIMIT);
-        spec.progress_deadline_seconds
-            .get_or_insert(PROGRESS_DEADLINE_SECONDS);
+        spec.revision_history_limit.get_or_insert(REVISION_HISTORY_LIMIT);
+        spec.progress_deadline_seconds.get_or_insert(PROGRESS_DEADLINE_SECONDS);
         default_strategy(spec.strategy.get_or_insert_default());
         default_pod_spec(spec.template.spec.get_or_insert_default());
     }
@@ -80,13 +78,7 @@ impl Rules for DeploymentRules {
         let path = Path::new("spec");
         let spec = deployment.spec.clone().unwrap_or_default();
         checks.non_negative(&path.child("replicas"), spec.replicas.map(i64::from));
-        validate_pods(
-            &mut checks,
-            &path,
-            &spec.selector,
-            &spec.template,
-            "deployment",
-        );
+        validate_pods(&mut checks, &path, &spec.selector, &spec.template, "deployment");
         validate_strategy(&mut checks, &path.child("strategy"), spec.strategy.as_ref());
         let numbers = [
             ("minReadySeconds", spec.min_ready_seconds),
@@ -99,12 +91,7 @@ impl Rules for DeploymentRules {
         if let Some(deadline) = spec.progress_deadline_seconds {
             let longer = deadline > spec.min_ready_seconds.unwrap_or(0);
             let path = path.child("progressDeadlineSeconds");
-            checks.holds(
-                longer,
-                &path,
-                &deadline,
-                "must be greater than minReadySeconds",
-            );
+            checks.holds(longer, &path, &deadline, "must be greater than minReadySeconds");
         }
         checks.into_errors()
     }
@@ -123,11 +110,7 @@ impl Rules for DeploymentRules {
         column("Up-to-date", "string", "Pods of the newest template."),
         column("Available", "string", "Pods that are ready long enough."),
         table::AGE,
-        wide(
-            "Containers",
-            "string",
-            "Names of the template's containers.",
-        ),
+        wide("Containers", "string", "Names of the template's containers."),
         wide("Images", "string", "Images of the template's containers."),
         wide("Selector", "string", "Labels of its pods."),
     ];
@@ -158,12 +141,8 @@ fn default_strategy(strategy: &mut DeploymentStrategy) {
     }
     if type_ == "RollingUpdate" {
         let rolling = strategy.rolling_update.get_or_insert_default();
-        rolling
-            .max_unavailable
-            .get_or_insert_with(|| IntOrString::String(MAX_UNAVAILABLE.into()));
-        rolling
-            .max_surge
-            .get_or_insert_with(|| IntOrString::String(MAX_SURGE.into()));
+        rolling.max_unavailable.get_or_insert_with(|| IntOrString::String(MAX_UNAVAILABLE.into()));
+        rolling.max_surge.get_or_insert_with(|| IntOrString::String(MAX_SURGE.into()));
     }
 }
 
@@ -188,35 +167,20 @@ fn validate_strategy(checks: &mut Checks, path: &Path, strategy: Option<&Deploym
     let unavailable = validate_amount(checks, &path, rolling.max_unavailable.as_ref());
     if surge == Some(0) && unavailable == Some(0) {
         let value = &rolling.max_unavailable;
-        checks.push(FieldError::invalid(
-            &path,
-            value,
-            "may not be 0 when `maxSurge` is 0",
-        ));
+        checks.push(FieldError::invalid(&path, value, "may not be 0 when `maxSurge` is 0"));
     }
     let percent = matches!(rolling.max_unavailable, Some(IntOrString::String(_)));
     if percent && unavailable.is_some_and(|percent| percent > 100) {
         let value = &rolling.max_unavailable;
-        checks.push(FieldError::invalid(
-            &path,
-            value,
-            "must not be greater than 100%",
-        ));
+        checks.push(FieldError::invalid(&path, value, "must not be greater than 100%"));
     }
 }
 
 /// The cells `Containers` and `Images` of a workload.
 pub fn containers_and_images(spec: Option<&PodSpec>) -> (String, String) {
-    let containers = spec
-        .map(|spec| spec.containers.as_slice())
-        .unwrap_or_default();
-    let names: Vec<_> = containers
-        .iter()
-        .map(|container| container.name.as_str())
-        .collect();
-    let images: Vec<_> = containers
-        .iter()
-        .filter_map(|container| container.image.as_deref())
-        .collect();
+    let containers = spec.map(|spec| spec.containers.as_slice()).unwrap_or_default();
+    let names: Vec<_> = containers.iter().map(|container| container.name.as_str()).collect();
+    let images: Vec<_> =
+        containers.iter().filter_map(|container| container.image.as_deref()).collect();
     (names.join(","), images.join(","))
 }

@@ -96,11 +96,7 @@ impl Rules for ReplicaSetRules {
         column("Current", "integer", "Pods that exist."),
         column("Ready", "integer", "Pods that are ready."),
         table::AGE,
-        wide(
-            "Containers",
-            "string",
-            "Names of the template's containers.",
-        ),
+        wide("Containers", "string", "Names of the template's containers."),
         wide("Images", "string", "Images of the template's containers."),
         wide("Selector", "string", "Labels of its pods."),
     ];
@@ -108,10 +104,7 @@ impl Rules for ReplicaSetRules {
     fn row(set: &ReplicaSet, now: Timestamp) -> Vec<Value> {
         let spec = set.spec.clone().unwrap_or_default();
         let status = set.status.clone().unwrap_or_default();
-        let template = spec
-            .template
-            .as_ref()
-            .and_then(|template| template.spec.as_ref());
+        let template = spec.template.as_ref().and_then(|template| template.spec.as_ref());
         let (containers, images) = containers_and_images(template);
         let selector = Selector::from_label_selector(&spec.selector)
             .map_or_else(|_| "<error>".to_owned(), |selector| selector.to_string());

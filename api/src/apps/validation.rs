@@ -25,23 +25,14 @@ pub fn validate_pods(
 ) {
     let field = path.child("selector");
     checks.label_selector(&field, selector);
-    let empty = selector
-        .match_labels
-        .as_ref()
-        .is_none_or(|labels| labels.is_empty())
-        && selector
-            .match_expressions
-            .as_ref()
-            .is_none_or(Vec::is_empty);
+    let empty = selector.match_labels.as_ref().is_none_or(|labels| labels.is_empty())
+        && selector.match_expressions.as_ref().is_none_or(Vec::is_empty);
     if empty {
         let detail = format!("empty selector is invalid for {workload}");
         checks.push(FieldError::invalid(&field, selector, &detail));
     }
     let path = path.child("template");
-    let labels = template
-        .metadata
-        .as_ref()
-        .and_then(|metadata| metadata.labels.as_ref());
+    let labels = template.metadata.as_ref().and_then(|metadata| metadata.labels.as_ref());
     let parsed = Selector::from_label_selector(selector);
     if !empty && parsed.is_ok_and(|selector| !selector.matches(labels)) {
         let path = path.child("metadata").child("labels");
@@ -52,20 +43,12 @@ pub fn validate_pods(
     validate_template(checks, &path, template);
     let path = path.child("spec");
     let spec = template.spec.clone().unwrap_or_default();
-    if let Some(policy) = spec
-        .restart_policy
-        .as_deref()
-        .filter(|policy| *policy != "Always")
-    {
+    if let Some(policy) = spec.restart_policy.as_deref().filter(|policy| *policy != "Always") {
         let path = path.child("restartPolicy");
         checks.push(FieldError::not_supported(&path, policy, &["Always"]));
     }
     // Upstream speaks of ReplicaSets in Deployments, too.
-    let kind = if workload == "daemonset" {
-        "DaemonSet"
-    } else {
-        "ReplicaSet"
-    };
+    let kind = if workload == "daemonset" { "DaemonSet" } else { "ReplicaSet" };
     let detail = format!("activeDeadlineSeconds in {kind} is not Supported");
     let unset = spec.active_deadline_seconds.is_none();
     checks.allowed(unset, &path.child("activeDeadlineSeconds"), &detail);

@@ -45,21 +45,11 @@ impl Rules for LeaseRules {
         checks.into_errors()
     }
 
-    const COLUMNS: &'static [Column] = &[
-        table::NAME,
-        column("Holder", "string", "Identity of the current holder."),
-        table::AGE,
-    ];
+    const COLUMNS: &'static [Column] =
+        &[table::NAME, column("Holder", "string", "Identity of the current holder."), table::AGE];
 
     fn row(lease: &Lease, now: Timestamp) -> Vec<Value> {
-        let holder = lease
-            .spec
-            .as_ref()
-            .and_then(|spec| spec.holder_identity.as_deref());
-        vec![
-            table::name(lease),
-            Value::from(holder.unwrap_or_default()),
-            table::age(lease, now),
-        ]
+        let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref());
+        vec![table::name(lease), Value::from(holder.unwrap_or_default()), table::age(lease, now)]
     }
 }

@@ -42,25 +42,13 @@ impl Rules for ConfigMapRules {
         for (key, value) in map.data.iter().flatten() {
             checks.reasons(&Path::new("data").key(key), key, &names::config_key(key));
             bytes += value.len();
-            if map
-                .binary_data
-                .as_ref()
-                .is_some_and(|data| data.contains_key(key))
-            {
+            if map.binary_data.as_ref().is_some_and(|data| data.contains_key(key)) {
                 let detail = "duplicate of key present in binaryData";
-                checks.push(FieldError::invalid(
-                    &Path::new("data").key(key),
-                    key,
-                    detail,
-                ));
+                checks.push(FieldError::invalid(&Path::new("data").key(key), key, detail));
             }
         }
         for (key, value) in map.binary_data.iter().flatten() {
-            checks.reasons(
-                &Path::new("binaryData").key(key),
-                key,
-                &names::config_key(key),
-            );
+            checks.reasons(&Path::new("binaryData").key(key), key, &names::config_key(key));
             bytes += value.0.len();
         }
         if bytes > MAX_DATA_BYTES {
@@ -82,11 +70,8 @@ impl Rules for ConfigMapRules {
         checks.into_errors()
     }
 
-    const COLUMNS: &'static [Column] = &[
-        table::NAME,
-        column("Data", "string", "How many keys it has."),
-        table::AGE,
-    ];
+    const COLUMNS: &'static [Column] =
+        &[table::NAME, column("Data", "string", "How many keys it has."), table::AGE];
 
     fn row(map: &ConfigMap, now: Timestamp) -> Vec<Value> {
         let keys = map.data.as_ref().map_or(0, |data| data.len())

@@ -45,15 +45,8 @@ pub fn validate(
     }
     let pull = container.image_pull_policy.as_deref().unwrap_or_default();
     checks.one_of(&path.child("imagePullPolicy"), pull, &PULL_POLICIES);
-    let message = container
-        .termination_message_policy
-        .as_deref()
-        .unwrap_or_default();
-    checks.one_of(
-        &path.child("terminationMessagePolicy"),
-        message,
-        &MESSAGE_POLICIES,
-    );
+    let message = container.termination_message_policy.as_deref().unwrap_or_default();
+    checks.one_of(&path.child("terminationMessagePolicy"), message, &MESSAGE_POLICIES);
     validate_ports(checks, &path.child("ports"), container, around.host_network);
     for (index, variable) in container.env.iter().flatten().enumerate() {
         validate_variable(checks, &path.child("env").index(index), variable);
@@ -61,12 +54,7 @@ pub fn validate(
     for (index, source) in container.env_from.iter().flatten().enumerate() {
         validate_variables(checks, &path.child("envFrom").index(index), source);
     }
-    validate_mounts(
-        checks,
-        &path.child("volumeMounts"),
-        container,
-        around.volumes,
-    );
+    validate_mounts(checks, &path.child("volumeMounts"), container, around.volumes);
     validate_resources(checks, &path.child("resources"), container);
     let sidecar = container.restart_policy.as_deref() == Some("Always");
     if around.init && !sidecar {
@@ -112,12 +100,7 @@ fn validate_port(checks: &mut Checks, path: &Path, port: &ContainerPort, host_ne
     if let Some(host_port) = port.host_port.filter(|port| *port != 0) {
         checks.port(&path.child("hostPort"), host_port);
         let same = !host_network || host_port == port.container_port;
-        checks.holds(
-            same,
-            &path.child("hostPort"),
-            &host_port,
-            "must match `containerPort`",
-        );
+        checks.holds(same, &path.child("hostPort"), &host_port, "must match `containerPort`");
     }
     let protocol = port.protocol.as_deref().unwrap_or_default();
     checks.one_of(&path.child("protocol"), protocol, &PROTOCOLS);
@@ -129,11 +112,7 @@ fn validate_variable(checks: &mut Checks, path: &Path, variable: &EnvVar) {
         return;
     };
     let path = path.child("valueFrom");
-    if variable
-        .value
-        .as_deref()
-        .is_some_and(|value| !value.is_empty())
-    {
+    if variable.value.as_deref().is_some_and(|value| !value.is_empty()) {
         checks.push(FieldError::invalid(
             &path,
             "",
@@ -165,18 +144,10 @@ fn validate_source(checks: &mut Checks, path: &Path, source: &EnvVarSource) {
         )),
     }
     if let Some(field) = &source.field_ref {
-        validate_field_path(
-            checks,
-            &path.child("fieldRef").child("fieldPath"),
-            &field.field_path,
-        );
+        validate_field_path(checks, &path.child("fieldRef").child("fieldPath"), &field.field_path);
     }
     if let Some(field) = &source.resource_field_ref {
-        checks.required(
-            &path.child("resourceFieldRef").child("resource"),
-            &field.resource,
-            "",
-        );
+        checks.required(&path.child("resourceFieldRef").child("resource"), &field.resource, "");
     }
     let map = source.config_map_key_ref.as_ref();
     let map = map.map(|key| (path.child("configMapKeyRef"), &key.name, &key.key));
@@ -214,11 +185,7 @@ fn validate_field_path(checks: &mut Checks, path: &Path, field: &str) {
 }
 
 fn validate_variables(checks: &mut Checks, path: &Path, source: &EnvFromSource) {
-    checks.named_if_set(
-        &path.child("prefix"),
-        source.prefix.as_deref(),
-        names::variable_name,
-    );
+    checks.named_if_set(&path.child("prefix"), source.prefix.as_deref(), names::variable_name);
     match (&source.config_map_ref, &source.secret_ref) {
         (Some(map), None) => {
             checks.required(&path.child("configMapRef").child("name"), &map.name, "");
@@ -248,35 +215,20 @@ fn validate_mounts(
     let mut mount_paths = BTreeSet::new();
     for (index, mount) in container.volume_mounts.iter().flatten().enumerate() {
         let path = path.index(index);
-        let VolumeMount {
-            name, mount_path, ..
-        } = mount;
+        let VolumeMount { name, mount_path, .. } = mount;
         if checks.required(&path.child("name"), name, "") && !volumes.contains(name.as_str()) {
             checks.push(FieldError::not_found(&path.child("name"), name));
         }
         checks.required(&path.child("mountPath"), mount_path, "");
         let unique = mount_paths.insert(mount_path);
-        checks.holds(
-            unique,
-            &path.child("mountPath"),
-            mount_path,
-            "must be unique",
-        );
-        let below = [
-            ("subPath", &mount.sub_path),
-            ("subPathExpr", &mount.sub_path_expr),
-        ];
+        checks.holds(unique, &path.child("mountPath"), mount_path, "must be unique");
+        let below = [("subPath", &mount.sub_path), ("subPathExpr", &mount.sub_path_expr)];
         for (field, below) in below {
             let Some(below) = below.as_deref() else {
                 continue;
             };
             let path = path.child(field);
-            checks.holds(
-                !below.starts_with('/'),
-                &path,
-                below,
-                "must be a relative path",
-            );
+            checks.holds(!below.starts_with('/'), &path, below, "must be a relative path");
             let inside = !below.split('/').any(|part| part == "..");
             checks.holds(inside, &path, below, "must not contain '..'");
         }

@@ -55,11 +55,8 @@ impl Rules for EndpointsRules {
     const DEPRECATED: Option<&'static str> =
         Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice");
 
-    const COLUMNS: &'static [Column] = &[
-        table::NAME,
-        column("Endpoints", "string", "Ready addresses and ports."),
-        table::AGE,
-    ];
+    const COLUMNS: &'static [Column] =
+        &[table::NAME, column("Endpoints", "string", "Ready addresses and ports."), table::AGE];
 
     fn row(endpoints: &Endpoints, now: Timestamp) -> Vec<Value> {
         let cell = match endpoints.subsets.as_deref() {
@@ -68,23 +65,14 @@ impl Rules for EndpointsRules {
                 table::shortened(&subsets.iter().flat_map(addresses).collect::<Vec<_>>())
             }
         };
-        vec![
-            table::name(endpoints),
-            Value::from(cell),
-            table::age(endpoints, now),
-        ]
+        vec![table::name(endpoints), Value::from(cell), table::age(endpoints, now)]
     }
 }
 
 fn validate_subset(checks: &mut Checks, path: &Path, subset: &EndpointSubset) {
-    let lists = [
-        ("addresses", &subset.addresses),
-        ("notReadyAddresses", &subset.not_ready_addresses),
-    ];
-    if lists
-        .iter()
-        .all(|(_, list)| list.as_ref().is_none_or(Vec::is_empty))
-    {
+    let lists =
+        [("addresses", &subset.addresses), ("notReadyAddresses", &subset.not_ready_addresses)];
+    if lists.iter().all(|(_, list)| list.as_ref().is_none_or(Vec::is_empty)) {
         let detail = "must specify `addresses` or `notReadyAddresses`";
         checks.push(FieldError::required(path, detail));
     }
@@ -111,11 +99,7 @@ fn validate_subset(checks: &mut Checks, path: &Path, subset: &EndpointSubset) {
         let protocol = port.protocol.as_deref().unwrap_or_default();
         checks.one_of(&path.child("protocol"), protocol, &PROTOCOLS);
         let application = port.app_protocol.as_deref();
-        checks.named_if_set(
-            &path.child("appProtocol"),
-            application,
-            names::qualified_name,
-        );
+        checks.named_if_set(&path.child("appProtocol"), application, names::qualified_name);
     }
 }
 
@@ -126,11 +110,7 @@ fn addresses(subset: &EndpointSubset) -> Vec<String> {
         None | Some([]) => ready.iter().map(|address| address.ip.clone()).collect(),
         Some(ports) => ports
             .iter()
-            .flat_map(|port| {
-                ready
-                    .iter()
-                    .map(|address| host_port(&address.ip, port.port))
-            })
+            .flat_map(|port| ready.iter().map(|address| host_port(&address.ip, port.port)))
             .collect(),
     }
 }

@@ -37,11 +37,7 @@ impl Rules for EventRules {
         let mut checks = Checks::new();
         let path = Path::new("involvedObject.namespace");
         let namespace = event.metadata.namespace.as_deref().unwrap_or_default();
-        let object = event
-            .involved_object
-            .namespace
-            .as_deref()
-            .unwrap_or_default();
+        let object = event.involved_object.namespace.as_deref().unwrap_or_default();
         // What is in no namespace has its events in one of these.
         let fits = match object {
             "" => matches!(namespace, "default" | "kube-system" | ""),
@@ -79,18 +75,10 @@ impl Rules for EventRules {
             object.field_path,
             event.reason.clone(),
             Some(reporter.clone()),
-            Some(
-                source
-                    .filter(|source| !source.is_empty())
-                    .unwrap_or(reporter),
-            ),
+            Some(source.filter(|source| !source.is_empty()).unwrap_or(reporter)),
             event.type_.clone(),
         ];
-        Self::FIELDS
-            .iter()
-            .copied()
-            .zip(values.map(Option::unwrap_or_default))
-            .collect()
+        Self::FIELDS.iter().copied().zip(values.map(Option::unwrap_or_default)).collect()
     }
 
     const COLUMNS: &'static [Column] = &[
@@ -103,10 +91,7 @@ impl Rules for EventRules {
         column("Message", "string", "A sentence for people."),
         wide("First Seen", "string", "Time since it was first seen."),
         wide("Count", "string", "How often it was seen."),
-        Column {
-            priority: 1,
-            ..crate::table::NAME
-        },
+        Column { priority: 1, ..crate::table::NAME },
     ];
 
     fn row(event: &Event, now: Timestamp) -> Vec<Value> {
@@ -161,10 +146,9 @@ fn source(event: &Event) -> String {
     };
     let old = event.source.as_ref();
     match old.and_then(|source| source.component.as_deref()) {
-        None | Some("") => named(
-            event.reporting_component.as_deref(),
-            event.reporting_instance.as_deref(),
-        ),
+        None | Some("") => {
+            named(event.reporting_component.as_deref(), event.reporting_instance.as_deref())
+        }
         component => named(component, old.and_then(|source| source.host.as_deref())),
     }
 }

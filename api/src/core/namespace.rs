@@ -51,15 +51,10 @@ impl Rules for NamespaceRules {
     }
 
     fn prepare_create(namespace: &mut Namespace) {
-        namespace.status = Some(NamespaceStatus {
-            phase: Some("Active".to_owned()),
-            ..Default::default()
-        });
-        let finalizers = namespace
-            .spec
-            .get_or_insert_default()
-            .finalizers
-            .get_or_insert_with(Vec::new);
+        namespace.status =
+            Some(NamespaceStatus { phase: Some("Active".to_owned()), ..Default::default() });
+        let finalizers =
+            namespace.spec.get_or_insert_default().finalizers.get_or_insert_with(Vec::new);
         if !finalizers.iter().any(|finalizer| finalizer == FINALIZER) {
             finalizers.push(FINALIZER.to_owned());
         }
@@ -76,10 +71,7 @@ impl Rules for NamespaceRules {
 
     fn validate(namespace: &Namespace) -> Vec<FieldError> {
         let mut checks = Checks::new();
-        let finalizers = namespace
-            .spec
-            .iter()
-            .flat_map(|spec| spec.finalizers.iter().flatten());
+        let finalizers = namespace.spec.iter().flat_map(|spec| spec.finalizers.iter().flatten());
         for (index, finalizer) in finalizers.enumerate() {
             let path = Path::new("spec.finalizers").index(index);
             checks.reasons(&path, finalizer, &names::qualified_name(finalizer));
@@ -93,25 +85,14 @@ impl Rules for NamespaceRules {
         vec![("status.phase", phase(namespace).to_owned())]
     }
 
-    const COLUMNS: &'static [Column] = &[
-        table::NAME,
-        column("Status", "string", "Active, or Terminating."),
-        table::AGE,
-    ];
+    const COLUMNS: &'static [Column] =
+        &[table::NAME, column("Status", "string", "Active, or Terminating."), table::AGE];
 
     fn row(namespace: &Namespace, now: Timestamp) -> Vec<Value> {
-        vec![
-            table::name(namespace),
-            Value::from(phase(namespace)),
-            table::age(namespace, now),
-        ]
+        vec![table::name(namespace), Value::from(phase(namespace)), table::age(namespace, now)]
     }
 }
 
 fn phase(namespace: &Namespace) -> &str {
-    namespace
-        .status
-        .as_ref()
-        .and_then(|status| status.phase.as_deref())
-        .unwrap_or_default()
+    namespace.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default()
 }

@@ -92,19 +92,13 @@ impl Rules for NodeRules {
 
     fn validate_update(new: &Node, old: &Node) -> Vec<FieldError> {
         let mut checks = Checks::new();
-        let (new, old) = (
-            new.spec.clone().unwrap_or_default(),
-            old.spec.clone().unwrap_or_default(),
-        );
+        let (new, old) =
+            (new.spec.clone().unwrap_or_default(), old.spec.clone().unwrap_or_default());
         let kept = |before: &Option<String>, now: &Option<String>| {
             before.as_deref().unwrap_or_default().is_empty() || before == now
         };
         let detail = "node updates may not change podCIDR except from \"\" to valid";
-        checks.allowed(
-            kept(&old.pod_cidr, &new.pod_cidr),
-            &Path::new("spec.podCIDRs"),
-            detail,
-        );
+        checks.allowed(kept(&old.pod_cidr, &new.pod_cidr), &Path::new("spec.podCIDRs"), detail);
         let detail = "node updates may not change providerID except from \"\" to valid";
         let same = kept(&old.provider_id, &new.provider_id);
         checks.allowed(same, &Path::new("spec.providerID"), detail);
@@ -119,11 +113,7 @@ impl Rules for NodeRules {
 
     const COLUMNS: &'static [Column] = &[
         table::NAME,
-        column(
-            "Status",
-            "string",
-            "Whether it is ready, and takes new pods.",
-        ),
+        column("Status", "string", "Whether it is ready, and takes new pods."),
         column("Roles", "string", "Roles by its labels."),
         table::AGE,
         column("Version", "string", "Version of its agent."),
@@ -135,10 +125,7 @@ impl Rules for NodeRules {
     ];
 
     fn row(node: &Node, now: Timestamp) -> Vec<Value> {
-        let info = node
-            .status
-            .as_ref()
-            .and_then(|status| status.node_info.clone());
+        let info = node.status.as_ref().and_then(|status| status.node_info.clone());
         let info = info.unwrap_or_default();
         let unknown = |text: &str| Value::from(table::or(Some(text), "<unknown>"));
         vec![
@@ -167,30 +154,19 @@ fn validate_taints(checks: &mut Checks, taints: &[Taint]) {
         checks.one_of(&path.child("effect"), &taint.effect, &effects);
         if !seen.insert((&taint.key, &taint.effect)) {
             let mut error = FieldError::duplicate(&path, taint);
-            error
-                .message
-                .push_str(": taints must be unique by key and effect pair");
+            error.message.push_str(": taints must be unique by key and effect pair");
             checks.push(error);
         }
     }
 }
 
 fn unschedulable(node: &Node) -> bool {
-    node.spec
-        .as_ref()
-        .and_then(|spec| spec.unschedulable)
-        .unwrap_or(false)
+    node.spec.as_ref().and_then(|spec| spec.unschedulable).unwrap_or(false)
 }
 
 fn status(node: &Node) -> String {
-    let conditions = node
-        .status
-        .as_ref()
-        .and_then(|status| status.conditions.as_deref());
-    let ready = conditions
-        .unwrap_or_default()
-        .iter()
-        .find(|condition| condition.type_ == "Ready");
+    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_deref());
+    let ready = conditions.unwrap_or_default().iter().find(|condition| condition.type_ == "Ready");
     let mut text = match ready {
         Some(condition) if condition.status == "True" => "Ready",
         Some(_) => "NotReady",
@@ -216,21 +192,11 @@ fn roles(node: &Node) -> String {
         })
         .filter(|role| !role.is_empty())
         .collect();
-    table::or(
-        Some(&roles.into_iter().collect::<Vec<_>>().join(",")),
-        "<none>",
-    )
-    .to_owned()
+    table::or(Some(&roles.into_iter().collect::<Vec<_>>().join(",")), "<none>").to_owned()
 }
 
 fn address(node: &Node, kind: &str) -> String {
-    let addresses = node
-        .status
-        .as_ref()
-        .and_then(|status| status.addresses.as_deref());
-    let found = addresses
-        .unwrap_or_default()
-        .iter()
-        .find(|address| address.type_ == kind);
+    let addresses = node.status.as_ref().and_then(|status| status.addresses.as_deref());
+    let found = addresses.unwrap_or_default().iter().find(|address| address.type_ == kind);
     table::or(found.map(|address| address.address.as_str()), "<none>").to_owned()
 }

@@ -42,10 +42,7 @@ impl Rules for PodRules {
         pod.metadata.generation = Some(1);
         pod.status = Some(PodStatus {
             phase: Some("Pending".to_owned()),
-            qos_class: pod
-                .spec
-                .as_ref()
-                .map(|spec| pod_qos::qos_class(spec).to_owned()),
+            qos_class: pod.spec.as_ref().map(|spec| pod_qos::qos_class(spec).to_owned()),
             ..Default::default()
         });
     }
@@ -59,14 +56,9 @@ impl Rules for PodRules {
 
     fn prepare_status_update(new: &mut Pod, old: &Pod) {
         new.spec.clone_from(&old.spec);
-        new.metadata
-            .owner_references
-            .clone_from(&old.metadata.owner_references);
+        new.metadata.owner_references.clone_from(&old.metadata.owner_references);
         // The class follows from the spec; an agent that leaves it out does not clear it.
-        let class = old
-            .status
-            .as_ref()
-            .and_then(|status| status.qos_class.clone());
+        let class = old.status.as_ref().and_then(|status| status.qos_class.clone());
         let status = new.status.get_or_insert_default();
         if status.qos_class.is_none() {
             status.qos_class = class;
@@ -108,11 +100,7 @@ impl Rules for PodRules {
             status.pod_ip,
             status.nominated_node_name,
         ];
-        Self::FIELDS
-            .iter()
-            .copied()
-            .zip(values.map(Option::unwrap_or_default))
-            .collect()
+        Self::FIELDS.iter().copied().zip(values.map(Option::unwrap_or_default)).collect()
     }
 
     const COLUMNS: &'static [Column] = pod_row::COLUMNS;

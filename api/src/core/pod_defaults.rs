@@ -22,13 +22,9 @@ pub fn default_pod_spec(spec: &mut PodSpec) {
     defaults::text(&mut spec.restart_policy, "Always");
     defaults::text(&mut spec.scheduler_name, "default-scheduler");
     spec.security_context.get_or_insert_default();
-    spec.termination_grace_period_seconds
-        .get_or_insert(GRACE_PERIOD_SECONDS);
+    spec.termination_grace_period_seconds.get_or_insert(GRACE_PERIOD_SECONDS);
     let host_network = spec.host_network.unwrap_or(false);
-    let containers = spec
-        .containers
-        .iter_mut()
-        .chain(spec.init_containers.iter_mut().flatten());
+    let containers = spec.containers.iter_mut().chain(spec.init_containers.iter_mut().flatten());
     for container in containers {
         default_container(container);
         if host_network {
@@ -46,11 +42,7 @@ pub fn default_pod_spec(spec: &mut PodSpec) {
 /// What only a pod itself gets, not a template.
 pub fn default_pod_only(spec: &mut PodSpec) {
     spec.enable_service_links.get_or_insert(true);
-    for container in spec
-        .containers
-        .iter_mut()
-        .chain(spec.init_containers.iter_mut().flatten())
-    {
+    for container in spec.containers.iter_mut().chain(spec.init_containers.iter_mut().flatten()) {
         if let Some(resources) = &mut container.resources {
             requests_from_limits(resources);
         }
@@ -59,10 +51,7 @@ pub fn default_pod_only(spec: &mut PodSpec) {
 
 /// `serviceAccount` is the old name of `serviceAccountName`; both are kept equal.
 fn default_service_account(spec: &mut PodSpec) {
-    let name = spec
-        .service_account_name
-        .clone()
-        .filter(|name| !name.is_empty());
+    let name = spec.service_account_name.clone().filter(|name| !name.is_empty());
     match name.or_else(|| spec.service_account.clone()) {
         None => {}
         Some(name) => {
@@ -78,26 +67,16 @@ fn requests_from_limits(resources: &mut ResourceRequirements) {
     };
     let requests = resources.requests.get_or_insert_default();
     for (name, limit) in limits {
-        requests
-            .entry(name.clone())
-            .or_insert_with(|| Quantity(limit.0.clone()));
+        requests.entry(name.clone()).or_insert_with(|| Quantity(limit.0.clone()));
     }
 }
 
 fn default_container(container: &mut Container) {
-    if container
-        .image_pull_policy
-        .as_deref()
-        .unwrap_or_default()
-        .is_empty()
-    {
+    if container.image_pull_policy.as_deref().unwrap_or_default().is_empty() {
         let image = container.image.as_deref().unwrap_or_default();
         container.image_pull_policy = Some(pull_policy(image).to_owned());
     }
-    defaults::text(
-        &mut container.termination_message_path,
-        "/dev/termination-log",
-    );
+    defaults::text(&mut container.termination_message_path, "/dev/termination-log");
     defaults::text(&mut container.termination_message_policy, "File");
     container.resources.get_or_insert_default();
     for port in container.ports.iter_mut().flatten() {
@@ -124,11 +103,7 @@ fn default_container_port(port: &mut ContainerPort) {
 }
 
 fn default_variable(variable: &mut EnvVar) {
-    if let Some(field) = variable
-        .value_from
-        .as_mut()
-        .and_then(|source| source.field_ref.as_mut())
-    {
+    if let Some(field) = variable.value_from.as_mut().and_then(|source| source.field_ref.as_mut()) {
         defaults::text(&mut field.api_version, "v1");
     }
 }
@@ -159,10 +134,7 @@ fn default_probe(probe: &mut Probe) {
 }
 
 fn default_lifecycle(lifecycle: &mut Lifecycle) {
-    for handler in [&mut lifecycle.post_start, &mut lifecycle.pre_stop]
-        .into_iter()
-        .flatten()
-    {
+    for handler in [&mut lifecycle.post_start, &mut lifecycle.pre_stop].into_iter().flatten() {
         let handler: &mut LifecycleHandler = handler;
         if let Some(http) = &mut handler.http_get {
             default_http(http);
@@ -184,11 +156,7 @@ fn default_volume(volume: &mut Volume) {
     }
     if let Some(downward) = &mut volume.downward_api {
         downward.default_mode.get_or_insert(FILE_MODE);
-        for field in downward
-            .items
-            .iter_mut()
-            .flatten()
-            .filter_map(|item| item.field_ref.as_mut())
+        for field in downward.items.iter_mut().flatten().filter_map(|item| item.field_ref.as_mut())
         {
             defaults::text(&mut field.api_version, "v1");
         }
@@ -199,10 +167,7 @@ fn default_volume(volume: &mut Volume) {
             if let Some(token) = &mut source.service_account_token {
                 token.expiration_seconds.get_or_insert(60 * 60);
             }
-            let items = source
-                .downward_api
-                .iter_mut()
-                .filter_map(|api| api.items.as_mut());
+            let items = source.downward_api.iter_mut().filter_map(|api| api.items.as_mut());
             for field in items.flatten().filter_map(|item| item.field_ref.as_mut()) {
                 defaults::text(&mut field.api_version, "v1");
             }
@@ -218,9 +183,6 @@ fn default_volume(volume: &mut Volume) {
 
 /// Whether any source is set: a volume of no source is an `emptyDir`.
 fn has_source(volume: &Volume) -> bool {
-    let named_only = Volume {
-        name: volume.name.clone(),
-        ..Default::default()
-    };
+    let named_only = Volume { name: volume.name.clone(), ..Default::default() };
     *volume != named_only
 }

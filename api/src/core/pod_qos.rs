@@ -12,17 +12,10 @@ use k8s_openapi::{
 
 /// `Guaranteed`, `Burstable` or `BestEffort`.
 pub fn qos_class(spec: &PodSpec) -> &'static str {
-    let containers: Vec<&Container> = spec
-        .containers
-        .iter()
-        .chain(spec.init_containers.iter().flatten())
-        .collect();
+    let containers: Vec<&Container> =
+        spec.containers.iter().chain(spec.init_containers.iter().flatten()).collect();
     let set = |map: Option<&BTreeMap<String, Quantity>>| {
-        map.is_some_and(|map| {
-            ["cpu", "memory"]
-                .iter()
-                .any(|name| amount(map, name).is_some())
-        })
+        map.is_some_and(|map| ["cpu", "memory"].iter().any(|name| amount(map, name).is_some()))
     };
     let best_effort = containers.iter().all(|container| {
         container.resources.as_ref().is_none_or(|resources| {
@@ -51,7 +44,5 @@ fn guaranteed(container: &Container) -> bool {
 }
 
 fn amount<'a>(map: &'a BTreeMap<String, Quantity>, name: &str) -> Option<&'a str> {
-    map.get(name)
-        .map(|quantity| quantity.0.as_str())
-        .filter(|text| *text != "0")
+    map.get(name).map(|quantity| quantity.0.as_str()).filter(|text| *text != "0")
 }

@@ -18,29 +18,13 @@ use crate::{
 pub const COLUMNS: &[Column] = &[
     table::NAME,
     column("Ready", "string", "Ready containers of all containers."),
-    column(
-        "Status",
-        "string",
-        "One word for the state of the pod and its containers.",
-    ),
-    column(
-        "Restarts",
-        "string",
-        "Restarts of its containers, and when the last one was.",
-    ),
+    column("Status", "string", "One word for the state of the pod and its containers."),
+    column("Restarts", "string", "Restarts of its containers, and when the last one was."),
     table::AGE,
     wide("IP", "string", "Address of the pod."),
     wide("Node", "string", "Node it is bound to."),
-    wide(
-        "Nominated Node",
-        "string",
-        "Node it is to get after preemption.",
-    ),
-    wide(
-        "Readiness Gates",
-        "string",
-        "Readiness gates that hold, of all.",
-    ),
+    wide("Nominated Node", "string", "Node it is to get after preemption."),
+    wide("Readiness Gates", "string", "Readiness gates that hold, of all."),
 ];
 
 /// What the container statuses add up to.
@@ -55,13 +39,8 @@ struct Summary {
 impl Summary {
     fn count_restarts(&mut self, container: &ContainerStatus) {
         self.restarts += container.restart_count;
-        let terminated = container
-            .last_state
-            .as_ref()
-            .and_then(|last| last.terminated.as_ref());
-        let finished = terminated
-            .and_then(|state| state.finished_at.as_ref())
-            .map(|time| time.0);
+        let terminated = container.last_state.as_ref().and_then(|last| last.terminated.as_ref());
+        let finished = terminated.and_then(|state| state.finished_at.as_ref()).map(|time| time.0);
         self.last_restart = self.last_restart.max(finished);
     }
 }
@@ -71,12 +50,7 @@ pub fn row(pod: &Pod, now: Timestamp) -> Vec<Value> {
     let (no_spec, no_status) = (PodSpec::default(), PodStatus::default());
     let spec = pod.spec.as_ref().unwrap_or(&no_spec);
     let status = pod.status.as_ref().unwrap_or(&no_status);
-    let sidecars = spec
-        .init_containers
-        .iter()
-        .flatten()
-        .filter(|c| is_sidecar(c))
-        .count();
+    let sidecars = spec.init_containers.iter().flatten().filter(|c| is_sidecar(c)).count();
     let summary = summarize(pod, spec, status);
     let restarts = match summary.last_restart {
         Some(last) if summary.restarts != 0 => {
@@ -85,18 +59,10 @@ pub fn row(pod: &Pod, now: Timestamp) -> Vec<Value> {
         }
         _ => summary.restarts.to_string(),
     };
-    let ip = status
-        .pod_ips
-        .as_ref()
-        .and_then(|ips| ips.first())
-        .map(|ip| ip.ip.as_str());
+    let ip = status.pod_ips.as_ref().and_then(|ips| ips.first()).map(|ip| ip.ip.as_str());
     vec![
         table::name(pod),
-        Value::from(format!(
-            "{}/{}",
-            summary.ready,
-            spec.containers.len() + sidecars
-        )),
+        Value::from(format!("{}/{}", summary.ready, spec.containers.len() + sidecars)),
         Value::from(summary.reason),
         Value::from(restarts),
         table::age(pod, now),
@@ -109,10 +75,7 @@ pub fn row(pod: &Pod, now: Timestamp) -> Vec<Value> {
 
 fn summarize(pod: &Pod, spec: &PodSpec, status: &PodStatus) -> Summary {
     let phase = status.phase.clone().unwrap_or_default();
-    let mut summary = Summary {
-        reason: phase.clone(),
-        ..Default::default()
-    };
+    let mut summary = Summary { reason: phase.clone(), ..Default::default() };
     if let Some(reason) = status.reason.as_ref().filter(|reason| !reason.is_empty()) {
         summary.reason.clone_from(reason);
     }
@@ -146,18 +109,14 @@ fn summarize_init(spec: &PodSpec, status: &PodStatus, summary: &mut Summary) -> 
     let mut sidecars = Summary::default();
     let mut initializing = false;
     for (index, container) in status.init_container_statuses.iter().flatten().enumerate() {
-        let sidecar = init
-            .iter()
-            .any(|c| c.name == container.name && is_sidecar(c));
+        let sidecar = init.iter().any(|c| c.name == container.name && is_sidecar(c));
         summary.count_restarts(container);
         if sidecar {
             sidecars.count_restarts(container);
         }
         let state = container.state.clone().unwrap_or_default();
-        let succeeded = state
-            .terminated
-            .as_ref()
-            .is_some_and(|terminated| terminated.exit_code == 0);
+        let succeeded =
+            state.terminated.as_ref().is_some_and(|terminated| terminated.exit_code == 0);
         if succeeded {
             continue;
         }
@@ -173,10 +132,7 @@ fn summarize_init(spec: &PodSpec, status: &PodStatus, summary: &mut Summary) -> 
 }
 
 fn init_reason(state: &ContainerState, index: usize, count: usize) -> String {
-    let waiting = state
-        .waiting
-        .as_ref()
-        .and_then(|waiting| waiting.reason.as_deref());
+    let waiting = state.waiting.as_ref().and_then(|waiting| waiting.reason.as_deref());
     match (&state.terminated, waiting) {
         (Some(terminated), _) => format!("Init:{}", terminated_reason(terminated)),
         (None, Some(reason)) if !reason.is_empty() && reason != "PodInitializing" => {
@@ -192,10 +148,7 @@ fn summarize_main(status: &PodStatus, summary: &mut Summary) {
     for container in status.container_statuses.iter().flatten().rev() {
         summary.count_restarts(container);
         let state = container.state.clone().unwrap_or_default();
-        let waiting = state
-            .waiting
-            .and_then(|waiting| waiting.reason)
-            .unwrap_or_default();
+        let waiting = state.waiting.and_then(|waiting| waiting.reason).unwrap_or_default();
         if !waiting.is_empty() {
             summary.reason = waiting;
         } else if let Some(terminated) = &state.terminated {
@@ -226,9 +179,7 @@ fn is_sidecar(container: &Container) -> bool {
 
 fn condition_is_true(status: &PodStatus, type_: &str) -> bool {
     let conditions = status.conditions.as_deref().unwrap_or_default();
-    conditions
-        .iter()
-        .any(|condition| condition.type_ == type_ && condition.status == "True")
+    conditions.iter().any(|condition| condition.type_ == type_ && condition.status == "True")
 }
 
 fn readiness_gates(spec: &PodSpec, status: &PodStatus) -> String {
@@ -236,9 +187,6 @@ fn readiness_gates(spec: &PodSpec, status: &PodStatus) -> String {
     if gates.is_empty() {
         return "<none>".to_owned();
     }
-    let held = gates
-        .iter()
-        .filter(|gate| condition_is_true(status, &gate.condition_type))
-        .count();
+    let held = gates.iter().filter(|gate| condition_is_true(status, &gate.condition_type)).count();
     format!("{held}/{}", gates.len())
 }

@@ -22,10 +22,7 @@ const FORBIDDEN: &str = "pod updates may not change fields other than `spec.cont
 pub fn validate(new: &Pod, old: &Pod) -> Vec<FieldError> {
     let mut checks = Checks::new();
     let path = Path::new("spec");
-    let (new, old) = (
-        new.spec.clone().unwrap_or_default(),
-        old.spec.clone().unwrap_or_default(),
-    );
+    let (new, old) = (new.spec.clone().unwrap_or_default(), old.spec.clone().unwrap_or_default());
     if new == old {
         return Vec::new();
     }
@@ -40,12 +37,7 @@ pub fn validate(new: &Pod, old: &Pod) -> Vec<FieldError> {
     validate_images(&mut checks, &path.child("containers"), &new.containers);
     let init = new.init_containers.as_deref().unwrap_or_default();
     validate_images(&mut checks, &path.child("initContainers"), init);
-    validate_deadline(
-        &mut checks,
-        &path.child("activeDeadlineSeconds"),
-        &new,
-        &old,
-    );
+    validate_deadline(&mut checks, &path.child("activeDeadlineSeconds"), &new, &old);
     validate_tolerations(&mut checks, &path.child("tolerations"), &new, &old);
     let allowed = with_mutable_fields_of(old.clone(), &new);
     if allowed != new {
@@ -72,9 +64,7 @@ fn with_mutable_fields_of(mut old: PodSpec, new: &PodSpec) -> PodSpec {
     }
     old.active_deadline_seconds = new.active_deadline_seconds;
     old.tolerations.clone_from(&new.tolerations);
-    let negative = old
-        .termination_grace_period_seconds
-        .is_some_and(|seconds| seconds < 0);
+    let negative = old.termination_grace_period_seconds.is_some_and(|seconds| seconds < 0);
     if negative && new.termination_grace_period_seconds == Some(1) {
         old.termination_grace_period_seconds = Some(1);
     }
@@ -91,12 +81,7 @@ fn validate_images(checks: &mut Checks, path: &Path, containers: &[Container]) {
     for (index, container) in containers.iter().enumerate() {
         let image = container.image.as_deref().unwrap_or_default();
         let detail = "must not have leading or trailing whitespace";
-        checks.holds(
-            image.trim() == image,
-            &path.index(index).child("image"),
-            image,
-            detail,
-        );
+        checks.holds(image.trim() == image, &path.index(index).child("image"), image, detail);
     }
 }
 
@@ -110,12 +95,7 @@ fn validate_deadline(checks: &mut Checks, path: &Path, new: &PodSpec, old: &PodS
             checks.push(FieldError::invalid(path, &None::<i64>, detail));
         }
         Some(now) => {
-            checks.holds(
-                now <= before,
-                path,
-                &now,
-                "must be less than or equal to previous value",
-            );
+            checks.holds(now <= before, path, &now, "must be less than or equal to previous value");
         }
     }
 }

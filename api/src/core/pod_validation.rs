@@ -47,16 +47,10 @@ pub fn validate_spec(checks: &mut Checks, path: &Path, spec: &PodSpec) {
     validate_dns(checks, path, spec);
     validate_numbers(checks, path, spec);
     checks.labels(&path.child("nodeSelector"), spec.node_selector.as_ref());
-    let subdomains = [
-        ("nodeName", &spec.node_name),
-        ("serviceAccountName", &spec.service_account_name),
-    ];
+    let subdomains =
+        [("nodeName", &spec.node_name), ("serviceAccountName", &spec.service_account_name)];
     for (field, name) in subdomains {
-        checks.named_if_set(
-            &path.child(field),
-            name.as_deref(),
-            names::dns1123_subdomain,
-        );
+        checks.named_if_set(&path.child(field), name.as_deref(), names::dns1123_subdomain);
     }
     for (field, name) in [("hostname", &spec.hostname), ("subdomain", &spec.subdomain)] {
         checks.named_if_set(&path.child(field), name.as_deref(), names::dns1123_label);
@@ -73,15 +67,8 @@ pub fn validate_spec(checks: &mut Checks, path: &Path, spec: &PodSpec) {
         }
     }
     for (index, gate) in spec.readiness_gates.iter().flatten().enumerate() {
-        let path = path
-            .child("readinessGates")
-            .index(index)
-            .child("conditionType");
-        checks.reasons(
-            &path,
-            &gate.condition_type,
-            &names::qualified_name(&gate.condition_type),
-        );
+        let path = path.child("readinessGates").index(index).child("conditionType");
+        checks.reasons(&path, &gate.condition_type, &names::qualified_name(&gate.condition_type));
     }
 }
 
@@ -89,27 +76,18 @@ fn validate_containers(checks: &mut Checks, path: &Path, spec: &PodSpec) {
     if spec.containers.is_empty() {
         checks.push(FieldError::required(&path.child("containers"), ""));
     }
-    let volumes: BTreeSet<&str> = spec
-        .volumes
-        .iter()
-        .flatten()
-        .map(|volume| volume.name.as_str())
-        .collect();
+    let volumes: BTreeSet<&str> =
+        spec.volumes.iter().flatten().map(|volume| volume.name.as_str()).collect();
     let mut seen = BTreeSet::new();
     let mut host_ports = BTreeSet::new();
     let init = spec.init_containers.as_deref().unwrap_or_default();
-    for (field, containers, init) in [
-        ("containers", spec.containers.as_slice(), false),
-        ("initContainers", init, true),
-    ] {
+    for (field, containers, init) in
+        [("containers", spec.containers.as_slice(), false), ("initContainers", init, true)]
+    {
         for (index, container) in containers.iter().enumerate() {
             let path = path.child(field).index(index);
             let host_network = spec.host_network.unwrap_or(false);
-            let around = Surroundings {
-                volumes: &volumes,
-                host_network,
-                init,
-            };
+            let around = Surroundings { volumes: &volumes, host_network, init };
             container_validation::validate(checks, &path, container, &around);
             if !container.name.is_empty() && !seen.insert(container.name.as_str()) {
                 checks.push(FieldError::duplicate(&path.child("name"), &container.name));
@@ -162,17 +140,8 @@ fn validate_dns(checks: &mut Checks, path: &Path, spec: &PodSpec) {
     let searches = config.searches.unwrap_or_default();
     let list = path.child("searches");
     let detail = "must not have more than 32 search paths";
-    checks.holds(
-        searches.len() <= MAX_SEARCH_DOMAINS,
-        &list,
-        &searches,
-        detail,
-    );
-    for (index, search) in searches
-        .iter()
-        .enumerate()
-        .filter(|(_, search)| *search != ".")
-    {
+    checks.holds(searches.len() <= MAX_SEARCH_DOMAINS, &list, &searches, detail);
+    for (index, search) in searches.iter().enumerate().filter(|(_, search)| *search != ".") {
         // An underscore may begin a label, as in the names of SRV records, or stand within one.
         let relative = search.strip_suffix('.').unwrap_or(search).split('.');
         let labels = relative.map(|label| label.strip_prefix('_').unwrap_or(label));
@@ -207,12 +176,7 @@ fn validate_numbers(checks: &mut Checks, path: &Path, spec: &PodSpec) {
     for (field, id) in ids {
         let Some(id) = id else { continue };
         let detail = "must be between 0 and 2147483647, inclusive";
-        checks.holds(
-            (0..=i64::from(i32::MAX)).contains(&id),
-            &path.child(field),
-            &id,
-            detail,
-        );
+        checks.holds((0..=i64::from(i32::MAX)).contains(&id), &path.child(field), &id, detail);
     }
 }
 
@@ -223,11 +187,7 @@ fn validate_toleration(checks: &mut Checks, path: &Path, toleration: &Toleration
     let value = toleration.value.as_deref().unwrap_or_default();
     if key.is_empty() && operator != "Exists" {
         let detail = "operator must be Exists when `key` is empty, which means \"match all values and all keys\"";
-        checks.push(FieldError::invalid(
-            &path.child("operator"),
-            operator,
-            detail,
-        ));
+        checks.push(FieldError::invalid(&path.child("operator"), operator, detail));
     }
     match operator {
         "" | "Equal" => {

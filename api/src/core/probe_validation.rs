@@ -25,21 +25,14 @@ pub fn validate(checks: &mut Checks, path: &Path, container: &Container) {
         validate_probe(checks, &path, probe);
         let successes = probe.success_threshold.unwrap_or(1);
         let once = field == "readinessProbe" || successes == 1;
-        checks.holds(
-            once,
-            &path.child("successThreshold"),
-            &successes,
-            "must be 1",
-        );
+        checks.holds(once, &path.child("successThreshold"), &successes, "must be 1");
     }
     let Some(lifecycle) = &container.lifecycle else {
         return;
     };
     let path = path.child("lifecycle");
-    for (field, handler) in [
-        ("postStart", &lifecycle.post_start),
-        ("preStop", &lifecycle.pre_stop),
-    ] {
+    for (field, handler) in [("postStart", &lifecycle.post_start), ("preStop", &lifecycle.pre_stop)]
+    {
         if let Some(handler) = handler {
             validate_handler(checks, &path.child(field), handler);
         }
@@ -125,11 +118,7 @@ impl Handlers<'_> {
 }
 
 fn validate_http(checks: &mut Checks, path: &Path, http: &HTTPGetAction) {
-    checks.required(
-        &path.child("path"),
-        http.path.as_deref().unwrap_or_default(),
-        "",
-    );
+    checks.required(&path.child("path"), http.path.as_deref().unwrap_or_default(), "");
     checks.port_or_name(&path.child("port"), &http.port);
     let scheme = http.scheme.as_deref().unwrap_or_default();
     checks.one_of(&path.child("scheme"), scheme, &["HTTP", "HTTPS"]);

@@ -40,11 +40,7 @@ impl Rules for SecretRules {
         // `stringData` is for writing only: it replaces keys of `data` and is never stored.
         if let Some(texts) = secret.string_data.take() {
             let data = secret.data.get_or_insert_default();
-            data.extend(
-                texts
-                    .into_iter()
-                    .map(|(key, text)| (key, ByteString(text.into_bytes()))),
-            );
+            data.extend(texts.into_iter().map(|(key, text)| (key, ByteString(text.into_bytes()))));
         }
     }
 
@@ -59,12 +55,7 @@ impl Rules for SecretRules {
         if bytes > MAX_DATA_BYTES {
             checks.push(FieldError::too_long(&path, MAX_DATA_BYTES));
         }
-        let has = |key: &str| {
-            secret
-                .data
-                .as_ref()
-                .is_some_and(|data| data.contains_key(key))
-        };
+        let has = |key: &str| secret.data.as_ref().is_some_and(|data| data.contains_key(key));
         let type_ = secret.type_.as_deref().unwrap_or_default();
         let (wanted, any_of) = required_keys(type_);
         if any_of && !wanted.iter().any(|key| has(key)) {
@@ -96,11 +87,7 @@ impl Rules for SecretRules {
 
     const COLUMNS: &'static [Column] = &[
         table::NAME,
-        column(
-            "Type",
-            "string",
-            "What the data is, for programs that handle it.",
-        ),
+        column("Type", "string", "What the data is, for programs that handle it."),
         column("Data", "string", "How many keys it has."),
         table::AGE,
     ];

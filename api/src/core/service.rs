@@ -67,10 +67,8 @@ impl Rules for ServiceRules {
     }
 
     fn prepare_create(service: &mut Service) {
-        service.status = Some(ServiceStatus {
-            load_balancer: Some(Default::default()),
-            ..Default::default()
-        });
+        service.status =
+            Some(ServiceStatus { load_balancer: Some(Default::default()), ..Default::default() });
         service_update::normalize_cluster_ips(service.spec.get_or_insert_default(), None);
     }
 
@@ -104,31 +102,17 @@ impl Rules for ServiceRules {
 
     fn fields(service: &Service) -> Vec<(&'static str, String)> {
         let spec = service.spec.as_ref();
-        let cluster_ip = spec
-            .and_then(|spec| spec.cluster_ip.clone())
-            .unwrap_or_default();
+        let cluster_ip = spec.and_then(|spec| spec.cluster_ip.clone()).unwrap_or_default();
         let type_ = spec.and_then(|spec| spec.type_.clone()).unwrap_or_default();
         vec![("spec.clusterIP", cluster_ip), ("spec.type", type_)]
     }
 
     const COLUMNS: &'static [Column] = &[
         table::NAME,
-        column(
-            "Type",
-            "string",
-            "ClusterIP, NodePort, LoadBalancer or ExternalName.",
-        ),
-        column(
-            "Cluster-IP",
-            "string",
-            "The virtual address within the cluster, or None.",
-        ),
+        column("Type", "string", "ClusterIP, NodePort, LoadBalancer or ExternalName."),
+        column("Cluster-IP", "string", "The virtual address within the cluster, or None."),
         column("External-IP", "string", "Addresses from outside."),
-        column(
-            "Port(s)",
-            "string",
-            "Ports, node ports after a colon, and protocols.",
-        ),
+        column("Port(s)", "string", "Ports, node ports after a colon, and protocols."),
         table::AGE,
         wide("Selector", "string", "Labels of the pods behind it."),
     ];
@@ -153,10 +137,7 @@ impl Rules for ServiceRules {
 pub fn is_externally_accessible(spec: &ServiceSpec) -> bool {
     match spec.type_.as_deref() {
         Some("NodePort" | "LoadBalancer") => true,
-        Some("ClusterIP") => spec
-            .external_ips
-            .as_ref()
-            .is_some_and(|ips| !ips.is_empty()),
+        Some("ClusterIP") => spec.external_ips.as_ref().is_some_and(|ips| !ips.is_empty()),
         _ => false,
     }
 }
@@ -169,9 +150,7 @@ fn default_affinity(spec: &mut ServiceSpec) {
             let config: &mut SessionAffinityConfig =
                 spec.session_affinity_config.get_or_insert_default();
             let client_ip: &mut ClientIPConfig = config.client_ip.get_or_insert_default();
-            client_ip
-                .timeout_seconds
-                .get_or_insert(DEFAULT_AFFINITY_TIMEOUT_SECONDS);
+            client_ip.timeout_seconds.get_or_insert(DEFAULT_AFFINITY_TIMEOUT_SECONDS);
         }
         _ => {}
     }
@@ -221,21 +200,12 @@ fn external_ip(service: &Service, spec: &ServiceSpec) -> String {
 
 /// Address or host name of each ingress point.
 fn balancer_addresses(service: &Service) -> Vec<String> {
-    let balancer = service
-        .status
-        .as_ref()
-        .and_then(|status| status.load_balancer.as_ref());
-    let ingress = balancer
-        .and_then(|balancer| balancer.ingress.as_deref())
-        .unwrap_or_default();
+    let balancer = service.status.as_ref().and_then(|status| status.load_balancer.as_ref());
+    let ingress = balancer.and_then(|balancer| balancer.ingress.as_deref()).unwrap_or_default();
     let mut addresses: Vec<String> = ingress
         .iter()
         .filter_map(|point| {
-            point
-                .ip
-                .clone()
-                .filter(|ip| !ip.is_empty())
-                .or_else(|| point.hostname.clone())
+            point.ip.clone().filter(|ip| !ip.is_empty()).or_else(|| point.hostname.clone())
         })
         .collect();
     addresses.sort();

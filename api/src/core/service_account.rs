@@ -30,18 +30,11 @@ impl Rules for ServiceAccountRules {
         status: false,
     };
 
-    const COLUMNS: &'static [Column] = &[
-        table::NAME,
-        column("Secrets", "string", "How many secrets it lists."),
-        table::AGE,
-    ];
+    const COLUMNS: &'static [Column] =
+        &[table::NAME, column("Secrets", "string", "How many secrets it lists."), table::AGE];
 
     fn row(account: &ServiceAccount, now: Timestamp) -> Vec<Value> {
         let secrets = account.secrets.as_ref().map_or(0, Vec::len);
-        vec![
-            table::name(account),
-            Value::from(secrets),
-            table::age(account, now),
-        ]
+        vec![table::name(account), Value::from(secrets), table::age(account, now)]
     }
 }

@@ -14,10 +14,7 @@ pub fn normalize_cluster_ips(new: &mut ServiceSpec, old: Option<&ServiceSpec>) {
         if empty && !first.is_empty() {
             new.cluster_ips = Some(vec![first]);
         } else if !empty && first.is_empty() {
-            new.cluster_ip = new
-                .cluster_ips
-                .as_ref()
-                .and_then(|ips| ips.first().cloned());
+            new.cluster_ip = new.cluster_ips.as_ref().and_then(|ips| ips.first().cloned());
         }
         return;
     };
@@ -73,12 +70,7 @@ fn keep_node_ports(new: &mut ServiceSpec, old: &ServiceSpec) {
         .flatten()
         .filter_map(|port| Some((port.protocol.clone(), port.node_port.filter(|p| *p != 0)?)))
         .collect();
-    for port in new
-        .ports
-        .iter_mut()
-        .flatten()
-        .filter(|port| port.node_port.unwrap_or(0) == 0)
-    {
+    for port in new.ports.iter_mut().flatten().filter(|port| port.node_port.unwrap_or(0) == 0) {
         let before = old
             .ports
             .iter()
@@ -121,10 +113,7 @@ pub fn drop_unused(new: &mut ServiceSpec, old: &ServiceSpec) {
         new.external_name = None;
     }
     if has_node_ports(old) && !has_node_ports(new) && same_node_ports(new, old) {
-        new.ports
-            .iter_mut()
-            .flatten()
-            .for_each(|port| port.node_port = None);
+        new.ports.iter_mut().flatten().for_each(|port| port.node_port = None);
     }
     if has_health_port(old)
         && !has_health_port(new)
@@ -159,12 +148,8 @@ fn has_health_port(spec: &ServiceSpec) -> bool {
 
 fn same_node_ports(new: &ServiceSpec, old: &ServiceSpec) -> bool {
     let node_ports = |spec: &ServiceSpec| -> Vec<i32> {
-        let mut ports: Vec<_> = spec
-            .ports
-            .iter()
-            .flatten()
-            .filter_map(|port| port.node_port)
-            .collect();
+        let mut ports: Vec<_> =
+            spec.ports.iter().flatten().filter_map(|port| port.node_port).collect();
         ports.sort_unstable();
         ports
     };

@@ -47,11 +47,7 @@ pub fn validate(service: &Service) -> Vec<FieldError> {
     validate_balancer(&mut checks, &path, spec);
     validate_policies(&mut checks, &path, spec);
     if let Some(distribution) = &spec.traffic_distribution {
-        checks.one_of(
-            &path.child("trafficDistribution"),
-            distribution,
-            &DISTRIBUTIONS,
-        );
+        checks.one_of(&path.child("trafficDistribution"), distribution, &DISTRIBUTIONS);
     }
     checks.into_errors()
 }
@@ -90,11 +86,7 @@ fn validate_ports(checks: &mut Checks, path: &Path, spec: &ServiceSpec) {
         let path = path.child("nodePort");
         checks.port(&path, node_port);
         let has_node_ports = matches!(type_(spec), "NodePort" | "LoadBalancer");
-        checks.allowed(
-            has_node_ports,
-            &path,
-            "may not be used when `type` is 'ClusterIP'",
-        );
+        checks.allowed(has_node_ports, &path, "may not be used when `type` is 'ClusterIP'");
         if !node_ports.insert((protocol, node_port)) {
             checks.push(FieldError::duplicate(&path, &node_port));
         }
@@ -115,20 +107,12 @@ fn validate_port(checks: &mut Checks, path: &Path, port: &ServicePort, needs_nam
         checks.port_or_name(&path.child("targetPort"), target);
     }
     let application = port.app_protocol.as_deref();
-    checks.named_if_set(
-        &path.child("appProtocol"),
-        application,
-        names::qualified_name,
-    );
+    checks.named_if_set(&path.child("appProtocol"), application, names::qualified_name);
 }
 
 fn validate_affinity(checks: &mut Checks, path: &Path, spec: &ServiceSpec) {
     let affinity = spec.session_affinity.as_deref().unwrap_or_default();
-    checks.one_of(
-        &path.child("sessionAffinity"),
-        affinity,
-        &["ClientIP", "None"],
-    );
+    checks.one_of(&path.child("sessionAffinity"), affinity, &["ClientIP", "None"]);
     let path = path.child("sessionAffinityConfig");
     if affinity == "None" {
         let detail = "must not be set when session affinity is None";
@@ -137,10 +121,7 @@ fn validate_affinity(checks: &mut Checks, path: &Path, spec: &ServiceSpec) {
     if affinity != "ClientIP" {
         return;
     }
-    let config = spec
-        .session_affinity_config
-        .as_ref()
-        .and_then(|config| config.client_ip.as_ref());
+    let config = spec.session_affinity_config.as_ref().and_then(|config| config.client_ip.as_ref());
     let path = path.child("clientIP").child("timeoutSeconds");
     match config.and_then(|config| config.timeout_seconds) {
         None => {
@@ -172,32 +153,17 @@ fn validate_cluster_ips(checks: &mut Checks, path: &Path, spec: &ServiceSpec) {
         }
     }
     if let Some(ip) = ips.first() {
-        checks.holds(
-            ip == first,
-            &list,
-            ips,
-            "first value must match `clusterIP`",
-        );
+        checks.holds(ip == first, &list, ips, "first value must match `clusterIP`");
     }
     if is_headless(spec) && matches!(type_(spec), "NodePort" | "LoadBalancer") {
         let detail = format!("may not be set to 'None' for {} services", type_(spec));
         checks.push(FieldError::invalid(&list.index(0), HEADLESS, &detail));
     }
-    checks.holds(
-        ips.len() <= MAX_FAMILIES,
-        &list,
-        ips,
-        "may only hold up to 2 values",
-    );
+    checks.holds(ips.len() <= MAX_FAMILIES, &list, ips, "may only hold up to 2 values");
     for (index, ip) in ips.iter().enumerate() {
         if ip == HEADLESS {
             let alone = ips.len() == 1;
-            checks.holds(
-                alone,
-                &list.index(index),
-                ip,
-                "'None' must be the only value",
-            );
+            checks.holds(alone, &list.index(index), ip, "'None' must be the only value");
         } else {
             checks.ip(&list.index(index), ip);
         }
@@ -220,12 +186,7 @@ fn validate_families(checks: &mut Checks, path: &Path, spec: &ServiceSpec) {
         checks.allowed(spec.ip_family_policy.is_none(), &policy, detail);
         return;
     }
-    checks.holds(
-        families.len() <= MAX_FAMILIES,
-        &list,
-        families,
-        "may only hold up to 2 values",
-    );
+    checks.holds(families.len() <= MAX_FAMILIES, &list, families, "may only hold up to 2 values");
     let mut seen = BTreeSet::new();
     for (index, family) in families.iter().enumerate() {
         checks.one_of(&list.index(index), family, &FAMILIES);
@@ -253,10 +214,7 @@ fn validate_external_name(checks: &mut Checks, path: &Path, spec: &ServiceSpec) 
 fn validate_balancer(checks: &mut Checks, path: &Path, spec: &ServiceSpec) {
     let balanced = type_(spec) == "LoadBalancer";
     let only = "may only be used when `type` is 'LoadBalancer'";
-    let ranges = spec
-        .load_balancer_source_ranges
-        .as_deref()
-        .unwrap_or_default();
+    let ranges = spec.load_balancer_source_ranges.as_deref().unwrap_or_default();
     let list = path.child("loadBalancerSourceRanges");
     checks.allowed(balanced || ranges.is_empty(), &list, only);
     for (index, range) in ranges.iter().enumerate() {
@@ -268,18 +226,10 @@ fn validate_balancer(checks: &mut Checks, path: &Path, spec: &ServiceSpec) {
         );
     }
     let node_ports = path.child("allocateLoadBalancerNodePorts");
-    checks.allowed(
-        balanced || spec.allocate_load_balancer_node_ports.is_none(),
-        &node_ports,
-        only,
-    );
+    checks.allowed(balanced || spec.allocate_load_balancer_node_ports.is_none(), &node_ports, only);
     let class = path.child("loadBalancerClass");
     checks.allowed(balanced || spec.load_balancer_class.is_none(), &class, only);
-    checks.named_if_set(
-        &class,
-        spec.load_balancer_class.as_deref(),
-        names::qualified_name,
-    );
+    checks.named_if_set(&class, spec.load_balancer_class.as_deref(), names::qualified_name);
 }
 
 fn validate_policies(checks: &mut Checks, path: &Path, spec: &ServiceSpec) {
@@ -326,30 +276,18 @@ pub fn validate_update(new: &Service, old: &Service) -> Vec<FieldError> {
     if both_balanced && old.load_balancer_class.is_some() {
         let same = new.load_balancer_class == old.load_balancer_class;
         let field = path.child("loadBalancerClass");
-        checks.holds(
-            same,
-            &field,
-            &new.load_balancer_class,
-            "may not change once set",
-        );
+        checks.holds(same, &field, &new.load_balancer_class, "may not change once set");
     }
     let health = |spec: &ServiceSpec| spec.health_check_node_port.unwrap_or(0);
     if health(old) != 0 && health(new) != 0 {
-        checks.immutable(
-            &path.child("healthCheckNodePort"),
-            &health(new),
-            &health(old),
-        );
+        checks.immutable(&path.child("healthCheckNodePort"), &health(new), &health(old));
     }
     checks.into_errors()
 }
 
 /// What a load balancer's controller says.
 fn validate_balancer_status(checks: &mut Checks, service: &Service) {
-    let balancer = service
-        .status
-        .as_ref()
-        .and_then(|it| it.load_balancer.as_ref());
+    let balancer = service.status.as_ref().and_then(|it| it.load_balancer.as_ref());
     let points = balancer.and_then(|it| it.ingress.as_deref());
     let points = points.unwrap_or_default();
     let path = Path::new("status").child("loadBalancer").child("ingress");
@@ -385,20 +323,14 @@ fn validate_kept(checks: &mut Checks, path: &Path, new: &ServiceSpec, old: &Serv
     let field = path.child("clusterIPs").index(0);
     if let Some(before) = old.cluster_ips.as_ref().and_then(|ips| ips.first()) {
         match ips.first() {
-            None => checks.push(FieldError::invalid(
-                &field,
-                ips,
-                "primary clusterIP can not be unset",
-            )),
+            None => {
+                checks.push(FieldError::invalid(&field, ips, "primary clusterIP can not be unset"))
+            }
             Some(now) => checks.holds(now == before, &field, ips, "may not change once set"),
         }
     }
     let families = new.ip_families.as_deref().unwrap_or_default();
-    if let Some(before) = old
-        .ip_families
-        .as_ref()
-        .and_then(|families| families.first())
-    {
+    if let Some(before) = old.ip_families.as_ref().and_then(|families| families.first()) {
         let kept = families.first() == Some(before);
         let field = path.child("ipFamilies").index(0);
         checks.holds(kept, &field, families, "may not change once set");

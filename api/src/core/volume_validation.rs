@@ -40,10 +40,7 @@ pub fn validate(checks: &mut Checks, path: &Path, spec: &PodSpec) {
 fn validate_volume(checks: &mut Checks, path: &Path, volume: &Volume) {
     // The sources are optional fields of one struct: its JSON says which are there.
     let fields = serde_json::to_value(volume).unwrap_or_default();
-    let sources = fields
-        .as_object()
-        .into_iter()
-        .flat_map(|fields| fields.keys());
+    let sources = fields.as_object().into_iter().flat_map(|fields| fields.keys());
     let sources: Vec<_> = sources.filter(|field| *field != "name").collect();
     if sources.is_empty() {
         checks.push(FieldError::required(path, "must specify a volume type"));
@@ -56,12 +53,7 @@ fn validate_volume(checks: &mut Checks, path: &Path, volume: &Volume) {
         let path = path.child("hostPath");
         if checks.required(&path.child("path"), &host.path, "") {
             let inside = !host.path.split('/').any(|part| part == "..");
-            checks.holds(
-                inside,
-                &path.child("path"),
-                &host.path,
-                "must not contain '..'",
-            );
+            checks.holds(inside, &path.child("path"), &host.path, "must not contain '..'");
         }
         let type_ = host.type_.as_deref().unwrap_or_default();
         if !HOST_PATH_TYPES.contains(&type_) {
@@ -90,11 +82,7 @@ fn validate_volume(checks: &mut Checks, path: &Path, volume: &Volume) {
         let path = path.child("downwardAPI");
         validate_mode(checks, &path.child("defaultMode"), downward.default_mode);
         for (index, item) in downward.items.iter().flatten().enumerate() {
-            validate_path(
-                checks,
-                &path.child("items").index(index).child("path"),
-                &item.path,
-            );
+            validate_path(checks, &path.child("items").index(index).child("path"), &item.path);
         }
     }
     if let Some(projected) = &volume.projected {
@@ -122,19 +110,11 @@ fn validate_token(checks: &mut Checks, path: &Path, source: &Value) {
         return;
     };
     let path = path.child("serviceAccountToken");
-    let token_path = token
-        .get("path")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
+    let token_path = token.get("path").and_then(Value::as_str).unwrap_or_default();
     validate_path(checks, &path.child("path"), token_path);
     if let Some(seconds) = token.get("expirationSeconds").and_then(Value::as_i64) {
         let detail = "may not specify a duration less than 10 minutes";
-        checks.holds(
-            seconds >= 600,
-            &path.child("expirationSeconds"),
-            &seconds,
-            detail,
-        );
+        checks.holds(seconds >= 600, &path.child("expirationSeconds"), &seconds, detail);
     }
 }
 
@@ -149,12 +129,7 @@ fn validate_items(checks: &mut Checks, path: &Path, items: Option<&[KeyToPath]>)
 
 fn validate_path(checks: &mut Checks, path: &Path, text: &str) {
     if checks.required(path, text, "") {
-        checks.holds(
-            !text.starts_with('/'),
-            path,
-            text,
-            "must be a relative path",
-        );
+        checks.holds(!text.starts_with('/'), path, text, "must be a relative path");
         let inside = !text.split('/').any(|part| part == "..");
         checks.holds(inside, path, text, "must not contain '..'");
     }

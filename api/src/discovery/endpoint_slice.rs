@@ -72,11 +72,7 @@ impl Rules for EndpointSliceRules {
 
     fn validate(slice: &EndpointSlice) -> Vec<FieldError> {
         let mut checks = Checks::new();
-        checks.one_of(
-            &Path::new("addressType"),
-            &slice.address_type,
-            &ADDRESS_TYPES,
-        );
+        checks.one_of(&Path::new("addressType"), &slice.address_type, &ADDRESS_TYPES);
         validate_ports(&mut checks, slice.ports.as_deref().unwrap_or_default());
         let path = Path::new("endpoints");
         let endpoints = slice.endpoints.as_deref().unwrap_or_default();
@@ -85,23 +81,14 @@ impl Rules for EndpointSliceRules {
             return checks.into_errors();
         }
         for (index, endpoint) in endpoints.iter().enumerate() {
-            validate_endpoint(
-                &mut checks,
-                &path.index(index),
-                endpoint,
-                &slice.address_type,
-            );
+            validate_endpoint(&mut checks, &path.index(index), endpoint, &slice.address_type);
         }
         checks.into_errors()
     }
 
     fn validate_update(new: &EndpointSlice, old: &EndpointSlice) -> Vec<FieldError> {
         let mut checks = Checks::new();
-        checks.immutable(
-            &Path::new("addressType"),
-            &new.address_type,
-            &old.address_type,
-        );
+        checks.immutable(&Path::new("addressType"), &new.address_type, &old.address_type);
         checks.into_errors()
     }
 
@@ -134,10 +121,7 @@ impl Rules for EndpointSliceRules {
 fn validate_endpoint(checks: &mut Checks, path: &Path, endpoint: &Endpoint, type_: &str) {
     let list = path.child("addresses");
     match endpoint.addresses.len() {
-        0 => checks.push(FieldError::required(
-            &list,
-            "must contain at least 1 address",
-        )),
+        0 => checks.push(FieldError::required(&list, "must contain at least 1 address")),
         count if count > MAX_ADDRESSES => {
             checks.push(FieldError::too_many(&list, count, MAX_ADDRESSES));
         }
@@ -193,11 +177,7 @@ fn validate_ports(checks: &mut Checks, ports: &[EndpointPort]) {
             checks.port(&path.child("port"), number);
         }
         let application = port.app_protocol.as_deref();
-        checks.named_if_set(
-            &path.child("appProtocol"),
-            application,
-            names::qualified_name,
-        );
+        checks.named_if_set(&path.child("appProtocol"), application, names::qualified_name);
     }
 }
 
@@ -210,9 +190,5 @@ fn port_text(port: &EndpointPort) -> String {
 }
 
 fn or_unset(text: String) -> String {
-    if text.is_empty() {
-        "<unset>".to_owned()
-    } else {
-        text
-    }
+    if text.is_empty() { "<unset>".to_owned() } else { text }
 }

@@ -47,8 +47,5 @@ fn failed(index: usize, error: &json_patch::PatchError) -> PatchError {
         PatchErrorKind::InvalidPointer => "there is nothing at that path".to_owned(),
         other => other.to_string(),
     };
-    PatchError::Unprocessable(format!(
-        "operation {index} failed at \"{}\": {cause}",
-        error.path
-    ))
+    PatchError::Unprocessable(format!("operation {index} failed at \"{}\": {cause}", error.path))
 }

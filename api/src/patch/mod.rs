@@ -73,9 +73,7 @@ pub fn patch_value(
         PatchType::Json => json::apply(original, patch),
         PatchType::Merge => {
             if !patch.is_object() {
-                return Err(PatchError::Malformed(
-                    "a merge patch is an object".to_owned(),
-                ));
+                return Err(PatchError::Malformed("a merge patch is an object".to_owned()));
             }
             json_patch::merge(&mut original, &patch);
             Ok(original)

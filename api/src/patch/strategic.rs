@@ -78,23 +78,15 @@ pub(super) fn merge_object(
 fn field(shape: &Shape, key: &str) -> Option<Field> {
     match shape {
         Shape::Struct(definition) => shape::fields(definition)?.get(key).cloned(),
-        Shape::Map(values) => Some(Field {
-            shape: (**values).clone(),
-            facts: None,
-        }),
+        Shape::Map(values) => Some(Field { shape: (**values).clone(), facts: None }),
         _ => None,
     }
 }
 
 /// Whether the field's patch strategy has this word.
 fn has(field: Option<&Field>, wanted: &str) -> bool {
-    let strategy = field
-        .and_then(|field| field.facts)
-        .and_then(|facts| facts.patch_strategy);
-    strategy
-        .unwrap_or_default()
-        .split(',')
-        .any(|word| word == wanted)
+    let strategy = field.and_then(|field| field.facts).and_then(|facts| facts.patch_strategy);
+    strategy.unwrap_or_default().split(',').any(|word| word == wanted)
 }
 
 fn merge_field(
@@ -125,12 +117,7 @@ fn merge_field(
                 _ => &any,
             };
             let key = facts.and_then(|facts| facts.merge_key);
-            let list = strategic_list::Lists {
-                original,
-                patch,
-                order,
-                deleted,
-            };
+            let list = strategic_list::Lists { original, patch, order, deleted };
             strategic_list::merge(item, key, list).map(Value::Array)
         }
         (Some(original), Value::Array(patch)) if patch.is_empty() && order.is_some() => {
@@ -152,9 +139,8 @@ fn retain_keys(
         return Err(malformed("$retainKeys is a list of field names"));
     };
     let kept = |key: &str| retained.iter().any(|name| name.as_str() == Some(key));
-    let stray = patch
-        .iter()
-        .find(|(key, value)| !value.is_null() && !key.starts_with('$') && !kept(key));
+    let stray =
+        patch.iter().find(|(key, value)| !value.is_null() && !key.starts_with('$') && !kept(key));
     if let Some((key, _)) = stray {
         return Err(malformed(format!(
             "the patch sets \"{key}\", which $retainKeys does not list"
@@ -169,11 +155,7 @@ fn take_prefixed(
     patch: &mut Map<String, Value>,
     prefix: &str,
 ) -> Result<std::collections::BTreeMap<String, Vec<Value>>, PatchError> {
-    let keys: Vec<String> = patch
-        .keys()
-        .filter(|key| key.starts_with(prefix))
-        .cloned()
-        .collect();
+    let keys: Vec<String> = patch.keys().filter(|key| key.starts_with(prefix)).cloned().collect();
     let mut taken = std::collections::BTreeMap::new();
     for key in keys {
         match patch.remove(&key) {

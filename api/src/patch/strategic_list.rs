@@ -25,12 +25,7 @@ pub struct Lists {
 /// The merged list. `item` is the type of an item, `key` the field that identifies it; texts and
 /// numbers are their own key.
 pub fn merge(item: &Shape, key: Option<&str>, lists: Lists) -> Result<Vec<Value>, PatchError> {
-    let Lists {
-        original,
-        patch,
-        order,
-        deleted,
-    } = lists;
+    let Lists { original, patch, order, deleted } = lists;
     let server_order = original.clone();
     let objects = original.iter().chain(&patch).any(Value::is_object);
     let (mut merged, named, server_order) = if objects {
@@ -38,27 +33,15 @@ pub fn merge(item: &Shape, key: Option<&str>, lists: Lists) -> Result<Vec<Value>
             key.ok_or_else(|| malformed("cannot merge lists of objects without merge key"))?;
         let (original, patch) = directives(original, patch, key)?;
         let order_base = original.clone();
-        (
-            merge_objects(item, key, original, &patch)?,
-            patch,
-            order_base,
-        )
+        (merge_objects(item, key, original, &patch)?, patch, order_base)
     } else {
-        (
-            merge_scalars(original, &patch, &deleted),
-            patch,
-            server_order,
-        )
+        (merge_scalars(original, &patch, &deleted), patch, server_order)
     };
     if let Some(order) = &order {
         check_order(&named, order, key)?;
     }
     let any_order = [Some(named), order];
-    for order in any_order
-        .into_iter()
-        .flatten()
-        .filter(|order| !order.is_empty())
-    {
+    for order in any_order.into_iter().flatten().filter(|order| !order.is_empty()) {
         merged = arrange(merged, &order, &server_order, key);
     }
     Ok(merged)
@@ -66,10 +49,7 @@ pub fn merge(item: &Shape, key: Option<&str>, lists: Lists) -> Result<Vec<Value>
 
 fn merge_scalars(original: Vec<Value>, patch: &[Value], deleted: &[Value]) -> Vec<Value> {
     let mut merged: Vec<Value> = Vec::new();
-    for value in original
-        .into_iter()
-        .filter(|value| !deleted.contains(value))
-    {
+    for value in original.into_iter().filter(|value| !deleted.contains(value)) {
         if !merged.contains(&value) {
             merged.push(value);
         }
@@ -95,9 +75,7 @@ fn directives(
         match item.get(DIRECTIVE).map(Value::as_str) {
             None => items.push(item),
             Some(Some("delete")) => {
-                let id = id(&item, Some(key))
-                    .ok_or_else(|| no_key(&item, key))?
-                    .clone();
+                let id = id(&item, Some(key)).ok_or_else(|| no_key(&item, key))?.clone();
                 original.retain(|other| other.get(key) != Some(&id));
             }
             Some(Some("replace")) => replace = true,
@@ -126,10 +104,7 @@ fn merge_objects(
         let Value::Object(item) = item else {
             return Err(no_key(item, key));
         };
-        match merged
-            .iter_mut()
-            .find(|other| other.get(key) == Some(wanted))
-        {
+        match merged.iter_mut().find(|other| other.get(key) == Some(wanted)) {
             Some(found) => {
                 let original = match found.take() {
                     Value::Object(original) => original,
@@ -137,11 +112,7 @@ fn merge_objects(
                 };
                 *found = Value::Object(merge_object(shape, original, item.clone())?);
             }
-            None => merged.push(Value::Object(merge_object(
-                shape,
-                Map::new(),
-                item.clone(),
-            )?)),
+            None => merged.push(Value::Object(merge_object(shape, Map::new(), item.clone())?)),
         }
     }
     Ok(merged)
@@ -158,9 +129,7 @@ fn id<'a>(item: &'a Value, key: Option<&str>) -> Option<&'a Value> {
 }
 
 fn no_key(item: &Value, key: &str) -> PatchError {
-    malformed(format!(
-        "map: {item} does not contain declared merge key: {key}"
-    ))
+    malformed(format!("map: {item} does not contain declared merge key: {key}"))
 }
 
 /// Every item of the patch must stand in the wanted order, in the same sequence.
@@ -191,12 +160,10 @@ fn arrange(
 ) -> Vec<Value> {
     let position = |list: &[Value], item: &Value| {
         let wanted = id(item, key);
-        list.iter()
-            .position(|other| wanted.is_some() && id(other, key) == wanted)
+        list.iter().position(|other| wanted.is_some() && id(other, key) == wanted)
     };
-    let (mut named, mut server_only): (Vec<_>, Vec<_>) = items
-        .into_iter()
-        .partition(|item| position(order, item).is_some());
+    let (mut named, mut server_only): (Vec<_>, Vec<_>) =
+        items.into_iter().partition(|item| position(order, item).is_some());
     named.sort_by_key(|item| position(order, item));
     server_only.sort_by_key(|item| position(server_order, item).unwrap_or(usize::MAX));
     let mut arranged = Vec::with_capacity(named.len() + server_only.len());

@@ -40,10 +40,7 @@ fn read_as(
     while let Some(field) = reader.field()? {
         match numbers.and_then(|numbers| numbers.get(&field.number)) {
             Some(Meaning::Embedded(inner)) => read_as(inner, definition, field.message()?, into)?,
-            Some(Meaning::Field {
-                name,
-                zero_is_meant,
-            }) => {
+            Some(Meaning::Field { name, zero_is_meant }) => {
                 let Some(known) = fields.and_then(|fields| fields.get(*name)) else {
                     continue;
                 };

@@ -99,10 +99,7 @@ static ALL: LazyLock<BTreeMap<String, Numbers>> = LazyLock::new(|| {
                     let zero_is_meant = number.ends_with('*');
                     let meaning = match name.strip_prefix('+') {
                         Some(message) => Meaning::Embedded(format!("{prefix}.{message}")),
-                        None => Meaning::Field {
-                            name,
-                            zero_is_meant,
-                        },
+                        None => Meaning::Field { name, zero_is_meant },
                     };
                     let number = number.trim_end_matches('*').parse();
                     numbers.insert(number.expect("a field number"), meaning);

@@ -109,10 +109,7 @@ impl<'a> Reader<'a> {
     fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
         let rest = &self.bytes[self.at..];
         let Some(bytes) = rest.first_chunk::<N>() else {
-            return Err(malformed(
-                self.bytes.len(),
-                "the message ends within a field",
-            ));
+            return Err(malformed(self.bytes.len(), "the message ends within a field"));
         };
         self.at += N;
         Ok(*bytes)

@@ -55,22 +55,12 @@ impl IpRange {
     /// The addresses of a network, without its own address and its broadcast address.
     pub fn new(net: IpNet) -> Self {
         let host_bits = u32::from(net.max_prefix_len() - net.prefix_len());
-        let all = 1_u128
-            .checked_shl(host_bits)
-            .unwrap_or(u128::MAX)
-            .min(MAX_RANGE + 2);
+        let all = 1_u128.checked_shl(host_bits).unwrap_or(u128::MAX).min(MAX_RANGE + 2);
         let reserved = if net.addr().is_ipv4() { 2 } else { 1 };
         let size = u32::try_from(all.saturating_sub(reserved)).unwrap_or(u32::MAX);
         // The lowest addresses are for users' own choices: upstream's static band.
-        let band = if size < 32 {
-            0
-        } else {
-            (size / 16).clamp(16, 256)
-        };
-        Self {
-            net,
-            range: Range::new(size, band),
-        }
+        let band = if size < 32 { 0 } else { (size / 16).clamp(16, 256) };
+        Self { net, range: Range::new(size, band) }
     }
 
     /// The nth address that may be handed out.
@@ -96,11 +86,7 @@ impl IpRange {
 
     /// `IPv4` or `IPv6`, as in `spec.ipFamilies`.
     pub fn family(&self) -> &'static str {
-        if self.net.addr().is_ipv4() {
-            "IPv4"
-        } else {
-            "IPv6"
-        }
+        if self.net.addr().is_ipv4() { "IPv4" } else { "IPv6" }
     }
 }
 
@@ -108,16 +94,8 @@ impl PortRange {
     /// The ports from `first` to `last`, both included.
     pub fn new(first: u16, last: u16) -> Self {
         let size = u32::from(last.saturating_sub(first)) + 1;
-        let band = if size < 32 {
-            0
-        } else {
-            (size / 32).clamp(16, 128)
-        };
-        Self {
-            first,
-            last,
-            range: Range::new(size, band),
-        }
+        let band = if size < 32 { 0 } else { (size / 32).clamp(16, 128) };
+        Self { first, last, range: Range::new(size, band) }
     }
 
     /// Whether users may choose this port.
@@ -126,9 +104,7 @@ impl PortRange {
     }
 
     fn offset(&self, port: i32) -> Option<u32> {
-        self.contains(port)
-            .then(|| u32::try_from(port - i32::from(self.first)).ok())
-            .flatten()
+        self.contains(port).then(|| u32::try_from(port - i32::from(self.first)).ok()).flatten()
     }
 }
 
@@ -176,15 +152,11 @@ impl Allocators {
     /// A free node port, reserved until `observe` says otherwise.
     fn next_port(&self) -> Option<i32> {
         let offset = self.node_ports.range.take_any()?;
-        i32::try_from(offset)
-            .ok()
-            .map(|o| i32::from(self.node_ports.first) + o)
+        i32::try_from(offset).ok().map(|o| i32::from(self.node_ports.first) + o)
     }
 
     fn range_of(&self, family: &str) -> Option<&IpRange> {
-        self.cluster_ips
-            .iter()
-            .find(|range| range.family() == family)
+        self.cluster_ips.iter().find(|range| range.family() == family)
     }
 }
 

@@ -20,11 +20,7 @@ impl Range {
     /// A range with everything free, whose first `band` numbers are handed out last.
     pub fn new(size: u32, band: u32) -> Self {
         let words = (size as usize).div_ceil(64);
-        Self {
-            size,
-            band,
-            taken: Mutex::new(vec![0; words]),
-        }
+        Self { size, band, taken: Mutex::new(vec![0; words]) }
     }
 
     /// How many numbers there are.
@@ -65,9 +61,7 @@ impl Range {
             }
         }
         let start = rand::random_range(from..to);
-        (start..to)
-            .chain(from..start)
-            .find(|number| !is_marked(taken, *number))
+        (start..to).chain(from..start).find(|number| !is_marked(taken, *number))
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<u64>> {

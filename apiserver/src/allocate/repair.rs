@@ -58,11 +58,7 @@ pub async fn repair(store: &dyn Store, services: &Resource) -> Result<usize, Err
         let owner = String::from_utf8_lossy(&value);
         warn!("{key} was free and is taken: {owner} holds it");
         let (put, lease) = (key.clone(), 0);
-        let op = Op::Put {
-            key: put,
-            value,
-            lease,
-        };
+        let op = Op::Put { key: put, value, lease };
         wrong.push((key, 0, op));
     }
     let count = wrong.len();

@@ -38,18 +38,12 @@ pub enum Refusal {
 impl Plan {
     /// A plan that only gives keys back.
     pub fn release(keys: Vec<String>) -> Self {
-        Self {
-            take: Vec::new(),
-            release: keys,
-        }
+        Self { take: Vec::new(), release: keys }
     }
 
     /// Conditions: what is taken must be free.
     pub fn compares(&self) -> impl Iterator<Item = Compare> + '_ {
-        self.take.iter().map(|take| Compare {
-            key: take.key.clone(),
-            mod_revision: 0,
-        })
+        self.take.iter().map(|take| Compare { key: take.key.clone(), mod_revision: 0 })
     }
 
     /// Writes. `owner` is kept as the value, for people who look into the store.
@@ -59,10 +53,7 @@ impl Plan {
             value: bytes::Bytes::copy_from_slice(owner),
             lease: 0,
         });
-        let deletes = self
-            .release
-            .iter()
-            .map(|key| Op::Delete { key: key.clone() });
+        let deletes = self.release.iter().map(|key| Op::Delete { key: key.clone() });
         puts.chain(deletes).collect()
     }
 
@@ -98,11 +89,7 @@ pub fn keys_held(service: &Service) -> Vec<String> {
         let ips = spec.cluster_ips.iter().flatten();
         keys.extend(ips.filter_map(|ip| ip.parse().ok()).map(ip_key));
     }
-    let ports = spec
-        .ports
-        .iter()
-        .flatten()
-        .filter_map(|port| port.node_port);
+    let ports = spec.ports.iter().flatten().filter_map(|port| port.node_port);
     let ports = ports.chain(spec.health_check_node_port);
     keys.extend(ports.filter(|port| *port != 0).map(port_key));
     keys.into_iter().collect()
@@ -127,10 +114,7 @@ pub fn plan(
         take_ips(allocators, spec, &held, &mut take)?;
         take_ports(allocators, spec, &held, &mut take)
     })();
-    let mut plan = Plan {
-        take,
-        release: Vec::new(),
-    };
+    let mut plan = Plan { take, release: Vec::new() };
     if let Err(refusal) = allocated {
         plan.undo(allocators, &[]);
         return Err(refusal);
@@ -252,11 +236,8 @@ fn fill_families(allocators: &Allocators, spec: &mut ServiceSpec) -> Result<(), 
     {
         spec.cluster_ips = Some(vec![ip]);
     }
-    let configured: Vec<&'static str> = allocators
-        .cluster_ips
-        .iter()
-        .map(|range| range.family())
-        .collect();
+    let configured: Vec<&'static str> =
+        allocators.cluster_ips.iter().map(|range| range.family()).collect();
     let selectorless = spec.selector.as_ref().is_none_or(|s| s.is_empty());
     let anything_goes = is_headless(spec) && selectorless;
     let mut families = spec.ip_families.clone().unwrap_or_default();
@@ -289,19 +270,11 @@ fn fill_families(allocators: &Allocators, spec: &mut ServiceSpec) -> Result<(), 
         ));
     }
     if dual && families.len() < 2 {
-        let other = if families[0] == "IPv4" {
-            "IPv6"
-        } else {
-            "IPv4"
-        };
+        let other = if families[0] == "IPv4" { "IPv6" } else { "IPv4" };
         families.push(other.to_owned());
     }
     spec.ip_families = Some(families);
-    let default_policy = if dual {
-        "RequireDualStack"
-    } else {
-        "SingleStack"
-    };
+    let default_policy = if dual { "RequireDualStack" } else { "SingleStack" };
     spec.ip_family_policy = Some(policy.unwrap_or_else(|| default_policy.to_owned()));
     Ok(())
 }
@@ -349,13 +322,8 @@ fn take_ips(
         let chosen = ips.get(at).filter(|ip| !ip.is_empty()).cloned();
         let Some(chosen) = chosen else {
             let next = allocators.next_ip(family);
-            let ip = next.ok_or(Refusal::Full(
-                "failed to allocate a serviceIP: range is full",
-            ))?;
-            take.push(Take {
-                key: ip_key(ip),
-                if_taken: None,
-            });
+            let ip = next.ok_or(Refusal::Full("failed to allocate a serviceIP: range is full"))?;
+            take.push(Take { key: ip_key(ip), if_taken: None });
             ips.truncate(at);
             ips.push(ip.to_string());
             continue;
@@ -379,10 +347,7 @@ fn take_ips(
             return Err(Refusal::Invalid(vec![refuse(why)]));
         }
         let why = format!("failed to allocate IP {ip}: provided IP is already allocated");
-        take.push(Take {
-            key,
-            if_taken: Some(refuse(why)),
-        });
+        take.push(Take { key, if_taken: Some(refuse(why)) });
     }
     spec.cluster_ip = ips.first().cloned();
     spec.cluster_ips = Some(ips);
@@ -437,13 +402,8 @@ fn take_ports(
 
 fn take_next_port(allocators: &Allocators, take: &mut Vec<Take>) -> Result<i32, Refusal> {
     let port = allocators.next_port();
-    let port = port.ok_or(Refusal::Full(
-        "failed to allocate a nodePort: range is full",
-    ))?;
-    take.push(Take {
-        key: port_key(port),
-        if_taken: None,
-    });
+    let port = port.ok_or(Refusal::Full("failed to allocate a nodePort: range is full"))?;
+    take.push(Take { key: port_key(port), if_taken: None });
     Ok(port)
 }
 
@@ -465,21 +425,10 @@ fn take_port(
             "provided port is not in the valid range. The range of valid ports is {}-{}",
             range.first, range.last
         );
-        return Err(Refusal::Invalid(vec![invalid(
-            field,
-            &number.to_string(),
-            &why,
-        )]));
+        return Err(Refusal::Invalid(vec![invalid(field, &number.to_string(), &why)]));
     }
-    let error = invalid(
-        field,
-        &number.to_string(),
-        "provided port is already allocated",
-    );
-    take.push(Take {
-        key,
-        if_taken: Some(error),
-    });
+    let error = invalid(field, &number.to_string(), "provided port is already allocated");
+    take.push(Take { key, if_taken: Some(error) });
     Ok(())
 }
 

@@ -8,19 +8,15 @@ use serde_json::{Map, Value};
 
 /// The encoded message of a v2 document.
 pub fn encode(document: &Value) -> Vec<u8> {
-    let paths = fields(&document["paths"]).map(|(name, value)| NamedPathItem {
-        name: name.clone(),
-        value: Some(path_item(value)),
-    });
+    let paths = fields(&document["paths"])
+        .map(|(name, value)| NamedPathItem { name: name.clone(), value: Some(path_item(value)) });
     let message = Document {
         swagger: text(document, "swagger"),
         info: Some(Info {
             title: text(&document["info"], "title"),
             version: text(&document["info"], "version"),
         }),
-        paths: Some(Paths {
-            path: paths.collect(),
-        }),
+        paths: Some(Paths { path: paths.collect() }),
         definitions: Some(Schemas {
             additional_properties: named_schemas(&document["definitions"]),
         }),
@@ -278,18 +274,15 @@ fn operation(operation: &Value) -> Operation {
         produces: texts(operation, "produces"),
         consumes: texts(operation, "consumes"),
         parameters: parameters(operation),
-        responses: Some(Responses {
-            response_code: responses.collect(),
-        }),
+        responses: Some(Responses { response_code: responses.collect() }),
         vendor_extension: extensions(operation),
     }
 }
 
 fn parameters(of: &Value) -> Vec<ParametersItem> {
     let parameters = of["parameters"].as_array().into_iter().flatten();
-    let items = parameters.map(|parameter| ParametersItem {
-        parameter: Some(self::parameter(parameter)),
-    });
+    let items =
+        parameters.map(|parameter| ParametersItem { parameter: Some(self::parameter(parameter)) });
     items.collect()
 }
 
@@ -310,20 +303,10 @@ fn parameter(parameter: &Value) -> Parameter {
             return message;
         }
         "path" => {
-            other.path = Some(PathParameter {
-                required,
-                place,
-                name,
-                type_,
-            });
+            other.path = Some(PathParameter { required, place, name, type_ });
         }
         _ => {
-            other.query = Some(QueryParameter {
-                required,
-                place,
-                name,
-                type_,
-            });
+            other.query = Some(QueryParameter { required, place, name, type_ });
         }
     }
     message.other = Some(other);
@@ -339,27 +322,21 @@ fn schema(schema: &Value) -> Schema {
         required: texts(schema, "required"),
         additional_properties: schema.get("additionalProperties").map(schema_item),
         type_: (!type_.is_empty()).then(|| TypeItem { value: vec![type_] }),
-        items: schema.get("items").map(|items| ItemsItem {
-            schema: vec![self::schema(items)],
-        }),
-        properties: schema.get("properties").map(|properties| Schemas {
-            additional_properties: named_schemas(properties),
-        }),
+        items: schema.get("items").map(|items| ItemsItem { schema: vec![self::schema(items)] }),
+        properties: schema
+            .get("properties")
+            .map(|properties| Schemas { additional_properties: named_schemas(properties) }),
         vendor_extension: extensions(schema),
     }
 }
 
 fn schema_item(of: &Value) -> SchemaItem {
-    SchemaItem {
-        schema: Some(Box::new(schema(of))),
-    }
+    SchemaItem { schema: Some(Box::new(schema(of))) }
 }
 
 fn named_schemas(of: &Value) -> Vec<NamedSchema> {
-    let named = fields(of).map(|(name, value)| NamedSchema {
-        name: name.clone(),
-        value: Some(schema(value)),
-    });
+    let named = fields(of)
+        .map(|(name, value)| NamedSchema { name: name.clone(), value: Some(schema(value)) });
     named.collect()
 }
 
@@ -368,9 +345,7 @@ fn extensions(of: &Value) -> Vec<NamedAny> {
     let extensions = fields(of).filter(|(name, _)| name.starts_with("x-"));
     let named = extensions.map(|(name, value)| NamedAny {
         name: name.clone(),
-        value: Some(Any {
-            yaml: value.to_string(),
-        }),
+        value: Some(Any { yaml: value.to_string() }),
     });
     named.collect()
 }

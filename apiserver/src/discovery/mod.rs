@@ -109,9 +109,7 @@ pub fn answer(server: &Server, path: &str, headers: &HeaderMap) -> Result<Respon
 }
 
 fn accepts_aggregated(headers: &HeaderMap) -> bool {
-    let accept = headers
-        .get(header::ACCEPT)
-        .and_then(|value| value.to_str().ok());
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
     accept.unwrap_or_default().split(',').any(|range| {
         range.contains("as=APIGroupDiscoveryList")
             && range.contains("g=apidiscovery.k8s.io")
@@ -124,15 +122,8 @@ fn bytes(value: &Value) -> Bytes {
 }
 
 fn paths(plain: &BTreeMap<String, Bytes>) -> Vec<String> {
-    let others = [
-        "/healthz",
-        "/livez",
-        "/metrics",
-        "/openapi/v2",
-        "/openapi/v3",
-        "/readyz",
-        "/version",
-    ];
+    let others =
+        ["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"];
     let mut paths: Vec<String> = plain.keys().cloned().collect();
     paths.extend(others.map(str::to_owned));
     paths.sort();
@@ -148,11 +139,8 @@ fn api_group(group: &str, version: &str) -> Value {
 }
 
 /// A subresource in discovery: name, kind with its group and version where it differs, verbs.
-type Subresource = (
-    &'static str,
-    (&'static str, &'static str, &'static str),
-    &'static [&'static str],
-);
+type Subresource =
+    (&'static str, (&'static str, &'static str, &'static str), &'static [&'static str]);
 
 fn subresources(names: &Names) -> Vec<Subresource> {
     let own = (names.group, names.version, names.kind);
@@ -162,11 +150,7 @@ fn subresources(names: &Names) -> Vec<Subresource> {
     }
     for name in subresource::names(names.kind) {
         found.push(match *name {
-            "scale" => (
-                "scale",
-                ("autoscaling", "v1", "Scale"),
-                &["get", "patch", "update"],
-            ),
+            "scale" => ("scale", ("autoscaling", "v1", "Scale"), &["get", "patch", "update"]),
             "binding" => ("binding", ("", "v1", "Binding"), &["create"]),
             "eviction" => ("eviction", ("policy", "v1", "Eviction"), &["create"]),
             other => (other, own, &["update"]),
@@ -237,10 +221,8 @@ fn aggregated(groups: &[(&&str, &Vec<&'static Names>)]) -> Value {
     let items: Vec<Value> = groups
         .iter()
         .map(|(group, kinds)| {
-            let resources: Vec<Value> = kinds
-                .iter()
-                .map(|names| aggregated_resource(names))
-                .collect();
+            let resources: Vec<Value> =
+                kinds.iter().map(|names| aggregated_resource(names)).collect();
             let mut metadata = json!({ "creationTimestamp": null });
             if !group.is_empty() {
                 metadata["name"] = json!(group);

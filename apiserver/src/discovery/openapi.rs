@@ -46,9 +46,7 @@ impl OpenApi {
     pub fn answer(&self, path: &str, headers: &HeaderMap) -> Result<Response<Body>, Failure> {
         let found = self.documents.get(path);
         let (body, hash) = found.ok_or_else(ApiError::no_such_path)?;
-        let accept = headers
-            .get(header::ACCEPT)
-            .and_then(|value| value.to_str().ok());
+        let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
         if accept.is_some_and(|accept| accept == PROTOBUF) {
             return Err(ApiError::not_acceptable(&["application/json"]).into());
         }
@@ -93,9 +91,7 @@ pub fn documents() -> impl Iterator<Item = (String, Value)> {
         let names = kind.names();
         groups.entry(root(names)).or_default().push(names);
     }
-    groups
-        .into_iter()
-        .map(|(root, kinds)| (root, document(&kinds)))
+    groups.into_iter().map(|(root, kinds)| (root, document(&kinds)))
 }
 
 /// Which API it is, as upstream names it.

@@ -42,9 +42,7 @@ impl Default for OpenApiV2 {
 impl OpenApiV2 {
     /// Answers `/openapi/v2` in the first form of `Accept` that there is, else in JSON.
     pub fn answer(&self, headers: &HeaderMap) -> Response<Body> {
-        let accept = headers
-            .get(header::ACCEPT)
-            .and_then(|value| value.to_str().ok());
+        let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
         let ranges = accept.unwrap_or_default().split(',');
         let mut media_types = ranges.map(|range| range.split(';').next().unwrap_or_default());
         let protobuf = media_types
@@ -105,16 +103,11 @@ fn of_path(mut item: Value) -> Value {
 
 fn of_operation(mut operation: Value) -> Value {
     let mut parameters = of_parameters(&operation["parameters"]);
-    let body = operation
-        .as_object_mut()
-        .and_then(|operation| operation.remove("requestBody"));
+    let body = operation.as_object_mut().and_then(|operation| operation.remove("requestBody"));
     if let Some(mut body) = body {
         let content = taken(&mut body["content"]);
         operation["consumes"] = content.keys().cloned().collect();
-        let schema = content
-            .into_iter()
-            .next()
-            .map(|(_, mut media)| media["schema"].take());
+        let schema = content.into_iter().next().map(|(_, mut media)| media["schema"].take());
         parameters.push(json!({
             "name": "body", "in": "body", "required": true,
             "schema": of_schema(schema.unwrap_or_default()),

@@ -29,14 +29,9 @@ pub async fn bind(asked: &Asked<'_>, body: Body) -> Result<Response<Body>, Failu
     let name = asked.path.name.clone().unwrap_or(own_name);
     let node = binding.target.name.clone().unwrap_or_default();
     if name.is_empty() || node.is_empty() {
-        return Err(Failure::bad_request(
-            "Binding: metadata.name and target.name are required",
-        ));
+        return Err(Failure::bad_request("Binding: metadata.name and target.name are required"));
     }
-    let target = Target {
-        name: &name,
-        ..asked.target(Part::Internal)
-    };
+    let target = Target { name: &name, ..asked.target(Part::Internal) };
     update(asked.server, target, |old| {
         let mut new = old.clone_object();
         if let Some(pod) = new.as_any_mut().downcast_mut::<Pod>() {
@@ -72,11 +67,7 @@ fn assign(
         let own = pod.metadata.annotations.get_or_insert_default();
         own.extend(annotations.clone());
     }
-    let conditions = pod
-        .status
-        .get_or_insert_default()
-        .conditions
-        .get_or_insert_default();
+    let conditions = pod.status.get_or_insert_default().conditions.get_or_insert_default();
     conditions.retain(|condition| condition.type_ != "PodScheduled");
     conditions.push(PodCondition {
         type_: "PodScheduled".to_owned(),

@@ -87,11 +87,7 @@ fn check_new(
     object: &dyn Object,
 ) -> Result<(), Failure> {
     let metadata = object.metadata();
-    if metadata
-        .resource_version
-        .as_deref()
-        .is_some_and(|v| !v.is_empty())
-    {
+    if metadata.resource_version.as_deref().is_some_and(|v| !v.is_empty()) {
         return Err(Failure::bad_request(
             "resourceVersion should not be set on objects to be created",
         ));
@@ -105,15 +101,11 @@ pub fn check_body_namespace(
     namespace: Option<&str>,
     object: &dyn Object,
 ) -> Result<(), Failure> {
-    let said = object
-        .metadata()
-        .namespace
-        .as_deref()
-        .filter(|ns| !ns.is_empty());
+    let said = object.metadata().namespace.as_deref().filter(|ns| !ns.is_empty());
     match (resource.names.namespaced, said, namespace) {
-        (true, _, None) => Err(Failure::bad_request(
-            "an empty namespace may not be set during creation",
-        )),
+        (true, _, None) => {
+            Err(Failure::bad_request("an empty namespace may not be set during creation"))
+        }
         (true, Some(said), Some(namespace)) if said != namespace => {
             Err(Failure::bad_request(format!(
                 "the namespace of the provided object does not match the namespace sent on the request ({said} != {namespace})"

@@ -72,9 +72,7 @@ pub fn options(asked: Value, query: &Query) -> Result<DeleteOptions, Failure> {
         options.grace_period_seconds.get_or_insert(parsed);
     }
     if let Some(policy) = query.get("propagationPolicy") {
-        options
-            .propagation_policy
-            .get_or_insert_with(|| policy.to_owned());
+        options.propagation_policy.get_or_insert_with(|| policy.to_owned());
     }
     if options.propagation_policy.is_some() && options.orphan_dependents.is_some() {
         return Err(Failure::bad_request(
@@ -117,11 +115,8 @@ pub async fn delete(
         if dry_run || (!gone && value == kv.value) {
             return answer(resource, &*new, &value, kv.mod_revision, gone);
         }
-        let (written, plan) = if gone {
-            (None, release(&*old))
-        } else {
-            (Some(value.clone()), Plan::default())
-        };
+        let (written, plan) =
+            if gone { (None, release(&*old)) } else { (Some(value.clone()), Plan::default()) };
         match commit(server, resource, &*new, written, kv.mod_revision, &plan).await? {
             Outcome::Committed(revision) => {
                 return answer(resource, &*new, &value, revision, gone);
@@ -204,11 +199,7 @@ fn check_preconditions(
     let name = metadata.name.as_deref().unwrap_or_default();
     let pairs = [
         ("UID", &wanted.uid, &metadata.uid),
-        (
-            "ResourceVersion",
-            &wanted.resource_version,
-            &metadata.resource_version,
-        ),
+        ("ResourceVersion", &wanted.resource_version, &metadata.resource_version),
     ];
     for (what, wanted, found) in pairs {
         if let Some(wanted) = wanted
@@ -251,9 +242,7 @@ fn mark(object: &mut dyn Object, options: &DeleteOptions) -> bool {
         *generation += 1;
     }
     if let Some(namespace) = object.as_any_mut().downcast_mut::<Namespace>() {
-        let status = namespace
-            .status
-            .get_or_insert_with(NamespaceStatus::default);
+        let status = namespace.status.get_or_insert_with(NamespaceStatus::default);
         status.phase = Some("Terminating".to_owned());
     }
     false
@@ -270,13 +259,9 @@ fn grace_s(object: &dyn Object, options: &DeleteOptions) -> i64 {
         return 0;
     };
     let spec = pod.spec.as_ref();
-    let phase = pod
-        .status
-        .as_ref()
-        .and_then(|status| status.phase.as_deref());
-    let bound = spec
-        .and_then(|spec| spec.node_name.as_deref())
-        .is_some_and(|node| !node.is_empty());
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    let bound =
+        spec.and_then(|spec| spec.node_name.as_deref()).is_some_and(|node| !node.is_empty());
     if !bound || matches!(phase, Some("Succeeded" | "Failed")) {
         return 0;
     }

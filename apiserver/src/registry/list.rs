@@ -107,10 +107,7 @@ pub async fn list(
 }
 
 fn as_of(query: &Query, limit: usize) -> Result<AsOf, Failure> {
-    let version = query
-        .get("resourceVersion")
-        .map(parse_version)
-        .transpose()?;
+    let version = query.get("resourceVersion").map(parse_version).transpose()?;
     match (query.get("resourceVersionMatch"), version) {
         (None, None) => Ok(AsOf::Newest),
         (None, Some(0)) => Ok(AsOf::Any),
@@ -132,14 +129,9 @@ fn as_of(query: &Query, limit: usize) -> Result<AsOf, Failure> {
 
 /// A `resourceVersion` as a revision; another text is a 400.
 pub fn parse_version(text: &str) -> Result<Revision, Failure> {
-    text.parse()
-        .ok()
-        .filter(|revision| *revision >= 0)
-        .ok_or_else(|| {
-            Failure::bad_request(format!(
-                "Invalid value: {text:?}: resourceVersion must be a number"
-            ))
-        })
+    text.parse().ok().filter(|revision| *revision >= 0).ok_or_else(|| {
+        Failure::bad_request(format!("Invalid value: {text:?}: resourceVersion must be a number"))
+    })
 }
 
 fn decode_token(token: &str) -> Result<Continue, Failure> {
@@ -151,10 +143,7 @@ fn decode_token(token: &str) -> Result<Continue, Failure> {
 }
 
 fn encode_token(rv: Revision, start: &str) -> Option<String> {
-    let token = Continue {
-        rv,
-        start: start.to_owned(),
-    };
+    let token = Continue { rv, start: start.to_owned() };
     let json = serde_json::to_vec(&token).ok()?;
     Some(URL_SAFE_NO_PAD.encode(json))
 }
@@ -166,17 +155,9 @@ fn from_state(
     after: Option<String>,
     limit: usize,
 ) -> Page {
-    let mut page = Page {
-        entries: Vec::new(),
-        revision,
-        next: None,
-        remaining: None,
-    };
+    let mut page = Page { entries: Vec::new(), revision, next: None, remaining: None };
     if let Some(only) = &selection.only {
-        let found = state
-            .items
-            .get(only.as_str())
-            .filter(|e| selection.matches(e));
+        let found = state.items.get(only.as_str()).filter(|e| selection.matches(e));
         page.entries.extend(found.cloned());
         return page;
     }
@@ -214,12 +195,7 @@ async fn from_store(
 ) -> Result<Page, Failure> {
     let prefix = format!("{}{}", resource.prefix, selection.prefix);
     let mut after = after.map(|after| format!("{}{after}", resource.prefix));
-    let mut page = Page {
-        entries: Vec::new(),
-        revision,
-        next: None,
-        remaining: None,
-    };
+    let mut page = Page { entries: Vec::new(), revision, next: None, remaining: None };
     loop {
         let options = ListOptions {
             prefix: prefix.clone(),
@@ -227,14 +203,10 @@ async fn from_store(
             limit: STORE_PAGE,
             revision,
         };
-        let listed = server
-            .store
-            .list(options)
-            .await
-            .map_err(|error| match error {
-                store::Error::Compacted { .. } => ApiError::expired(TOO_OLD).into(),
-                other => Failure::from(other),
-            })?;
+        let listed = server.store.list(options).await.map_err(|error| match error {
+            store::Error::Compacted { .. } => ApiError::expired(TOO_OLD).into(),
+            other => Failure::from(other),
+        })?;
         let fetched = listed.items.len();
         for (at, kv) in listed.items.iter().enumerate() {
             let name = &kv.key[resource.prefix.len()..];

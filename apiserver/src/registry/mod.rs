@@ -182,17 +182,8 @@ fn dry_run(query: &Query) -> Result<bool, Failure> {
 }
 
 async fn get(asked: &Asked<'_>) -> Result<Response<Body>, Failure> {
-    let Asked {
-        server,
-        resource,
-        query,
-        ..
-    } = asked;
-    match query
-        .get("resourceVersion")
-        .map(list::parse_version)
-        .transpose()?
-    {
+    let Asked { server, resource, query, .. } = asked;
+    match query.get("resourceVersion").map(list::parse_version).transpose()? {
         None => server.progress.wait_fresh(&*server.store).await?,
         Some(revision) => server.progress.wait(revision).await?,
     }
@@ -207,20 +198,8 @@ async fn create_one(asked: &Asked<'_>, body: Body) -> Result<Response<Body>, Fai
     let validation = FieldValidation::of(asked.query)?;
     let body = read_body(body).await?;
     let mut warnings = Vec::new();
-    let object = decode::object(
-        asked.resource,
-        &asked.headers,
-        &body,
-        validation,
-        &mut warnings,
-    )?;
-    let created = create(
-        asked.server,
-        asked.resource,
-        asked.namespace(),
-        object,
-        asked.dry_run,
-    );
+    let object = decode::object(asked.resource, &asked.headers, &body, validation, &mut warnings)?;
+    let created = create(asked.server, asked.resource, asked.namespace(), object, asked.dry_run);
     let mut written = created.await?;
     written.warnings.splice(0..0, warnings);
     asked.written(written, StatusCode::CREATED)
@@ -230,21 +209,13 @@ async fn update_one(asked: &Asked<'_>, part: Part, body: Body) -> Result<Respons
     let validation = FieldValidation::of(asked.query)?;
     let body = read_body(body).await?;
     let mut warnings = Vec::new();
-    let object = decode::object(
-        asked.resource,
-        &asked.headers,
-        &body,
-        validation,
-        &mut warnings,
-    )?;
+    let object = decode::object(asked.resource, &asked.headers, &body, validation, &mut warnings)?;
     if object.metadata().name.as_deref().is_none_or(str::is_empty) {
         return Err(Failure::bad_request(
             "the name of the object must be set in the body of an update",
         ));
     }
-    let updated = update::update(asked.server, asked.target(part), |_| {
-        Ok(object.clone_object())
-    });
+    let updated = update::update(asked.server, asked.target(part), |_| Ok(object.clone_object()));
     let mut written = updated.await?;
     written.warnings.splice(0..0, warnings);
     asked.written(written, StatusCode::OK)
@@ -311,19 +282,10 @@ pub async fn put(
     let namespace = Some(namespace);
     let created = create(server, resource, namespace, object.clone_object(), false).await;
     match created {
-        Err(Failure(ApiError {
-            reason: "AlreadyExists",
-            ..
-        })) => {}
+        Err(Failure(ApiError { reason: "AlreadyExists", .. })) => {}
         other => return other.map(|_| ()),
     }
-    let target = Target {
-        resource,
-        namespace,
-        name,
-        part: Part::Main,
-        dry_run: false,
-    };
+    let target = Target { resource, namespace, name, part: Part::Main, dry_run: false };
     update::update(server, target, |_| Ok(object.clone_object())).await?;
     Ok(())
 }

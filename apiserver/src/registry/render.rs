@@ -47,11 +47,8 @@ pub fn page(resource: &Resource, page: Page, form: Form) -> Result<Response<Body
     match form {
         Form::Object => Ok(object_list(resource, page)),
         Form::Metadata => {
-            let items: Result<Vec<Value>, Failure> = page
-                .entries
-                .iter()
-                .map(|e| metadata_only(&e.json))
-                .collect();
+            let items: Result<Vec<Value>, Failure> =
+                page.entries.iter().map(|e| metadata_only(&e.json)).collect();
             let list = json!({
                 "kind": "PartialObjectMetadataList",
                 "apiVersion": "meta.k8s.io/v1",
@@ -61,11 +58,8 @@ pub fn page(resource: &Resource, page: Page, form: Form) -> Result<Response<Body
             Ok(json_value(StatusCode::OK, &list))
         }
         Form::Table(include) => {
-            let rows: Result<Vec<Value>, Failure> = page
-                .entries
-                .iter()
-                .map(|entry| row(resource, &entry.json, include))
-                .collect();
+            let rows: Result<Vec<Value>, Failure> =
+                page.entries.iter().map(|entry| row(resource, &entry.json, include)).collect();
             let table = table(resource, metadata_of_list(Some(&page)), rows?, true);
             Ok(json_value(StatusCode::OK, &table))
         }
@@ -196,10 +190,7 @@ fn table(resource: &Resource, metadata: Value, rows: Vec<Value>, headers: bool) 
 }
 
 fn row(resource: &Resource, json: &[u8], include: IncludeObject) -> Result<Value, Failure> {
-    let object = resource
-        .kind
-        .decode(json)
-        .map_err(|error| ApiError::internal(error.message))?;
+    let object = resource.kind.decode(json).map_err(|error| ApiError::internal(error.message))?;
     let cells = resource.kind.row(&*object, Timestamp::now());
     let mut row = json!({ "cells": cells });
     match include {

@@ -77,11 +77,7 @@ async fn set(
     let written = update_object(asked.server, asked.target(Part::Main), |old| {
         let wanted: Scale = serde_json::from_value(change(&scale_of(old)?)?)
             .map_err(|error| Failure::bad_request(format!("Scale: {error}")))?;
-        let replicas = wanted
-            .spec
-            .as_ref()
-            .and_then(|spec| spec.replicas)
-            .unwrap_or(0);
+        let replicas = wanted.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(0);
         let mut new = old.clone_object();
         let version = wanted.metadata.resource_version;
         new.metadata_mut().resource_version = version;
@@ -134,9 +130,6 @@ fn scale_of(object: &dyn Object) -> Result<Scale, Failure> {
             ..ObjectMeta::default()
         },
         spec: Some(ScaleSpec { replicas: wanted }),
-        status: Some(ScaleStatus {
-            replicas: running,
-            selector,
-        }),
+        status: Some(ScaleStatus { replicas: running, selector }),
     })
 }

@@ -57,33 +57,19 @@ async fn finalize(asked: &Asked<'_>, body: Body) -> Result<Response<Body>, Failu
     let body = read_body(body).await?;
     let validation = FieldValidation::of(asked.query)?;
     let mut warnings = Vec::new();
-    let object = decode::object(
-        asked.resource,
-        &asked.headers,
-        &body,
-        validation,
-        &mut warnings,
-    )?;
+    let object = decode::object(asked.resource, &asked.headers, &body, validation, &mut warnings)?;
     let wanted = object.as_any().downcast_ref::<Namespace>();
     let finalizers = wanted
         .and_then(|namespace| namespace.spec.as_ref())
         .and_then(|spec| spec.finalizers.clone());
-    let version = object
-        .metadata()
-        .resource_version
-        .clone()
-        .filter(|v| !v.is_empty());
+    let version = object.metadata().resource_version.clone().filter(|v| !v.is_empty());
     let written = update(asked.server, asked.target(Part::Internal), |old| {
         if version.is_some() && version != old.metadata().resource_version {
             return Err(ApiError::modified(asked.resource.names, asked.name()).into());
         }
         let mut new = old.clone_object();
         if let Some(namespace) = new.as_any_mut().downcast_mut::<Namespace>() {
-            namespace
-                .spec
-                .get_or_insert_default()
-                .finalizers
-                .clone_from(&finalizers);
+            namespace.spec.get_or_insert_default().finalizers.clone_from(&finalizers);
         }
         Ok(new)
     });
@@ -97,15 +83,7 @@ async fn evict(asked: &Asked<'_>, body: Body) -> Result<Response<Body>, Failure>
     let options = delete::options(options.unwrap_or_default(), asked.query)?;
     let dry_run = asked.dry_run || delete::is_dry_run(&options, asked.query);
     let (server, resource) = (asked.server, asked.resource);
-    delete::delete(
-        server,
-        resource,
-        asked.namespace(),
-        asked.name(),
-        &options,
-        dry_run,
-    )
-    .await?;
+    delete::delete(server, resource, asked.namespace(), asked.name(), &options, dry_run).await?;
     let status = serde_json::json!({
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201,
     });

@@ -49,12 +49,7 @@ pub async fn update(
     target: Target<'_>,
     change: impl Fn(&dyn Object) -> Result<Box<dyn Object>, Failure> + Send + Sync,
 ) -> Result<Written, Failure> {
-    let Target {
-        resource,
-        namespace,
-        name,
-        ..
-    } = target;
+    let Target { resource, namespace, name, .. } = target;
     let key = resource.store_key(namespace, name);
     let mut known: Option<KeyValue> = None;
     for _ in 0..TRIES {
@@ -85,12 +80,7 @@ async fn try_update(
     kv: &KeyValue,
     change: &(impl Fn(&dyn Object) -> Result<Box<dyn Object>, Failure> + Send + Sync),
 ) -> Result<Tried, Failure> {
-    let Target {
-        resource,
-        part,
-        dry_run,
-        ..
-    } = target;
+    let Target { resource, part, dry_run, .. } = target;
     let old = decode_stored(resource, kv)?;
     let mut new = change(&*old)?;
     prepare(target, &mut *new, &*old)?;
@@ -113,10 +103,7 @@ async fn try_update(
     let value = stored_form(&mut *new);
     let written = |revision: Revision| {
         let json = json_at(&value, revision)?;
-        Ok::<_, Failure>(Tried::Written(Written {
-            json,
-            warnings: warnings.clone(),
-        }))
+        Ok::<_, Failure>(Tried::Written(Written { json, warnings: warnings.clone() }))
     };
     if value == kv.value || dry_run {
         plan.undo(&server.allocators, &[]);
@@ -128,15 +115,7 @@ async fn try_update(
         let release = delete::release(&*old);
         commit(server, resource, &*new, None, kv.mod_revision, &release).await?
     } else {
-        commit(
-            server,
-            resource,
-            &*new,
-            Some(value.clone()),
-            kv.mod_revision,
-            &plan,
-        )
-        .await?
+        commit(server, resource, &*new, Some(value.clone()), kv.mod_revision, &plan).await?
     };
     match outcome {
         Outcome::Committed(revision) => written(revision),
@@ -148,13 +127,7 @@ async fn try_update(
 /// Makes the new object ready to be judged: it is the one that the path names, has its defaults,
 /// and keeps of the old one what this part of it may not change.
 fn prepare(target: Target<'_>, new: &mut dyn Object, old: &dyn Object) -> Result<(), Failure> {
-    let Target {
-        resource,
-        namespace,
-        name,
-        part,
-        ..
-    } = target;
+    let Target { resource, namespace, name, part, .. } = target;
     if part != Part::Internal {
         check_identity(target, new, old)?;
     }
@@ -177,12 +150,7 @@ fn prepare(target: Target<'_>, new: &mut dyn Object, old: &dyn Object) -> Result
 
 /// The name, namespace, uid and version that the new object says must be the old one's.
 fn check_identity(target: Target<'_>, new: &dyn Object, old: &dyn Object) -> Result<(), Failure> {
-    let Target {
-        resource,
-        namespace,
-        name,
-        ..
-    } = target;
+    let Target { resource, namespace, name, .. } = target;
     let (new_meta, old_meta) = (new.metadata(), old.metadata());
     check_body_namespace(resource, namespace, new)?;
     let said = new_meta.name.as_deref().unwrap_or_default();

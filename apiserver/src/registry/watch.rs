@@ -133,14 +133,9 @@ struct WatchOptions {
 
 impl WatchOptions {
     fn parse(query: &Query) -> Result<Self, Failure> {
-        let version = query
-            .get("resourceVersion")
-            .map(parse_version)
-            .transpose()?;
+        let version = query.get("resourceVersion").map(parse_version).transpose()?;
         let bookmarks = query.flag("allowWatchBookmarks");
-        let initial = query
-            .get("sendInitialEvents")
-            .map(|_| query.flag("sendInitialEvents"));
+        let initial = query.get("sendInitialEvents").map(|_| query.flag("sendInitialEvents"));
         let matching = query.get("resourceVersionMatch");
         if initial.is_some() && matching != Some("NotOlderThan") {
             return Err(Failure::bad_request(
@@ -310,9 +305,7 @@ impl Watcher {
     /// added, one that leaves it is deleted.
     fn tell(&self, event: &Event) -> Option<EventType> {
         let selected = |entry: &Option<Arc<Entry>>| {
-            entry
-                .as_ref()
-                .is_some_and(|entry| self.selection.matches(entry))
+            entry.as_ref().is_some_and(|entry| self.selection.matches(entry))
         };
         match (selected(&event.previous), selected(&event.current)) {
             (false, true) => Some(EventType::Added),

@@ -44,10 +44,7 @@ pub async fn commit(
     let metadata = object.metadata();
     let name = metadata.name.as_deref().unwrap_or_default();
     let key = resource.store_key(metadata.namespace.as_deref(), name);
-    let mut compares = vec![Compare {
-        key: key.clone(),
-        mod_revision: revision,
-    }];
+    let mut compares = vec![Compare { key: key.clone(), mod_revision: revision }];
     compares.extend(plan.compares());
     let lease = match &value {
         Some(_) if resource.names.plural == "events" => server.event_lease().await?,

@@ -82,9 +82,7 @@ pub async fn exec(
         tty: query.flag("tty"),
     };
     if !(start.stdin || start.stdout || start.stderr) {
-        return Err(Failure::bad_request(
-            "you must specify at least one of stdin, stdout, stderr",
-        ));
+        return Err(Failure::bad_request("you must specify at least one of stdin, stdout, stderr"));
     }
     let mut client = server.nodes.connect(server, &target.node).await?;
     let (input, queued) = mpsc::channel(INPUT_QUEUE);
@@ -101,8 +99,7 @@ pub async fn exec(
     tokio::spawn(async move {
         match upgrade.await {
             Ok(upgraded) => {
-                stop.run_until_cancelled(relay(upgraded, input, output))
-                    .await;
+                stop.run_until_cancelled(relay(upgraded, input, output)).await;
             }
             Err(error) => debug!("upgrading to a WebSocket: {error}"),
         }
@@ -111,9 +108,7 @@ pub async fn exec(
 }
 
 fn ask(message: Ask) -> ExecRequest {
-    ExecRequest {
-        message: Some(message),
-    }
+    ExecRequest { message: Some(message) }
 }
 
 /// Passes messages both ways until the command ends or the client goes.
@@ -145,9 +140,7 @@ async fn relay(
         let mut sent = to_client.send(channel(STDOUT, b"")).await;
         while sent.is_ok() {
             let message = match output.next().await {
-                Some(Ok(ExecResponse {
-                    message: Some(message),
-                })) => message,
+                Some(Ok(ExecResponse { message: Some(message) })) => message,
                 Some(Ok(_)) => continue,
                 Some(Err(status)) => failed(status.message()),
                 None => failed("the node ended the stream without an exit status"),
@@ -163,10 +156,7 @@ async fn relay(
             };
         }
         // Without a code clients take the end for a failure.
-        let close = CloseFrame {
-            code: CloseCode::Normal,
-            reason: "".into(),
-        };
+        let close = CloseFrame { code: CloseCode::Normal, reason: "".into() };
         let _ = to_client.send(Message::Close(Some(close))).await;
     };
     // The client's end of input does not end the output; only its going does. The output's
@@ -179,10 +169,7 @@ async fn relay(
 }
 
 fn failed(message: &str) -> Told {
-    Told::Exit(ExitStatus {
-        code: -1,
-        error: message.to_owned(),
-    })
+    Told::Exit(ExitStatus { code: -1, error: message.to_owned() })
 }
 
 fn channel(channel: u8, data: &[u8]) -> Message {
@@ -202,15 +189,9 @@ fn from_channel(data: &[u8]) -> Option<Ask> {
         RESIZE => {
             let size: Value = serde_json::from_slice(data).ok()?;
             let side = |name: &str| {
-                size[name]
-                    .as_u64()
-                    .and_then(|side| u32::try_from(side).ok())
-                    .unwrap_or(0)
+                size[name].as_u64().and_then(|side| u32::try_from(side).ok()).unwrap_or(0)
             };
-            Some(Ask::Resize(TerminalSize {
-                columns: side("Width"),
-                rows: side("Height"),
-            }))
+            Some(Ask::Resize(TerminalSize { columns: side("Width"), rows: side("Height") }))
         }
         _ => None,
     }
@@ -245,15 +226,9 @@ mod tests {
 
     #[test]
     fn channels_are_told_apart() {
-        assert_eq!(
-            from_channel(b"\x00ls\n"),
-            Some(Ask::Stdin(b"ls\n".to_vec()))
-        );
+        assert_eq!(from_channel(b"\x00ls\n"), Some(Ask::Stdin(b"ls\n".to_vec())));
         assert_eq!(from_channel(b"\xff\x00"), Some(Ask::CloseStdin(true)));
-        let size = TerminalSize {
-            columns: 80,
-            rows: 24,
-        };
+        let size = TerminalSize { columns: 80, rows: 24 };
         let sent = b"\x04{\"Width\":80,\"Height\":24}";
         assert_eq!(from_channel(sent), Some(Ask::Resize(size)));
         assert_eq!(from_channel(b"\x04nonsense"), None);
@@ -262,12 +237,7 @@ mod tests {
 
     #[test]
     fn exit_statuses_are_those_that_kubectl_reads() {
-        let status = |code, error: &str| {
-            exit_status(&ExitStatus {
-                code,
-                error: error.to_owned(),
-            })
-        };
+        let status = |code, error: &str| exit_status(&ExitStatus { code, error: error.to_owned() });
         assert_eq!(status(0, "")["status"], "Success");
         assert_eq!(status(3, "")["details"]["causes"][0]["message"], "3");
         assert_eq!(status(3, "")["reason"], "NonZeroExitCode");

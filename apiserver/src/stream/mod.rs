@@ -122,8 +122,5 @@ fn why_stopped(status: Option<&PodStatus>, container: &str) -> Option<String> {
     }
     let ended = state.terminated.as_ref()?;
     let reason = ended.reason.as_deref().unwrap_or("Error");
-    Some(format!(
-        "it ended with exit code {} ({reason})",
-        ended.exit_code
-    ))
+    Some(format!("it ended with exit code {} ({reason})", ended.exit_code))
 }

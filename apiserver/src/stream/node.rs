@@ -34,17 +34,13 @@ impl NodeClient {
             std::fs::read(path).with_context(|| format!("reading {flag} {}", path.display()))
         };
         let mut tls = ClientTlsConfig::new();
-        let (Some(certificate), Some(key)) = (
-            &options.kubelet_client_certificate,
-            &options.kubelet_client_key,
-        ) else {
+        let (Some(certificate), Some(key)) =
+            (&options.kubelet_client_certificate, &options.kubelet_client_key)
+        else {
             return Ok(Self::default());
         };
         let certificate = read(certificate, "--kubelet-client-certificate")?;
-        tls = tls.identity(Identity::from_pem(
-            certificate,
-            read(key, "--kubelet-client-key")?,
-        ));
+        tls = tls.identity(Identity::from_pem(certificate, read(key, "--kubelet-client-key")?));
         if let Some(authority) = &options.kubelet_certificate_authority {
             let authority = read(authority, "--kubelet-certificate-authority")?;
             tls = tls.ca_certificate(Certificate::from_pem(authority));
@@ -82,10 +78,7 @@ impl NodeClient {
 
 /// `IP:PORT` from the Node's status.
 fn address_of(server: &Server, name: &str) -> Result<String, Failure> {
-    let nodes = server
-        .resources
-        .core("nodes")
-        .ok_or_else(ApiError::no_such_path)?;
+    let nodes = server.resources.core("nodes").ok_or_else(ApiError::no_such_path)?;
     let state = nodes.cache.load();
     let entry = state.items.get(name).ok_or_else(|| nodes.not_found(name))?;
     let node: Node = serde_json::from_slice(&entry.json).map_err(ApiError::internal)?;
@@ -112,12 +105,7 @@ fn address_of(server: &Server, name: &str) -> Result<String, Failure> {
 pub fn failure_of(status: &Status) -> Failure {
     let message = status.message().to_owned();
     let error = match status.code() {
-        Code::NotFound => ApiError {
-            code: 404,
-            reason: "NotFound",
-            message,
-            details: None,
-        },
+        Code::NotFound => ApiError { code: 404, reason: "NotFound", message, details: None },
         Code::InvalidArgument | Code::FailedPrecondition => ApiError::bad_request(message),
         Code::Unavailable => ApiError::unavailable(message),
         _ => ApiError::internal(message),

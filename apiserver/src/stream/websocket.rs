@@ -47,10 +47,7 @@ pub fn read_offer(request: &Request<Body>) -> Result<Offer, Failure> {
             PROTOCOLS.join(", ")
         ))
     })?;
-    Ok(Offer {
-        protocol,
-        accept_key: derive_accept_key(key.as_bytes()),
-    })
+    Ok(Offer { protocol, accept_key: derive_accept_key(key.as_bytes()) })
 }
 
 /// The server's half: `101 Switching Protocols`.

@@ -82,10 +82,8 @@ pub fn with_resource_version(json: &[u8], revision: Revision) -> Result<Vec<u8>,
         }
         None => {
             let mut value: Value = serde_json::from_slice(json).map_err(|e| e.to_string())?;
-            let metadata = value
-                .get_mut("metadata")
-                .and_then(Value::as_object_mut)
-                .ok_or("no metadata")?;
+            let metadata =
+                value.get_mut("metadata").and_then(Value::as_object_mut).ok_or("no metadata")?;
             metadata.insert("resourceVersion".to_owned(), revision.to_string().into());
             serde_json::to_vec(&value).map_err(|e| e.to_string())
         }
@@ -101,9 +99,7 @@ fn splice_position(json: &[u8]) -> Option<usize> {
     if !head.starts_with(b"{\"apiVersion\":\"") {
         return None;
     }
-    let at = head
-        .windows(METADATA.len())
-        .position(|window| window == METADATA)?;
+    let at = head.windows(METADATA.len()).position(|window| window == METADATA)?;
     let plain = head[1..at].iter().all(|b| !matches!(b, b'{' | b'['));
     plain.then_some(at + METADATA.len())
 }

@@ -124,13 +124,7 @@ impl Feed {
             reached = reached.max(revision);
             let Some(resource) = self.resources.by_store_key(key) else {
                 self.allocators.observe(key, value.is_some());
-                let renewed = matches!(
-                    &event,
-                    Event::Put {
-                        previous: Some(_),
-                        ..
-                    }
-                );
+                let renewed = matches!(&event, Event::Put { previous: Some(_), .. });
                 if !renewed && key.starts_with(crate::advertise::PREFIX) {
                     self.servers_changed.notify_one();
                 }
@@ -174,9 +168,7 @@ impl Feed {
             }
         }
         let first_seq = resource.cache.load().next_seq() + 1;
-        resource
-            .cache
-            .publish(State::listed(items, revision, first_seq));
+        resource.cache.publish(State::listed(items, revision, first_seq));
         Ok(())
     }
 

@@ -33,10 +33,7 @@ pub struct KindCache {
 
 impl Default for KindCache {
     fn default() -> Self {
-        Self {
-            state: ArcSwap::from_pointee(State::default()),
-            changed: watch::channel(0).0,
-        }
+        Self { state: ArcSwap::from_pointee(State::default()), changed: watch::channel(0).0 }
     }
 }
 
@@ -66,9 +63,7 @@ pub struct Progress {
 
 impl Default for Progress {
     fn default() -> Self {
-        Self {
-            reached: watch::channel(0).0,
-        }
+        Self { reached: watch::channel(0).0 }
     }
 }
 

@@ -88,8 +88,7 @@ impl Event {
             EventType::Modified => &self.modified,
             EventType::Deleted => &self.deleted,
         };
-        cell.get_or_init(|| event_line(how.name(), &self.object(how)))
-            .clone()
+        cell.get_or_init(|| event_line(how.name(), &self.object(how))).clone()
     }
 
     fn size(&self) -> usize {
@@ -130,13 +129,7 @@ impl State {
     /// The state after a listing, before any event. `first_seq` leaves a gap to a state
     /// before it, so that watchers of that one notice that they missed something.
     pub fn listed(items: OrdMap<Arc<str>, Arc<Entry>>, revision: Revision, first_seq: u64) -> Self {
-        Self {
-            revision,
-            items,
-            first_seq,
-            floor: revision,
-            ..Self::default()
-        }
+        Self { revision, items, first_seq, floor: revision, ..Self::default() }
     }
 
     /// Sequence number that the next event will get.

@@ -11,10 +11,7 @@ const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 pub async fn kubectl(config: &Path, arguments: &str, input: &str) -> Output {
     let mut child = Command::new("kubectl")
         .arg(format!("--kubeconfig={}", config.display()))
-        .arg(format!(
-            "--cache-dir={}",
-            config.with_extension("cache").display()
-        ))
+        .arg(format!("--cache-dir={}", config.with_extension("cache").display()))
         .args(arguments.split_whitespace())
         .stdin(std::process::Stdio::piped())
         .stdout(std::process::Stdio::piped())
@@ -22,17 +19,8 @@ pub async fn kubectl(config: &Path, arguments: &str, input: &str) -> Output {
         .kill_on_drop(true)
         .spawn()
         .unwrap();
-    child
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(input.as_bytes())
-        .await
-        .unwrap();
-    tokio::time::timeout(COMMAND_LIMIT, child.wait_with_output())
-        .await
-        .unwrap()
-        .unwrap()
+    child.stdin.take().unwrap().write_all(input.as_bytes()).await.unwrap();
+    tokio::time::timeout(COMMAND_LIMIT, child.wait_with_output()).await.unwrap().unwrap()
 }
 
 /// What `kubectl` prints when it succeeds.

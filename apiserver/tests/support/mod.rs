@@ -62,9 +62,7 @@ impl Answer {
 
     pub fn warnings(&self) -> Vec<String> {
         let values = self.headers.get_all("warning").iter();
-        values
-            .map(|value| value.to_str().unwrap().to_owned())
-            .collect()
+        values.map(|value| value.to_str().unwrap().to_owned()).collect()
     }
 }
 
@@ -91,15 +89,7 @@ impl Api {
         .await
         .unwrap();
         let address = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
-        bootstrap(
-            &server,
-            Advertised {
-                address,
-                port: 6443,
-            },
-        )
-        .await
-        .unwrap();
+        bootstrap(&server, Advertised { address, port: 6443 }).await.unwrap();
         let service = router(server.clone());
         Self { server, service }
     }
@@ -133,10 +123,7 @@ impl Api {
         headers: &[(&str, &str)],
         body: impl Into<Body>,
     ) -> (http::response::Parts, Bytes) {
-        let mut request = Request::builder()
-            .method(method)
-            .uri(path)
-            .extension(tester());
+        let mut request = Request::builder().method(method).uri(path).extension(tester());
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -171,17 +158,10 @@ impl Api {
 
     /// Opens a watch.
     pub async fn watch(&self, path: &str) -> Watch {
-        let request = Request::builder()
-            .uri(path)
-            .extension(tester())
-            .body(Body::empty())
-            .unwrap();
+        let request = Request::builder().uri(path).extension(tester()).body(Body::empty()).unwrap();
         let response = self.send(request).await;
         assert_eq!(response.status(), 200);
-        Watch {
-            stream: response.into_body().into_data_stream(),
-            rest: Vec::new(),
-        }
+        Watch { stream: response.into_body().into_data_stream(), rest: Vec::new() }
     }
 }
 
@@ -199,8 +179,7 @@ impl Watch {
                 let line: Vec<u8> = self.rest.drain(..=end).collect();
                 return Some(serde_json::from_slice(&line).unwrap());
             }
-            self.rest
-                .extend_from_slice(&self.stream.next().await?.unwrap());
+            self.rest.extend_from_slice(&self.stream.next().await?.unwrap());
         }
     }
 
@@ -256,9 +235,5 @@ pub fn service(name: &str, spec: Value) -> Value {
 
 /// Revision of an object or list.
 pub fn version(object: &Value) -> i64 {
-    object["metadata"]["resourceVersion"]
-        .as_str()
-        .unwrap()
-        .parse()
-        .unwrap()
+    object["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap()
 }

@@ -28,22 +28,15 @@ impl Secure {
         let dir = TempDir::new().unwrap();
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params
-            .distinguished_name
-            .push(DnType::CommonName, "test authority");
+        params.distinguished_name.push(DnType::CommonName, "test authority");
         let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         std::fs::write(dir.path().join("ca.crt"), authority.pem()).unwrap();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let fd = listener.into_raw_fd().to_string();
         std::fs::write(dir.path().join("tokens"), "s3cret,jane,1,\"dev\"\n").unwrap();
-        let secure = Self {
-            address,
-            authority,
-            stop: None,
-            running: tokio::spawn(async { Ok(()) }),
-            dir,
-        };
+        let secure =
+            Self { address, authority, stop: None, running: tokio::spawn(async { Ok(()) }), dir };
         secure.certificate("server", "apiserver", &[], Some("127.0.0.1"));
         secure.certificate("admin", "admin", &["system:masters"], None);
         let file = |name: &str| secure.file(name).display().to_string();
@@ -59,8 +52,7 @@ impl Secure {
             format!("--token-auth-file={}", file("tokens")),
         ];
         line.extend(
-            more.iter()
-                .map(|flag| flag.replace("DIR", &secure.dir.path().display().to_string())),
+            more.iter().map(|flag| flag.replace("DIR", &secure.dir.path().display().to_string())),
         );
         let options = Options::parse_from(line);
         let (stop, stopped) = oneshot::channel::<()>();
@@ -71,11 +63,7 @@ impl Secure {
         if running.is_finished() {
             panic!("the server has ended: {:?}", (&mut running).await);
         }
-        Self {
-            stop: Some(stop),
-            running,
-            ..secure
-        }
+        Self { stop: Some(stop), running, ..secure }
     }
 
     pub fn file(&self, name: &str) -> PathBuf {
@@ -87,9 +75,7 @@ impl Secure {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, user);
         for group in groups {
-            params
-                .distinguished_name
-                .push(DnType::OrganizationName, *group);
+            params.distinguished_name.push(DnType::OrganizationName, *group);
         }
         if let Some(san) = san {
             let san = match san.parse() {

@@ -25,10 +25,7 @@ fn step() -> impl Strategy<Value = Step> {
     let endpoint = prop::sample::select(vec!["10.1.0.1", "10.1.0.1/h", "10.1.0.2!", "10.1.0.3/h!"]);
     let endpoints = prop::collection::vec(endpoint, 0..3);
     let slice = (slice_name.clone(), owner, endpoints).prop_map(|(name, owner, endpoints)| {
-        Step::Apply(format!(
-            "eps {name} {owner} {} sql:1/tcp",
-            endpoints.join(" ")
-        ))
+        Step::Apply(format!("eps {name} {owner} {} sql:1/tcp", endpoints.join(" ")))
     });
     prop_oneof![
         3 => service,

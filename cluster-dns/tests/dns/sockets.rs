@@ -29,9 +29,7 @@ const CLUSTER: &str = "
 
 /// Starts a server over these objects.
 async fn start(lines: &str, upstreams: Vec<Upstream>, synced: bool) -> SocketAddr {
-    start_with(lines, Forwards::new(upstreams, vec![]), synced)
-        .await
-        .0
+    start_with(lines, Forwards::new(upstreams, vec![]), synced).await.0
 }
 
 pub async fn start_with(
@@ -120,10 +118,7 @@ fn start_unix_upstream(folder: &std::path::Path) -> Upstream {
             let mut bytes = vec![0; length.into()];
             stream.read_exact(&mut bytes).await.unwrap();
             let reply = upstream_reply(&bytes);
-            stream
-                .write_u16(reply.len().try_into().unwrap())
-                .await
-                .unwrap();
+            stream.write_u16(reply.len().try_into().unwrap()).await.unwrap();
             stream.write_all(&reply).await.unwrap();
         }
     });
@@ -133,10 +128,7 @@ fn start_unix_upstream(folder: &std::path::Path) -> Upstream {
 #[tokio::test]
 async fn other_names_go_upstream_by_udp_and_by_unix_socket() {
     let folder = tempfile::tempdir().unwrap();
-    let upstreams = [
-        start_udp_upstream().await,
-        start_unix_upstream(folder.path()),
-    ];
+    let upstreams = [start_udp_upstream().await, start_unix_upstream(folder.path())];
     for upstream in upstreams {
         let server = start(CLUSTER, vec![upstream], true).await;
         let reply = ask(server, RecordType::A, "example.org.").await;
@@ -208,9 +200,7 @@ async fn tcp_takes_queries_before_earlier_ones_are_answered() {
 #[tokio::test]
 async fn bytes_that_are_no_message_get_formerr() {
     let server = start(CLUSTER, vec![], true).await;
-    let mut bytes = query(RecordType::A, "web.default.svc.cluster.local.")
-        .to_vec()
-        .unwrap();
+    let mut bytes = query(RecordType::A, "web.default.svc.cluster.local.").to_vec().unwrap();
     bytes.truncate(20);
     let reply = ask_bytes(server, &bytes).await;
     assert_eq!(reply.metadata.response_code, ResponseCode::FormErr);
@@ -240,9 +230,7 @@ async fn a_long_answer_is_cut_over_udp() {
 async fn dig(server: SocketAddr, arguments: &[&str]) -> Option<String> {
     let mut command = Command::new("dig");
     command.arg(format!("@{}", server.ip()));
-    command
-        .args(["-p", &server.port().to_string()])
-        .args(arguments);
+    command.args(["-p", &server.port().to_string()]).args(arguments);
     match command.output().await {
         Ok(output) => Some(String::from_utf8(output.stdout).unwrap()),
         Err(error) => {
@@ -272,18 +260,10 @@ async fn dig_agrees() {
         assert!(!text.contains("warning: Message"), "{text}");
     }
     let cut = "many.default.svc.cluster.local.";
-    let whole = dig(server, &["-t", "A", cut, "+noedns", "+short"])
-        .await
-        .unwrap();
+    let whole = dig(server, &["-t", "A", cut, "+noedns", "+short"]).await.unwrap();
     // dig comes back over TCP by itself.
-    assert_eq!(
-        whole.lines().filter(|it| it.starts_with("10.")).count(),
-        60,
-        "{whole}"
-    );
-    let missing = dig(server, &["-t", "A", "nope.default.svc.cluster.local."])
-        .await
-        .unwrap();
+    assert_eq!(whole.lines().filter(|it| it.starts_with("10.")).count(), 60, "{whole}");
+    let missing = dig(server, &["-t", "A", "nope.default.svc.cluster.local."]).await.unwrap();
     assert!(missing.contains("status: NXDOMAIN"), "{missing}");
     assert!(missing.contains("SOA\tns.dns.cluster.local."), "{missing}");
 }

@@ -69,37 +69,13 @@ fn a_response_is_kept_as_long_as_it_says_and_no_longer_than_allowed() {
     let cases = [
         ("its TTL", ok, records(5), vec![], 5),
         ("at most what is allowed", ok, records(3600), vec![], 30),
-        (
-            "the least of its TTLs",
-            ok,
-            [records(9), records(4)].concat(),
-            vec![],
-            4,
-        ),
+        ("the least of its TTLs", ok, [records(9), records(4)].concat(), vec![], 4),
         ("not at all", ok, records(0), vec![], 0),
-        (
-            "a denial by its SOA's minimum",
-            no_name,
-            vec![],
-            vec![soa(60, 7)],
-            7,
-        ),
-        (
-            "a denial by its SOA's TTL",
-            no_name,
-            vec![],
-            vec![soa(6, 60)],
-            6,
-        ),
+        ("a denial by its SOA's minimum", no_name, vec![], vec![soa(60, 7)], 7),
+        ("a denial by its SOA's TTL", no_name, vec![], vec![soa(6, 60)], 6),
         ("no data as well", ok, vec![], vec![soa(60, 8)], 8),
         ("a denial without SOA never", no_name, vec![], vec![], 0),
-        (
-            "a failure never",
-            ResponseCode::ServFail,
-            records(5),
-            vec![],
-            0,
-        ),
+        ("a failure never", ResponseCode::ServFail, records(5), vec![], 0),
     ];
     for (what, code, answers, authorities, expected) in cases {
         let reply = response(&asked, code, answers, authorities);
@@ -136,10 +112,7 @@ fn a_cached_response_fits_the_query_that_finds_it() {
     let mut edns = Edns::new();
     edns.set_dnssec_ok(true);
     signed.set_edns(edns);
-    assert!(
-        cache.get(&signed, later).is_none(),
-        "signatures are missing"
-    );
+    assert!(cache.get(&signed, later).is_none(), "signatures are missing");
     let mut other = query("www.example.org.");
     other.queries[0].query_type = RecordType::AAAA;
     assert!(cache.get(&other, later).is_none());
@@ -153,11 +126,7 @@ fn the_cache_is_bounded_and_keeps_the_newest() {
     for index in 0..count {
         let asked = query(&format!("n{index}.example.org."));
         let records = vec![address("n.example.org.", 30)];
-        cache.put(
-            &asked,
-            &response(&asked, ResponseCode::NoError, records, vec![]),
-            now,
-        );
+        cache.put(&asked, &response(&asked, ResponseCode::NoError, records, vec![]), now);
         assert!(cache.len() <= MAX_CACHED_RESPONSES);
     }
     let found = |index: usize| {
@@ -255,9 +224,6 @@ async fn an_upstream_is_asked_once_and_metrics_tell() {
         "coredns_cache_entries 2",
         "coredns_forward_max_concurrent_rejects_total 0",
     ] {
-        assert!(
-            text.lines().any(|it| it == line),
-            "{line}\nis not in\n{text}"
-        );
+        assert!(text.lines().any(|it| it == line), "{line}\nis not in\n{text}");
     }
 }

@@ -59,19 +59,13 @@ async fn serve_kind(
     Path(kind): Path<String>,
     Query(parameters): Query<Vec<(String, String)>>,
 ) -> Response {
-    let watching = parameters
-        .iter()
-        .any(|(key, value)| key == "watch" && value == "true");
+    let watching = parameters.iter().any(|(key, value)| key == "watch" && value == "true");
     let services = kind == "services";
     if !services {
         drop(api.slices.lock().await);
     }
     if !watching {
-        let items = if services {
-            api.services.lock().await.clone()
-        } else {
-            vec![]
-        };
+        let items = if services { api.services.lock().await.clone() } else { vec![] };
         return axum::Json(json!({
             "kind": "List", "apiVersion": "v1",
             "metadata": {"resourceVersion": "10"}, "items": items,
@@ -140,16 +134,10 @@ async fn the_table_follows_the_api() {
     };
 
     until("the listed Service is known", known("web")).await;
-    until("all Services are known", async || {
-        state.missing() == ["endpointslices"]
-    })
-    .await;
+    until("all Services are known", async || state.missing() == ["endpointslices"]).await;
     assert_eq!(ready_status(probes_address).await, "503");
     drop(held_back);
-    until("ready", async || {
-        ready_status(probes_address).await == "200"
-    })
-    .await;
+    until("ready", async || ready_status(probes_address).await == "200").await;
 
     events
         .send(json!({"type": "ADDED", "object": service("new", "10.96.0.22", 11)}))
@@ -160,10 +148,7 @@ async fn the_table_follows_the_api() {
         .send(json!({"type": "DELETED", "object": service("web", "10.96.0.20", 12)}))
         .await
         .unwrap();
-    until("the deleted Service is gone", async || {
-        !known("web")().await
-    })
-    .await;
+    until("the deleted Service is gone", async || !known("web")().await).await;
 
     // A watch that is too old lists anew, and what is not listed any more goes.
     *api.services.lock().await = vec![service("new", "10.96.0.22", 11)];
@@ -171,13 +156,7 @@ async fn the_table_follows_the_api() {
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
         "message": "too old resource version", "reason": "Expired", "code": 410,
     });
-    events
-        .send(json!({"type": "ERROR", "object": expired}))
-        .await
-        .unwrap();
-    until("what is not listed is gone", async || {
-        !known("gone")().await
-    })
-    .await;
+    events.send(json!({"type": "ERROR", "object": expired})).await.unwrap();
+    until("what is not listed is gone", async || !known("gone")().await).await;
     assert!(known("new")().await);
 }

@@ -48,9 +48,7 @@ mod tests {
         let mut back_off = BackOff::default();
         let mut wait = |node: &str, second: i64| {
             let at = Timestamp::from_second(second).expect("the time is in range");
-            back_off
-                .wait(("set".to_owned(), 1, node.to_owned()), at)
-                .as_secs()
+            back_off.wait(("set".to_owned(), 1, node.to_owned()), at).as_secs()
         };
         assert_eq!(wait("a", 1000), 0);
         assert_eq!(wait("a", 1000), 1);

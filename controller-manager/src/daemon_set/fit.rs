@@ -44,13 +44,8 @@ pub fn fit(set: &DaemonSet, node: &Node) -> Fit {
     }
     let tolerations = spec.tolerations.as_deref().unwrap_or_default();
     let untolerated = |effect: &str| {
-        let taints = node
-            .spec
-            .iter()
-            .flat_map(|spec| spec.taints.iter().flatten());
-        taints
-            .filter(|taint| taint.effect == effect)
-            .any(|taint| !tolerates(tolerations, taint))
+        let taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
+        taints.filter(|taint| taint.effect == effect).any(|taint| !tolerates(tolerations, taint))
     };
     if untolerated("NoExecute") {
         Fit::Leave
@@ -90,10 +85,7 @@ fn pod_spec(set: &DaemonSet) -> PodSpec {
 }
 
 fn template(set: &DaemonSet) -> PodTemplateSpec {
-    set.spec
-        .as_ref()
-        .map(|spec| spec.template.clone())
-        .unwrap_or_default()
+    set.spec.as_ref().map(|spec| spec.template.clone()).unwrap_or_default()
 }
 
 /// A new pod for the node, named by the API server. The scheduler binds it: only that node
@@ -130,16 +122,12 @@ fn pin(affinity: &mut Affinity, node: &str) {
         operator: "In".to_owned(),
         values: Some(vec![node.to_owned()]),
     };
-    let term = NodeSelectorTerm {
-        match_fields: Some(vec![requirement]),
-        match_expressions: None,
-    };
+    let term = NodeSelectorTerm { match_fields: Some(vec![requirement]), match_expressions: None };
     affinity
         .node_affinity
         .get_or_insert_default()
-        .required_during_scheduling_ignored_during_execution = Some(NodeSelector {
-        node_selector_terms: vec![term],
-    });
+        .required_during_scheduling_ignored_during_execution =
+        Some(NodeSelector { node_selector_terms: vec![term] });
 }
 
 /// The node that a pod runs on, or that it is pinned to before it is bound.
@@ -153,10 +141,8 @@ pub fn target_node(pod: &Pod) -> Option<&str> {
         .as_ref()?
         .required_during_scheduling_ignored_during_execution
         .as_ref()?;
-    let mut fields = required
-        .node_selector_terms
-        .iter()
-        .flat_map(|term| term.match_fields.iter().flatten());
+    let mut fields =
+        required.node_selector_terms.iter().flat_map(|term| term.match_fields.iter().flatten());
     let field = fields.find(|field| field.key == NODE_NAME_FIELD && field.operator == "In")?;
     match field.values.as_deref()? {
         [name] => Some(name),
@@ -165,10 +151,7 @@ pub fn target_node(pod: &Pod) -> Option<&str> {
 }
 
 fn template_generation(set: &DaemonSet) -> Option<&String> {
-    set.metadata
-        .annotations
-        .as_ref()?
-        .get(ANNOTATION_GENERATION)
+    set.metadata.annotations.as_ref()?.get(ANNOTATION_GENERATION)
 }
 
 /// Whether the pod is of the set's present template, by number or by hash: a number survives

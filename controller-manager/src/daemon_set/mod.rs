@@ -48,18 +48,13 @@ pub fn start(world: Arc<World>) -> BoxFuture<'static, ()> {
     let queue = WorkQueue::new();
     let to = queue.clone();
     world.daemon_sets.on_change(move |change| {
-        change
-            .new
-            .iter()
-            .for_each(|set| to.add(Key::of(set.as_ref())));
+        change.new.iter().for_each(|set| to.add(Key::of(set.as_ref())));
     });
     let (view, to) = (Arc::downgrade(&world), queue.clone());
     world.pods.on_change(move |change| {
         let Some(world) = view.upgrade() else { return };
         for pod in change.states() {
-            owners_of(&world, pod)
-                .into_iter()
-                .for_each(|key| to.add(key));
+            owners_of(&world, pod).into_iter().for_each(|key| to.add(key));
         }
     });
     let (view, to) = (Arc::downgrade(&world), queue.clone());
@@ -100,17 +95,10 @@ fn owners_of(world: &World, pod: &Pod) -> Vec<Key> {
         Some(owner) if owner.kind == "DaemonSet" => vec![Key::new(namespace, owner.name.clone())],
         Some(_) => Vec::new(),
         None => {
-            let all = world
-                .daemon_sets
-                .cache
-                .by_index(informer::cache::BY_NAMESPACE, namespace);
+            let all = world.daemon_sets.cache.by_index(informer::cache::BY_NAMESPACE, namespace);
             let labels = pod.metadata.labels.as_ref();
             all.iter()
-                .filter(|set| {
-                    set.spec
-                        .as_ref()
-                        .is_some_and(|spec| selects(&spec.selector, labels))
-                })
+                .filter(|set| set.spec.as_ref().is_some_and(|spec| selects(&spec.selector, labels)))
                 .map(|set| Key::of(set.as_ref()))
                 .collect()
         }
@@ -173,9 +161,7 @@ impl Controller {
             }
         }
         let nodes = actions.create.iter();
-        let new: Vec<Pod> = nodes
-            .map(|node| new_pod(view.set, node, view.hash))
-            .collect();
+        let new: Vec<Pod> = nodes.map(|node| new_pod(view.set, node, view.hash)).collect();
         let created = self.pods.create(view.set, new).await;
         self.pods.delete(view.set, delete).await?;
         created.map(|()| again)
@@ -187,8 +173,7 @@ impl Controller {
         if pod::phase(pod) == "Succeeded" {
             let message =
                 format!("Found succeeded daemon pod {key} on node {node}, will try to delete it");
-            self.pods
-                .event(view.set, EventType::Normal, "SucceededDaemonPod", message);
+            self.pods.event(view.set, EventType::Normal, "SucceededDaemonPod", message);
             return Duration::ZERO;
         }
         let place = (
@@ -196,16 +181,12 @@ impl Controller {
             view.set.metadata.generation.unwrap_or(0),
             node.to_owned(),
         );
-        let wait = self
-            .back_off
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .wait(place, view.now);
+        let wait =
+            self.back_off.lock().unwrap_or_else(PoisonError::into_inner).wait(place, view.now);
         if wait.is_zero() {
             let message =
                 format!("Found failed daemon pod {key} on node {node}, will try to kill it");
-            self.pods
-                .event(view.set, EventType::Warning, "FailedDaemonPod", message);
+            self.pods.event(view.set, EventType::Warning, "FailedDaemonPod", message);
         }
         wait
     }
@@ -217,17 +198,10 @@ impl Controller {
         let namespace = set.metadata.namespace.as_deref().unwrap_or_default();
         let api: Api<DaemonSet> = Api::namespaced(self.world.client.clone(), namespace);
         let name = set.metadata.name.as_deref().unwrap_or_default();
-        let changed = DaemonSet {
-            status: Some(status),
-            ..set.clone()
-        };
-        let answer = api
-            .replace_status(name, &PostParams::default(), &changed)
-            .await;
+        let changed = DaemonSet { status: Some(status), ..set.clone() };
+        let answer = api.replace_status(name, &PostParams::default(), &changed).await;
         if !is_status(&answer, 404) {
-            self.world
-                .daemon_sets
-                .wrote(answer.context("writing the status of a DaemonSet")?);
+            self.world.daemon_sets.wrote(answer.context("writing the status of a DaemonSet")?);
         }
         Ok(())
     }

@@ -41,10 +41,7 @@ pub fn plan(view: &View<'_>) -> Actions {
 }
 
 fn manage(view: &View<'_>) -> Actions {
-    let mut actions = Actions {
-        delete: view.lost.clone(),
-        ..Actions::default()
-    };
+    let mut actions = Actions { delete: view.lost.clone(), ..Actions::default() };
     for node in &view.nodes {
         match node.fit {
             // A pod that is being deleted holds the node's place, and its ports.
@@ -54,9 +51,7 @@ fn manage(view: &View<'_>) -> Actions {
                 let (ended, running): (Vec<_>, Vec<_>) =
                     node.staying().partition(|pod| pod::is_finished(pod));
                 let ended = ended.into_iter();
-                actions
-                    .ended
-                    .extend(ended.map(|pod| (node.name.clone(), pod.clone())));
+                actions.ended.extend(ended.map(|pod| (node.name.clone(), pod.clone())));
                 actions.delete.extend(surplus(view, running));
             }
         }
@@ -80,11 +75,7 @@ fn surplus(view: &View<'_>, running: Vec<&Arc<Pod>>) -> Vec<Arc<Pod>> {
     });
     let keep = [keep_old.copied(), new.first().copied()];
     let kept = |pod: &Arc<Pod>| keep.iter().flatten().any(|kept| Arc::ptr_eq(kept, pod));
-    old.into_iter()
-        .chain(new)
-        .filter(|pod| !kept(pod))
-        .cloned()
-        .collect()
+    old.into_iter().chain(new).filter(|pod| !kept(pod)).cloned().collect()
 }
 
 struct Limits {
@@ -95,17 +86,10 @@ struct Limits {
 /// `maxUnavailable` and `maxSurge` in pods, percentages rounded up; both zero without a
 /// rolling update.
 fn limits(view: &View<'_>, wanted: usize) -> Limits {
-    let strategy = view
-        .set
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.update_strategy.clone())
-        .unwrap_or_default();
+    let strategy =
+        view.set.spec.as_ref().and_then(|spec| spec.update_strategy.clone()).unwrap_or_default();
     if strategy.type_.as_deref() != Some("RollingUpdate") {
-        return Limits {
-            unavailable: 0,
-            surge: 0,
-        };
+        return Limits { unavailable: 0, surge: 0 };
     }
     let rolling = strategy.rolling_update.unwrap_or_default();
     let total = i32::try_from(wanted).unwrap_or(i32::MAX);

@@ -71,22 +71,12 @@ fn node(line: &str) -> Arc<Node> {
 fn mine(line: &str) -> Mine {
     let words: Vec<&str> = line.split_whitespace().collect();
     let has = |flag: &str| words.contains(&flag);
-    let value = |key: &str| {
-        words
-            .iter()
-            .find_map(|word| word.strip_prefix(key)?.strip_prefix('='))
-    };
+    let value = |key: &str| words.iter().find_map(|word| word.strip_prefix(key)?.strip_prefix('='));
     let number = |key: &str| value(key).and_then(|text| text.parse::<i64>().ok());
     let ready = number("ready");
-    let phase = ["Failed", "Succeeded"]
-        .into_iter()
-        .find(|phase| has(phase))
-        .unwrap_or("Running");
-    let pinned = value("pinned").map(|name| {
-        new_pod(&plain(), name, HASH)
-            .spec
-            .and_then(|spec| spec.affinity)
-    });
+    let phase = ["Failed", "Succeeded"].into_iter().find(|phase| has(phase)).unwrap_or("Running");
+    let pinned = value("pinned")
+        .map(|name| new_pod(&plain(), name, HASH).spec.and_then(|spec| spec.affinity));
     let old = has("old");
     let pod = json!({
         "metadata": {
@@ -111,9 +101,7 @@ fn mine(line: &str) -> Mine {
 }
 
 fn lines(text: &str) -> impl Iterator<Item = &str> {
-    text.split('\n')
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
+    text.split('\n').map(str::trim).filter(|line| !line.is_empty())
 }
 
 /// `DESIRED/CURRENT/READY/UPDATED/AVAILABLE+MISSCHEDULED; create N…; delete P…; ended P…; again in S`.
@@ -144,10 +132,7 @@ fn check(set: &DaemonSet, nodes: &str, pods: &str, expected: &str) {
     };
     say("create", actions.create);
     say("delete", actions.delete.iter().map(name).collect());
-    say(
-        "ended",
-        actions.ended.iter().map(|(_, pod)| name(pod)).collect(),
-    );
+    say("ended", actions.ended.iter().map(|(_, pod)| name(pod)).collect());
     let again = next_available(&view).map(|left| format!("{}s", left.as_secs()));
     say("again in", again.into_iter().collect());
     assert_eq!(said.join("; "), expected);
@@ -156,12 +141,7 @@ fn check(set: &DaemonSet, nodes: &str, pods: &str, expected: &str) {
 #[test]
 fn every_node_gets_one_pod() {
     check(&plain(), "a\nb", "", "2/0/0/0/0+0; create a b");
-    check(
-        &plain(),
-        "a\nb\nc",
-        "p node=a ready=5\n q pinned=b",
-        "3/2/1/2/1+0; create c",
-    );
+    check(&plain(), "a\nb\nc", "p node=a ready=5\n q pinned=b", "3/2/1/2/1+0; create c");
     // The oldest stays; a bound one comes before one that is not.
     check(
         &plain(),
@@ -174,57 +154,32 @@ fn every_node_gets_one_pod() {
 #[test]
 fn a_pod_that_leaves_holds_its_place_until_it_is_gone() {
     check(&plain(), "a", "p node=a ready=5 leaving", "1/1/1/1/1+0");
-    check(
-        &plain(),
-        "a",
-        "p node=a Failed leaving",
-        "1/0/0/0/0+0; create a",
-    );
+    check(&plain(), "a", "p node=a Failed leaving", "1/0/0/0/0+0; create a");
 }
 
 #[test]
 fn ended_pods_are_replaced() {
-    check(
-        &plain(),
-        "a\nb",
-        "p node=a Failed\n q node=b Succeeded",
-        "2/2/0/2/0+0; ended p q",
-    );
+    check(&plain(), "a\nb", "p node=a Failed\n q node=b Succeeded", "2/2/0/2/0+0; ended p q");
 }
 
 #[test]
 fn pods_of_nodes_that_are_gone() {
     // One that was never bound would wait for ever.
-    check(
-        &plain(),
-        "a",
-        "p node=a\n q pinned=b",
-        "1/1/0/1/0+0; delete q",
-    );
+    check(&plain(), "a", "p node=a\n q pinned=b", "1/1/0/1/0+0; delete q");
     check(&plain(), "a", "p node=a\n q node=b", "1/1/0/1/0+0");
 }
 
 #[test]
 fn selectors_and_affinity_choose_nodes() {
     let ssd = set(json!({}), json!({"nodeSelector": {"disk": "ssd"}}));
-    check(
-        &ssd,
-        "a disk=ssd\nb\nc disk=hdd",
-        "p node=b",
-        "1/0/0/0/0+1; create a; delete p",
-    );
+    check(&ssd, "a disk=ssd\nb\nc disk=hdd", "p node=b", "1/0/0/0/0+1; create a; delete p");
     let pinned = set(json!({}), json!({"nodeName": "b"}));
     check(&pinned, "a\nb", "", "1/0/0/0/0+0; create b");
     let term =
         json!({"matchExpressions": [{"key": "disk", "operator": "NotIn", "values": ["ssd"]}]});
     let affinity = json!({"affinity": {"nodeAffinity": {
         "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}}});
-    check(
-        &set(json!({}), affinity),
-        "a disk=ssd\nb",
-        "",
-        "1/0/0/0/0+0; create b",
-    );
+    check(&set(json!({}), affinity), "a disk=ssd\nb", "", "1/0/0/0/0+0; create b");
 }
 
 #[test]
@@ -236,12 +191,7 @@ fn taints_keep_pods_away_or_end_them() {
         "1/0/0/0/0+2; create c; delete q",
     );
     let tolerant = set(json!({}), json!({"tolerations": [{"operator": "Exists"}]}));
-    check(
-        &tolerant,
-        "a k:NoSchedule\nb k:NoExecute",
-        "",
-        "2/0/0/0/0+0; create a b",
-    );
+    check(&tolerant, "a k:NoSchedule\nb k:NoExecute", "", "2/0/0/0/0+0; create a b");
     let everywhere = "a node.kubernetes.io/not-ready:NoExecute
         b node.kubernetes.io/unreachable:NoExecute
         c node.kubernetes.io/unschedulable:NoSchedule
@@ -279,12 +229,7 @@ fn a_rolling_update_keeps_its_promise() {
 fn a_surge_brings_the_new_pod_first() {
     let surge = set(rolling(json!(0), json!(1)), json!({}));
     let nodes = "a\nb";
-    check(
-        &surge,
-        nodes,
-        "p node=a ready=5 old\n q node=b ready=5 old",
-        "2/2/2/0/2+0; create a",
-    );
+    check(&surge, nodes, "p node=a ready=5 old\n q node=b ready=5 old", "2/2/2/0/2+0; create a");
     check(
         &surge,
         nodes,
@@ -312,12 +257,7 @@ fn availability_comes_by_waiting() {
     if let Some(spec) = &mut slow.spec {
         spec.min_ready_seconds = Some(10);
     }
-    check(
-        &slow,
-        "a\nb",
-        "p node=a ready=10\n q node=b ready=4",
-        "2/2/2/2/1+0; again in 6s",
-    );
+    check(&slow, "a\nb", "p node=a ready=10\n q node=b ready=4", "2/2/2/2/1+0; again in 6s");
 }
 
 #[test]

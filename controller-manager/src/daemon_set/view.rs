@@ -36,10 +36,7 @@ pub struct OnNode {
 impl OnNode {
     /// The pods that nobody has deleted.
     pub fn staying(&self) -> impl Iterator<Item = &Arc<Pod>> {
-        self.pods
-            .iter()
-            .filter(|mine| !mine.leaving)
-            .map(|mine| &mine.pod)
+        self.pods.iter().filter(|mine| !mine.leaving).map(|mine| &mine.pod)
     }
 }
 
@@ -70,11 +67,7 @@ impl<'a> View<'a> {
         let mut by_name: BTreeMap<String, OnNode> = BTreeMap::new();
         for node in nodes {
             let name = node.metadata.name.clone().unwrap_or_default();
-            let here = OnNode {
-                name: name.clone(),
-                fit: fit(set, node),
-                pods: Vec::new(),
-            };
+            let here = OnNode { name: name.clone(), fit: fit(set, node), pods: Vec::new() };
             by_name.insert(name, here);
         }
         let mut lost = Vec::new();
@@ -96,13 +89,7 @@ impl<'a> View<'a> {
         for node in &mut nodes {
             node.pods.sort_by_cached_key(|mine| age_rank(&mine.pod));
         }
-        Self {
-            set,
-            hash,
-            nodes,
-            lost,
-            now,
-        }
+        Self { set, hash, nodes, lost, now }
     }
 
     /// The nodes that ought to run a pod.

@@ -41,9 +41,7 @@ fn spec(deployment: &Deployment) -> Option<&DeploymentSpec> {
 /// Whether the strategy is RollingUpdate.
 pub fn is_rolling(deployment: &Deployment) -> bool {
     let strategy = spec(deployment).and_then(|spec| spec.strategy.as_ref());
-    strategy
-        .and_then(|strategy| strategy.type_.as_deref())
-        .unwrap_or("RollingUpdate")
+    strategy.and_then(|strategy| strategy.type_.as_deref()).unwrap_or("RollingUpdate")
         == "RollingUpdate"
 }
 
@@ -59,42 +57,24 @@ pub fn fenceposts(deployment: &Deployment) -> (i32, i32) {
     let total = wanted(deployment);
     let quarter = IntOrString::String("25%".to_owned());
     let surge = resolve(rolling.max_surge.as_ref().unwrap_or(&quarter), total, true);
-    let unavailable = resolve(
-        rolling.max_unavailable.as_ref().unwrap_or(&quarter),
-        total,
-        false,
-    );
-    if surge == 0 && unavailable == 0 {
-        (0, 1)
-    } else {
-        (surge, unavailable)
-    }
+    let unavailable = resolve(rolling.max_unavailable.as_ref().unwrap_or(&quarter), total, false);
+    if surge == 0 && unavailable == 0 { (0, 1) } else { (surge, unavailable) }
 }
 
 /// maxUnavailable in pods, at most the wanted replicas.
 pub fn max_unavailable(deployment: &Deployment) -> i32 {
     let total = wanted(deployment);
-    if total == 0 {
-        0
-    } else {
-        fenceposts(deployment).1.min(total)
-    }
+    if total == 0 { 0 } else { fenceposts(deployment).1.min(total) }
 }
 
 /// `spec.replicas` of a ReplicaSet.
 pub fn replicas(set: &ReplicaSet) -> i32 {
-    set.spec
-        .as_ref()
-        .and_then(|spec| spec.replicas)
-        .unwrap_or(1)
+    set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1)
 }
 
 /// `status.availableReplicas` of a ReplicaSet.
 pub fn available(set: &ReplicaSet) -> i32 {
-    set.status
-        .as_ref()
-        .and_then(|status| status.available_replicas)
-        .unwrap_or(0)
+    set.status.as_ref().and_then(|status| status.available_replicas).unwrap_or(0)
 }
 
 /// The revision noted in the annotations, 0 without one.
@@ -113,19 +93,14 @@ pub fn annotations_of_new(
     set: Option<&ReplicaSet>,
     revision_wanted: i64,
 ) -> BTreeMap<String, String> {
-    let held = set
-        .and_then(|set| set.metadata.annotations.clone())
-        .unwrap_or_default();
+    let held = set.and_then(|set| set.metadata.annotations.clone()).unwrap_or_default();
     let mut annotations: BTreeMap<String, String> = held
         .iter()
         .filter(|(key, _)| NOT_COPIED.contains(&key.as_str()))
         .map(|(key, value)| (key.clone(), value.clone()))
         .collect();
     // What the ReplicaSet carries beyond that stays, unless the Deployment says otherwise.
-    for (key, value) in held
-        .iter()
-        .chain(deployment.metadata.annotations.iter().flatten())
-    {
+    for (key, value) in held.iter().chain(deployment.metadata.annotations.iter().flatten()) {
         if !NOT_COPIED.contains(&key.as_str()) {
             annotations.insert(key.clone(), value.clone());
         }
@@ -134,25 +109,17 @@ pub fn annotations_of_new(
     if former < revision_wanted {
         annotations.insert(ANNOTATION_REVISION.to_owned(), revision_wanted.to_string());
         if former > 0 {
-            let history = annotations
-                .get(ANNOTATION_REVISION_HISTORY)
-                .cloned()
-                .unwrap_or_default();
-            annotations.insert(
-                ANNOTATION_REVISION_HISTORY.to_owned(),
-                longer_history(&history, former),
-            );
+            let history = annotations.get(ANNOTATION_REVISION_HISTORY).cloned().unwrap_or_default();
+            annotations
+                .insert(ANNOTATION_REVISION_HISTORY.to_owned(), longer_history(&history, former));
         }
     }
     annotations
 }
 
 fn longer_history(history: &str, revision: i64) -> String {
-    let mut revisions: Vec<String> = history
-        .split(',')
-        .filter(|text| !text.is_empty())
-        .map(str::to_owned)
-        .collect();
+    let mut revisions: Vec<String> =
+        history.split(',').filter(|text| !text.is_empty()).map(str::to_owned).collect();
     revisions.push(revision.to_string());
     while revisions.iter().map(|text| text.len() + 1).sum::<usize>() > MAX_HISTORY_BYTES {
         revisions.remove(0);

@@ -43,18 +43,13 @@ pub fn start(world: Arc<World>) -> BoxFuture<'static, ()> {
     let queue = WorkQueue::new();
     let to = queue.clone();
     world.deployments.on_change(move |change| {
-        change
-            .new
-            .iter()
-            .for_each(|deployment| to.add(Key::of(deployment.as_ref())));
+        change.new.iter().for_each(|deployment| to.add(Key::of(deployment.as_ref())));
     });
     let (view, to) = (Arc::downgrade(&world), queue.clone());
     world.replica_sets.on_change(move |change| {
         let Some(world) = view.upgrade() else { return };
         for set in change.states() {
-            owners_of(&world, set)
-                .into_iter()
-                .for_each(|key| to.add(key));
+            owners_of(&world, set).into_iter().for_each(|key| to.add(key));
         }
     });
     let (view, to) = (Arc::downgrade(&world), queue.clone());
@@ -65,15 +60,9 @@ pub fn start(world: Arc<World>) -> BoxFuture<'static, ()> {
             return;
         };
         let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-        let set = controller_of(&pod.metadata).and_then(|owner| {
-            world
-                .replica_sets
-                .cache
-                .get(&Key::new(namespace, &*owner.name))
-        });
-        set.iter()
-            .flat_map(|set| owners_of(&world, set))
-            .for_each(|key| to.add(key));
+        let set = controller_of(&pod.metadata)
+            .and_then(|owner| world.replica_sets.cache.get(&Key::new(namespace, &*owner.name)));
+        set.iter().flat_map(|set| owners_of(&world, set)).for_each(|key| to.add(key));
     });
     let (recorder, events) = Recorder::new(world.client.clone(), "deployment-controller");
     let controller = Controller { world, recorder };
@@ -99,14 +88,9 @@ fn owners_of(world: &World, set: &ReplicaSet) -> Vec<Key> {
             let all = world.deployments.cache.by_index(BY_NAMESPACE, namespace);
             let labels = set.metadata.labels.as_ref();
             let matching = all.iter().filter(|deployment| {
-                deployment
-                    .spec
-                    .as_ref()
-                    .is_some_and(|spec| selects(&spec.selector, labels))
+                deployment.spec.as_ref().is_some_and(|spec| selects(&spec.selector, labels))
             });
-            matching
-                .map(|deployment| Key::of(deployment.as_ref()))
-                .collect()
+            matching.map(|deployment| Key::of(deployment.as_ref())).collect()
         }
     }
 }
@@ -117,30 +101,18 @@ impl Controller {
             return Ok(None);
         };
         let cache = &self.world.replica_sets.cache;
-        let mut replica_sets = cache.by_index(
-            BY_OWNER,
-            deployment.metadata.uid.as_deref().unwrap_or_default(),
-        );
+        let mut replica_sets =
+            cache.by_index(BY_OWNER, deployment.metadata.uid.as_deref().unwrap_or_default());
         let pods: Vec<Arc<Pod>> = if facts::is_rolling(&deployment) {
             Vec::new()
         } else {
-            let uids = replica_sets
-                .iter()
-                .filter_map(|set| set.metadata.uid.as_deref());
-            uids.flat_map(|uid| self.world.pods.cache.by_index(BY_OWNER, uid))
-                .collect()
+            let uids = replica_sets.iter().filter_map(|set| set.metadata.uid.as_deref());
+            uids.flat_map(|uid| self.world.pods.cache.by_index(BY_OWNER, uid)).collect()
         };
         replica_sets.extend(cache.by_index(ORPHANS, &key.namespace));
         replica_sets.retain(|set| !cache.is_doomed(set));
-        let Plan {
-            actions,
-            again_after,
-        } = reconcile(
-            Observed {
-                deployment: &deployment,
-                replica_sets,
-                pods: &pods,
-            },
+        let Plan { actions, again_after } = reconcile(
+            Observed { deployment: &deployment, replica_sets, pods: &pods },
             Timestamp::now(),
         );
         for action in actions {
@@ -156,15 +128,11 @@ impl Controller {
         match action {
             Action::Adopt(set) => {
                 let patch = reference_patch(deployment, set.as_ref(), true);
-                self.patch_set(&set, patch)
-                    .await
-                    .context("adopting a ReplicaSet")
+                self.patch_set(&set, patch).await.context("adopting a ReplicaSet")
             }
             Action::Release(set) => {
                 let patch = reference_patch(deployment, set.as_ref(), false);
-                self.patch_set(&set, patch)
-                    .await
-                    .context("releasing a ReplicaSet")
+                self.patch_set(&set, patch).await.context("releasing a ReplicaSet")
             }
             Action::Create(set) => self.create(deployment, *set).await,
             Action::Annotate(set, annotations, min_ready_seconds) => {
@@ -172,9 +140,7 @@ impl Controller {
                     "metadata": {"uid": set.metadata.uid, "annotations": annotations},
                     "spec": {"minReadySeconds": min_ready_seconds},
                 });
-                self.patch_set(&set, patch)
-                    .await
-                    .context("annotating a ReplicaSet")
+                self.patch_set(&set, patch).await.context("annotating a ReplicaSet")
             }
             Action::Scale(set, to) => self.scale(deployment, &set, to).await,
             Action::Delete(set) => self.delete(&set).await,
@@ -203,8 +169,7 @@ impl Controller {
                         &Patch::Merge(patch),
                     )
                     .await;
-                self.keep(written)
-                    .context("writing the status of a Deployment")
+                self.keep(written).context("writing the status of a Deployment")
             }
         }
     }
@@ -232,13 +197,8 @@ impl Controller {
 
     async fn patch_set(&self, set: &ReplicaSet, patch: Value) -> kube::Result<()> {
         let api = self.replica_sets(set);
-        let written = api
-            .patch(
-                name(&set.metadata),
-                &PatchParams::default(),
-                &Patch::Merge(patch),
-            )
-            .await;
+        let written =
+            api.patch(name(&set.metadata), &PatchParams::default(), &Patch::Merge(patch)).await;
         if !is_status(&written, 404) {
             self.world.replica_sets.wrote(written?);
         }
@@ -282,35 +242,22 @@ impl Controller {
         set: &ReplicaSet,
         api: &Api<ReplicaSet>,
     ) -> anyhow::Result<()> {
-        let existing = api
-            .get(name(&set.metadata))
-            .await
-            .context("looking at a ReplicaSet in the way")?;
-        let template = |set: &ReplicaSet| {
-            set.spec
-                .clone()
-                .and_then(|spec| spec.template)
-                .unwrap_or_default()
-        };
+        let existing =
+            api.get(name(&set.metadata)).await.context("looking at a ReplicaSet in the way")?;
+        let template =
+            |set: &ReplicaSet| set.spec.clone().and_then(|spec| spec.template).unwrap_or_default();
         let ours = controller_of(&existing.metadata)
             .is_some_and(|owner| Some(&owner.uid) == deployment.metadata.uid.as_ref());
         if ours && template::equal(&template(&existing), &template(set)) {
             self.world.replica_sets.wrote(existing);
             return Ok(());
         }
-        let collisions = deployment
-            .status
-            .as_ref()
-            .and_then(|status| status.collision_count)
-            .unwrap_or(0);
+        let collisions =
+            deployment.status.as_ref().and_then(|status| status.collision_count).unwrap_or(0);
         let patch = json!({"metadata": {"uid": deployment.metadata.uid}, "status": {"collisionCount": collisions + 1}});
         let written = self
             .deployments(deployment)
-            .patch_status(
-                name(&deployment.metadata),
-                &PatchParams::default(),
-                &Patch::Merge(patch),
-            )
+            .patch_status(name(&deployment.metadata), &PatchParams::default(), &Patch::Merge(patch))
             .await;
         self.keep(written).context("counting a collision of names")
     }
@@ -326,9 +273,7 @@ impl Controller {
             .map(|(key, value)| (key, Value::String(value)))
             .collect();
         let patch = json!({"metadata": {"uid": set.metadata.uid, "annotations": annotations}, "spec": {"replicas": to}});
-        self.patch_set(set, patch)
-            .await
-            .context("scaling a ReplicaSet")?;
+        self.patch_set(set, patch).await.context("scaling a ReplicaSet")?;
         let from = facts::replicas(set);
         if from != to {
             self.report_scaling(deployment, set, from, to);
@@ -338,12 +283,9 @@ impl Controller {
 
     fn report_scaling(&self, deployment: &Deployment, set: &ReplicaSet, from: i32, to: i32) {
         let direction = if to > from { "up" } else { "down" };
-        let message = format!(
-            "Scaled {direction} replica set {} from {from} to {to}",
-            name(&set.metadata)
-        );
-        self.recorder
-            .event(deployment, EventType::Normal, "ScalingReplicaSet", message);
+        let message =
+            format!("Scaled {direction} replica set {} from {from} to {to}", name(&set.metadata));
+        self.recorder.event(deployment, EventType::Normal, "ScalingReplicaSet", message);
     }
 
     async fn delete(&self, set: &ReplicaSet) -> anyhow::Result<()> {
@@ -356,10 +298,7 @@ impl Controller {
             ..DeleteParams::default()
         };
         self.world.replica_sets.cache.deleted(set);
-        let answer = self
-            .replica_sets(set)
-            .delete(name(&set.metadata), &params)
-            .await;
+        let answer = self.replica_sets(set).delete(name(&set.metadata), &params).await;
         if answer.is_err() {
             self.world.replica_sets.cache.spared(set);
         }

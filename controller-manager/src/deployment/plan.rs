@@ -88,11 +88,7 @@ impl Sets {
 
 /// Plans one round for a Deployment.
 pub fn reconcile(observed: Observed<'_>, now: Timestamp) -> Plan {
-    let Observed {
-        deployment,
-        replica_sets,
-        pods,
-    } = observed;
+    let Observed { deployment, replica_sets, pods } = observed;
     let Some(spec) = &deployment.spec else {
         return Plan::default();
     };
@@ -100,10 +96,8 @@ pub fn reconcile(observed: Observed<'_>, now: Timestamp) -> Plan {
     let mut plan = Plan::default();
     if !claim.adopt.is_empty() || !claim.release.is_empty() {
         // The next round sees them where they belong.
-        plan.actions
-            .extend(claim.adopt.into_iter().map(Action::Adopt));
-        plan.actions
-            .extend(claim.release.into_iter().map(Action::Release));
+        plan.actions.extend(claim.adopt.into_iter().map(Action::Adopt));
+        plan.actions.extend(claim.release.into_iter().map(Action::Release));
         return plan;
     }
     let mut sets = sort(deployment, claim.owned);
@@ -138,13 +132,8 @@ pub fn reconcile(observed: Observed<'_>, now: Timestamp) -> Plan {
             }
         }
     }
-    let (status, again_after) = status::reconcile(
-        deployment,
-        &sets,
-        created.as_deref(),
-        leaving || scaling,
-        now,
-    );
+    let (status, again_after) =
+        status::reconcile(deployment, &sets, created.as_deref(), leaving || scaling, now);
     plan.again_after = again_after;
     if deployment.status.as_ref() != Some(&status) {
         plan.actions.push(Action::Status(Box::new(status)));
@@ -154,23 +143,13 @@ pub fn reconcile(observed: Observed<'_>, now: Timestamp) -> Plan {
 
 fn sort(deployment: &Deployment, mut owned: Vec<Arc<ReplicaSet>>) -> Sets {
     owned.retain(|set| set.metadata.deletion_timestamp.is_none());
-    owned.sort_by_key(|set| {
-        (
-            set.metadata.creation_timestamp.clone(),
-            set.metadata.name.clone(),
-        )
-    });
+    owned.sort_by_key(|set| (set.metadata.creation_timestamp.clone(), set.metadata.name.clone()));
     let template = deployment.spec.as_ref().map(|spec| &spec.template);
     let new = owned.iter().position(|set| {
         let held = set.spec.as_ref().and_then(|spec| spec.template.as_ref());
-        held.zip(template)
-            .is_some_and(|(held, template)| template::equal(held, template))
+        held.zip(template).is_some_and(|(held, template)| template::equal(held, template))
     });
-    Sets {
-        replicas: owned.iter().map(|set| facts::replicas(set)).collect(),
-        all: owned,
-        new,
-    }
+    Sets { replicas: owned.iter().map(|set| facts::replicas(set)).collect(), all: owned, new }
 }
 
 /// Whether the Deployment was resized since its ReplicaSets were.
@@ -206,11 +185,8 @@ fn next_revision(sets: &Sets) -> i64 {
 
 fn new_replica_set(deployment: &Deployment, sets: &Sets) -> ReplicaSet {
     let spec = deployment.spec.clone().unwrap_or_default();
-    let collisions = deployment
-        .status
-        .as_ref()
-        .and_then(|status| status.collision_count)
-        .unwrap_or(0);
+    let collisions =
+        deployment.status.as_ref().and_then(|status| status.collision_count).unwrap_or(0);
     let hash = template::hash(&spec.template, collisions);
     let with_hash = |labels: Option<BTreeMap<String, String>>| {
         let mut labels = labels.unwrap_or_default();
@@ -252,26 +228,14 @@ fn refresh_new(deployment: &Deployment, sets: &Sets, plan: &mut Plan) {
         return;
     };
     let annotations = facts::annotations_of_new(deployment, Some(set), next_revision(sets));
-    let min_ready = deployment
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.min_ready_seconds)
-        .unwrap_or(0);
-    let held_min_ready = set
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.min_ready_seconds)
-        .unwrap_or(0);
+    let min_ready = deployment.spec.as_ref().and_then(|spec| spec.min_ready_seconds).unwrap_or(0);
+    let held_min_ready = set.spec.as_ref().and_then(|spec| spec.min_ready_seconds).unwrap_or(0);
     let revision = facts::revision(Some(&annotations));
     if set.metadata.annotations.as_ref() != Some(&annotations) || held_min_ready != min_ready {
-        plan.actions
-            .push(Action::Annotate(set.clone(), annotations, min_ready));
+        plan.actions.push(Action::Annotate(set.clone(), annotations, min_ready));
     }
-    let noted = deployment
-        .metadata
-        .annotations
-        .as_ref()
-        .and_then(|all| all.get(ANNOTATION_REVISION));
+    let noted =
+        deployment.metadata.annotations.as_ref().and_then(|all| all.get(ANNOTATION_REVISION));
     if noted != Some(&revision.to_string()) {
         plan.actions.push(Action::SetRevision(revision.to_string()));
     }
@@ -291,28 +255,18 @@ fn push_scalings(deployment: &Deployment, sets: &Sets, scaling: bool, plan: &mut
 
 /// Deletes the oldest revisions beyond revisionHistoryLimit.
 fn push_cleanup(deployment: &Deployment, sets: &Sets, plan: &mut Plan) {
-    let Some(limit) = deployment
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.revision_history_limit)
-    else {
+    let Some(limit) = deployment.spec.as_ref().and_then(|spec| spec.revision_history_limit) else {
         return;
     };
     let mut old: Vec<&Arc<ReplicaSet>> = sets.old().map(|at| &sets.all[at]).collect();
     old.sort_by_key(|set| facts::revision(set.metadata.annotations.as_ref()));
-    let surplus = old
-        .len()
-        .saturating_sub(usize::try_from(limit).unwrap_or(0));
+    let surplus = old.len().saturating_sub(usize::try_from(limit).unwrap_or(0));
     let idle = |set: &ReplicaSet| {
         let status = set.status.clone().unwrap_or_default();
         status.replicas == 0
             && facts::replicas(set) == 0
             && set.metadata.generation <= status.observed_generation
     };
-    let gone = old
-        .into_iter()
-        .take(surplus)
-        .filter(|set| idle(set))
-        .cloned();
+    let gone = old.into_iter().take(surplus).filter(|set| idle(set)).cloned();
     plan.actions.extend(gone.map(Action::Delete));
 }

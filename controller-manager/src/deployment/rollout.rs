@@ -13,11 +13,7 @@ pub fn roll(deployment: &Deployment, sets: &mut Sets) {
     let Some(new) = sets.new else { return };
     let wanted = facts::wanted(deployment);
     let held = sets.replicas[new];
-    let to = if held > wanted {
-        wanted
-    } else {
-        room_for_new(deployment, sets, held)
-    };
+    let to = if held > wanted { wanted } else { room_for_new(deployment, sets, held) };
     if !sets.resize(new, to) {
         shrink_old(deployment, sets, new);
     }

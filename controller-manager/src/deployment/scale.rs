@@ -12,13 +12,10 @@ use super::plan::Sets;
 /// Plans the sizes for the wanted replicas.
 pub fn scale(deployment: &Deployment, sets: &mut Sets) {
     let wanted = facts::wanted(deployment);
-    let active: Vec<usize> = (0..sets.all.len())
-        .filter(|at| sets.replicas[*at] > 0)
-        .collect();
+    let active: Vec<usize> = (0..sets.all.len()).filter(|at| sets.replicas[*at] > 0).collect();
     if active.len() <= 1 {
         let latest_old = || {
-            sets.old()
-                .max_by_key(|at| facts::revision(sets.all[*at].metadata.annotations.as_ref()))
+            sets.old().max_by_key(|at| facts::revision(sets.all[*at].metadata.annotations.as_ref()))
         };
         if let Some(only) = active.first().copied().or(sets.new).or_else(latest_old) {
             sets.resize(only, wanted);
@@ -51,11 +48,8 @@ fn is_saturated(deployment: &Deployment, sets: &Sets) -> bool {
 /// Shares the change out over the active ReplicaSets by their size; the largest takes the rest.
 fn share_out(deployment: &Deployment, sets: &mut Sets, mut active: Vec<usize>) {
     let wanted = facts::wanted(deployment);
-    let allowed = if wanted > 0 {
-        wanted.saturating_add(facts::fenceposts(deployment).0)
-    } else {
-        0
-    };
+    let allowed =
+        if wanted > 0 { wanted.saturating_add(facts::fenceposts(deployment).0) } else { 0 };
     let to_add = allowed - sets.total();
     // Growing favours the newer of two equals, shrinking the older.
     if to_add > 0 {
@@ -85,13 +79,8 @@ fn share(deployment: &Deployment, sets: &Sets, at: usize, to_add: i32, added: i3
         -held
     } else {
         let max = i64::from(wanted.saturating_add(facts::fenceposts(deployment).0));
-        let observed = || {
-            deployment
-                .status
-                .as_ref()
-                .and_then(|status| status.replicas)
-                .map(i64::from)
-        };
+        let observed =
+            || deployment.status.as_ref().and_then(|status| status.replicas).map(i64::from);
         let before =
             facts::number(set.metadata.annotations.as_ref(), ANNOTATION_MAX).or_else(observed);
         let before = before.filter(|before| *before > 0).unwrap_or(max);
@@ -100,9 +89,5 @@ fn share(deployment: &Deployment, sets: &Sets, at: usize, to_add: i32, added: i3
         i32::try_from(size).unwrap_or(i32::MAX) - held
     };
     let allowed = to_add - added;
-    if to_add > 0 {
-        fraction.min(allowed)
-    } else {
-        fraction.max(allowed)
-    }
+    if to_add > 0 { fraction.min(allowed) } else { fraction.max(allowed) }
 }

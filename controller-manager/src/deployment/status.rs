@@ -41,31 +41,12 @@ pub fn reconcile(
     let mut status = counts(deployment, sets);
     let minimum = facts::wanted(deployment) - facts::max_unavailable(deployment);
     let available = if status.available_replicas.unwrap_or(0) >= minimum {
-        (
-            "True",
-            "MinimumReplicasAvailable",
-            "Deployment has minimum availability.",
-        )
+        ("True", "MinimumReplicasAvailable", "Deployment has minimum availability.")
     } else {
-        (
-            "False",
-            "MinimumReplicasUnavailable",
-            "Deployment does not have minimum availability.",
-        )
+        ("False", "MinimumReplicasUnavailable", "Deployment does not have minimum availability.")
     };
-    set(
-        &mut status,
-        AVAILABLE,
-        available.0,
-        available.1,
-        available.2.to_owned(),
-        now,
-    );
-    let paused = deployment
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.paused)
-        .unwrap_or(false);
+    set(&mut status, AVAILABLE, available.0, available.1, available.2.to_owned(), now);
+    let paused = deployment.spec.as_ref().and_then(|spec| spec.paused).unwrap_or(false);
     let again_after = match deadline(deployment) {
         None => {
             remove(&mut status, PROGRESSING);
@@ -83,14 +64,10 @@ fn counts(deployment: &Deployment, sets: &Sets) -> DeploymentStatus {
     let old = deployment.status.clone().unwrap_or_default();
     let statuses = || sets.all.iter().filter_map(|set| set.status.as_ref());
     let shown = |number: i32| Some(number).filter(|number| *number > 0);
-    let available: i32 = statuses()
-        .filter_map(|status| status.available_replicas)
-        .sum();
+    let available: i32 = statuses().filter_map(|status| status.available_replicas).sum();
     let wanted_now: i32 = sets.all.iter().map(|set| facts::replicas(set)).sum();
-    let updated = sets
-        .new
-        .and_then(|at| sets.all[at].status.as_ref())
-        .map_or(0, |status| status.replicas);
+    let updated =
+        sets.new.and_then(|at| sets.all[at].status.as_ref()).map_or(0, |status| status.replicas);
     DeploymentStatus {
         observed_generation: deployment.metadata.generation,
         replicas: shown(statuses().map(|status| status.replicas).sum()),
@@ -99,9 +76,7 @@ fn counts(deployment: &Deployment, sets: &Sets) -> DeploymentStatus {
         available_replicas: shown(available),
         unavailable_replicas: shown(wanted_now - available),
         terminating_replicas: shown(
-            statuses()
-                .filter_map(|status| status.terminating_replicas)
-                .sum(),
+            statuses().filter_map(|status| status.terminating_replicas).sum(),
         ),
         collision_count: old.collision_count,
         conditions: old.conditions,
@@ -166,10 +141,7 @@ fn progress(
     }
     let subject = subject(deployment, sets);
     let known = find(status, PROGRESSING).cloned();
-    let reason = known
-        .as_ref()
-        .and_then(|known| known.reason.as_deref())
-        .unwrap_or_default();
+    let reason = known.as_ref().and_then(|known| known.reason.as_deref()).unwrap_or_default();
     if reason == "NewReplicaSetAvailable" && status.replicas == status.updated_replicas {
         return None;
     }
@@ -184,12 +156,7 @@ fn progress(
     }
     if known.is_none() && sets.new.is_some() {
         let name = subject.trim_start_matches("ReplicaSet ");
-        set_true(
-            status,
-            "FoundNewReplicaSet",
-            format!("Found new replica set {name}"),
-            now,
-        );
+        set_true(status, "FoundNewReplicaSet", format!("Found new replica set {name}"), now);
         return Some(deadline.unsigned_abs());
     }
     if is_progressing(&deployment.status.clone().unwrap_or_default(), status) {
@@ -201,10 +168,7 @@ fn progress(
 
 /// What a message about progress is about: the new ReplicaSet, if there is one.
 fn subject(deployment: &Deployment, sets: &Sets) -> String {
-    match sets
-        .new
-        .and_then(|at| sets.all[at].metadata.name.as_deref())
-    {
+    match sets.new.and_then(|at| sets.all[at].metadata.name.as_deref()) {
         Some(name) => format!("ReplicaSet \"{name}\""),
         None => {
             let name = deployment.metadata.name.as_deref().unwrap_or_default();
@@ -225,19 +189,11 @@ fn note_step(
     known: Option<DeploymentCondition>,
     now: Timestamp,
 ) {
-    let since = known
-        .filter(|known| known.status == "True")
-        .and_then(|known| known.last_transition_time);
+    let since =
+        known.filter(|known| known.status == "True").and_then(|known| known.last_transition_time);
     remove(status, PROGRESSING);
     let message = format!("{subject} is progressing.");
-    set(
-        status,
-        PROGRESSING,
-        "True",
-        "ReplicaSetUpdated",
-        message,
-        now,
-    );
+    set(status, PROGRESSING, "True", "ReplicaSetUpdated", message, now);
     if let (Some(since), Some(condition)) = (since, find_mut(status, PROGRESSING)) {
         condition.last_transition_time = Some(since);
     }
@@ -259,14 +215,7 @@ fn check_deadline(
         return Some(left.unsigned_abs());
     }
     let message = format!("{subject} has timed out progressing.");
-    set(
-        status,
-        PROGRESSING,
-        "False",
-        "ProgressDeadlineExceeded",
-        message,
-        now,
-    );
+    set(status, PROGRESSING, "False", "ProgressDeadlineExceeded", message, now);
     None
 }
 
@@ -288,42 +237,29 @@ fn copy_failures(sets: &Sets, status: &mut DeploymentStatus) {
     let failures = newest_first
         .flat_map(|at| sets.all[at].status.iter())
         .flat_map(|status| status.conditions.iter().flatten());
-    let Some(failure) = failures
-        .into_iter()
-        .find(|condition| condition.type_ == REPLICA_FAILURE)
+    let Some(failure) = failures.into_iter().find(|condition| condition.type_ == REPLICA_FAILURE)
     else {
         return;
     };
-    status
-        .conditions
-        .get_or_insert_default()
-        .push(DeploymentCondition {
-            type_: REPLICA_FAILURE.to_owned(),
-            status: failure.status.clone(),
-            reason: failure.reason.clone(),
-            message: failure.message.clone(),
-            last_transition_time: failure.last_transition_time.clone(),
-            last_update_time: failure.last_transition_time.clone(),
-        });
+    status.conditions.get_or_insert_default().push(DeploymentCondition {
+        type_: REPLICA_FAILURE.to_owned(),
+        status: failure.status.clone(),
+        reason: failure.reason.clone(),
+        message: failure.message.clone(),
+        last_transition_time: failure.last_transition_time.clone(),
+        last_update_time: failure.last_transition_time.clone(),
+    });
 }
 
 fn find<'a>(status: &'a DeploymentStatus, type_: &str) -> Option<&'a DeploymentCondition> {
-    status
-        .conditions
-        .iter()
-        .flatten()
-        .find(|condition| condition.type_ == type_)
+    status.conditions.iter().flatten().find(|condition| condition.type_ == type_)
 }
 
 fn find_mut<'a>(
     status: &'a mut DeploymentStatus,
     type_: &str,
 ) -> Option<&'a mut DeploymentCondition> {
-    status
-        .conditions
-        .iter_mut()
-        .flatten()
-        .find(|condition| condition.type_ == type_)
+    status.conditions.iter_mut().flatten().find(|condition| condition.type_ == type_)
 }
 
 fn remove(status: &mut DeploymentStatus, type_: &str) {

@@ -18,11 +18,7 @@ pub fn equal(a: &PodTemplateSpec, b: &PodTemplateSpec) -> bool {
 /// A template without its hash label, and without fields that are present but empty.
 fn normal(template: &PodTemplateSpec) -> Value {
     let mut template = template.clone();
-    if let Some(labels) = template
-        .metadata
-        .as_mut()
-        .and_then(|meta| meta.labels.as_mut())
-    {
+    if let Some(labels) = template.metadata.as_mut().and_then(|meta| meta.labels.as_mut()) {
         labels.remove(LABEL_TEMPLATE_HASH);
     }
     let mut value = serde_json::to_value(&template).unwrap_or_default();
@@ -59,9 +55,9 @@ pub fn hash(template: &PodTemplateSpec, collision_count: i32) -> String {
     if collision_count > 0 {
         bytes.extend(collision_count.to_le_bytes());
     }
-    let sum = bytes.iter().fold(0x811c_9dc5_u32, |sum, byte| {
-        (sum ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
-    });
+    let sum = bytes
+        .iter()
+        .fold(0x811c_9dc5_u32, |sum, byte| (sum ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
     sum.to_string()
         .bytes()
         .map(|digit| char::from(ALPHABET[usize::from(digit) % ALPHABET.len()]))

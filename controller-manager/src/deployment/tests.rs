@@ -30,12 +30,7 @@ impl World {
             },
         });
         let deployment = serde_json::from_value(deployment).expect("the Deployment is well formed");
-        Self {
-            deployment,
-            sets: Vec::new(),
-            now: 1_000_000,
-            log: Vec::new(),
-        }
+        Self { deployment, sets: Vec::new(), now: 1_000_000, log: Vec::new() }
     }
 
     fn edit(&mut self, change: impl FnOnce(&mut Value)) {
@@ -56,18 +51,10 @@ impl World {
         self.now += 1;
         let now = Timestamp::from_second(self.now).expect("the time is in range");
         let replica_sets = self.sets.iter().cloned().map(Arc::new).collect();
-        let plan = reconcile(
-            Observed {
-                deployment: &self.deployment,
-                replica_sets,
-                pods: &[],
-            },
-            now,
-        );
+        let plan =
+            reconcile(Observed { deployment: &self.deployment, replica_sets, pods: &[] }, now);
         let wrote = !plan.actions.is_empty();
-        plan.actions
-            .into_iter()
-            .for_each(|action| self.apply(action, now));
+        plan.actions.into_iter().for_each(|action| self.apply(action, now));
         wrote
     }
 
@@ -95,8 +82,7 @@ impl World {
             Action::Scale(set, to) => {
                 let position = at(&set, &self.sets);
                 let held = &mut self.sets[position];
-                self.log
-                    .push(format!("#{position} {}>{to}", facts::replicas(held)));
+                self.log.push(format!("#{position} {}>{to}", facts::replicas(held)));
                 held.spec.get_or_insert_default().replicas = Some(to);
                 held.metadata
                     .annotations
@@ -146,22 +132,11 @@ impl World {
     }
 
     fn condition(&self, type_: &str) -> String {
-        let conditions = self
-            .deployment
-            .status
-            .iter()
-            .flat_map(|status| status.conditions.iter().flatten());
-        let found = conditions
-            .into_iter()
-            .find(|condition| condition.type_ == type_);
+        let conditions =
+            self.deployment.status.iter().flat_map(|status| status.conditions.iter().flatten());
+        let found = conditions.into_iter().find(|condition| condition.type_ == type_);
         found
-            .map(|found| {
-                format!(
-                    "{} {}",
-                    found.status,
-                    found.reason.as_deref().unwrap_or("-")
-                )
-            })
+            .map(|found| format!("{} {}", found.status, found.reason.as_deref().unwrap_or("-")))
             .unwrap_or_default()
     }
 
@@ -178,25 +153,13 @@ fn rolling(surge: Value, unavailable: Value) -> Value {
 fn a_rollout_goes_step_by_step() {
     let mut world = World::new(3, rolling(json!("25%"), json!("25%")));
     world.settle();
-    assert_eq!(
-        world.condition("Available"),
-        "True MinimumReplicasAvailable"
-    );
-    assert_eq!(
-        world.condition("Progressing"),
-        "True NewReplicaSetAvailable"
-    );
+    assert_eq!(world.condition("Available"), "True MinimumReplicasAvailable");
+    assert_eq!(world.condition("Progressing"), "True NewReplicaSetAvailable");
     world.image("v2");
     world.settle();
-    assert_eq!(
-        world.log.join(", "),
-        "new 3, new 1, #0 3>2, #1 1>2, #0 2>1, #1 2>3, #0 1>0"
-    );
+    assert_eq!(world.log.join(", "), "new 3, new 1, #0 3>2, #1 1>2, #0 2>1, #1 2>3, #0 1>0");
     assert_eq!(world.sizes(), [0, 3]);
-    assert_eq!(
-        facts::revision(world.deployment.metadata.annotations.as_ref()),
-        2
-    );
+    assert_eq!(facts::revision(world.deployment.metadata.annotations.as_ref()), 2);
 }
 
 #[test]
@@ -208,11 +171,7 @@ fn going_back_reuses_the_former_set_under_a_new_revision() {
         world.settle();
     }
     assert_eq!(world.sizes(), [2, 0]);
-    let annotations = world.sets[0]
-        .metadata
-        .annotations
-        .clone()
-        .unwrap_or_default();
+    let annotations = world.sets[0].metadata.annotations.clone().unwrap_or_default();
     assert_eq!(annotations[facts::ANNOTATION_REVISION], "3");
     assert_eq!(annotations[facts::ANNOTATION_REVISION_HISTORY], "1");
 }
@@ -224,11 +183,8 @@ fn history_is_cut_at_its_limit() {
         world.image(image);
         world.settle();
     }
-    let revisions: Vec<i64> = world
-        .sets
-        .iter()
-        .map(|set| facts::revision(set.metadata.annotations.as_ref()))
-        .collect();
+    let revisions: Vec<i64> =
+        world.sets.iter().map(|set| facts::revision(set.metadata.annotations.as_ref())).collect();
     assert_eq!(revisions, [3, 4, 5]);
 }
 
@@ -272,14 +228,8 @@ fn a_rollout_that_stands_still_says_so() {
     assert_eq!(world.sizes(), [3, 1]);
     world.now += 601;
     assert!(world.step());
-    assert_eq!(
-        world.condition("Progressing"),
-        "False ProgressDeadlineExceeded"
-    );
-    assert_eq!(
-        world.condition("Available"),
-        "True MinimumReplicasAvailable"
-    );
+    assert_eq!(world.condition("Progressing"), "False ProgressDeadlineExceeded");
+    assert_eq!(world.condition("Available"), "True MinimumReplicasAvailable");
     assert!(!world.step());
 }
 
@@ -297,10 +247,7 @@ fn scaling_in_the_middle_of_a_rollout_is_shared_out() {
     let after = world.sizes();
     assert_eq!(after.iter().sum::<i32>(), 23);
     assert!(
-        before
-            .iter()
-            .zip(&after)
-            .all(|(before, after)| after > before),
+        before.iter().zip(&after).all(|(before, after)| after > before),
         "{before:?} {after:?}"
     );
     world.settle();

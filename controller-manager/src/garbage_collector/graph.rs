@@ -30,11 +30,7 @@ impl Node {
 
     /// Whether it carries a finalizer.
     pub fn has_finalizer(&self, finalizer: &str) -> bool {
-        self.meta
-            .finalizers
-            .iter()
-            .flatten()
-            .any(|held| held == finalizer)
+        self.meta.finalizers.iter().flatten().any(|held| held == finalizer)
     }
 
     /// Whether it is being deleted.
@@ -84,15 +80,9 @@ impl Graph {
         let Some(uid) = meta.uid.clone() else {
             return Vec::new();
         };
-        let old_owners = self
-            .nodes
-            .get(&uid)
-            .map(|node| owner_uids(&node.meta))
-            .unwrap_or_default();
-        let node = Node {
-            kind: kind.clone(),
-            meta,
-        };
+        let old_owners =
+            self.nodes.get(&uid).map(|node| owner_uids(&node.meta)).unwrap_or_default();
+        let node = Node { kind: kind.clone(), meta };
         let new_owners = owner_uids(&node.meta);
         let mut affected = Vec::new();
         for gone in old_owners.difference(&new_owners) {
@@ -101,16 +91,12 @@ impl Graph {
             affected.push(gone.clone());
         }
         for owner in &new_owners {
-            self.dependents
-                .entry(owner.clone())
-                .or_default()
-                .insert(uid.clone());
+            self.dependents.entry(owner.clone()).or_default().insert(uid.clone());
         }
-        let troubled = node.owners().iter().any(|owner| {
-            self.nodes
-                .get(&owner.uid)
-                .is_none_or(Node::waits_for_dependents)
-        });
+        let troubled = node
+            .owners()
+            .iter()
+            .any(|owner| self.nodes.get(&owner.uid).is_none_or(Node::waits_for_dependents));
         let ends =
             node.is_leaving() && (node.has_finalizer(FOREGROUND) || node.has_finalizer(ORPHAN));
         if troubled || ends {
@@ -120,11 +106,7 @@ impl Graph {
         affected.extend(
             new_owners
                 .iter()
-                .filter(|owner| {
-                    self.nodes
-                        .get(*owner)
-                        .is_some_and(Node::waits_for_dependents)
-                })
+                .filter(|owner| self.nodes.get(*owner).is_some_and(Node::waits_for_dependents))
                 .cloned(),
         );
         self.nodes.insert(uid, node);
@@ -156,12 +138,7 @@ impl Graph {
 
     /// UIDs of the objects that name this one as an owner.
     pub fn dependents_of(&self, uid: &str) -> Vec<String> {
-        self.dependents
-            .get(uid)
-            .into_iter()
-            .flatten()
-            .cloned()
-            .collect()
+        self.dependents.get(uid).into_iter().flatten().cloned().collect()
     }
 
     /// Decides what an object's state asks for. `is_absent` says whether an owner that
@@ -239,9 +216,5 @@ impl Graph {
 }
 
 fn owner_uids(meta: &ObjectMeta) -> BTreeSet<String> {
-    meta.owner_references
-        .iter()
-        .flatten()
-        .map(|owner| owner.uid.clone())
-        .collect()
+    meta.owner_references.iter().flatten().map(|owner| owner.uid.clone()).collect()
 }

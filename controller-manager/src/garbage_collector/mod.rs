@@ -58,17 +58,12 @@ pub fn start(world: Arc<World>) -> BoxFuture<'static, ()> {
         let collect = async {
             let mut listed = collector.listed.subscribe();
             // The sender lives in the collector, so this cannot fail while it is awaited.
-            let _ = listed
-                .wait_for(|(watched, listed)| *watched > 0 && listed >= watched)
-                .await;
+            let _ = listed.wait_for(|(watched, listed)| *watched > 0 && listed >= watched).await;
             let work = |uid: String| {
                 let collector = &collector;
                 async move { collector.sync(&uid).await.map(|()| None) }
             };
-            collector
-                .queue
-                .run("garbagecollector", CONCURRENT_OBJECTS, work)
-                .await;
+            collector.queue.run("garbagecollector", CONCURRENT_OBJECTS, work).await;
         };
         tokio::join!(watches, collect);
     })
@@ -85,17 +80,11 @@ async fn watch_all(collector: Arc<Collector>) {
                     collector.listed.send_modify(|(watched, _)| *watched += 1);
                     watches.spawn(watch_kind(collector.clone(), kind.clone()));
                 }
-                *collector
-                    .kinds
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner) = kinds;
+                *collector.kinds.lock().unwrap_or_else(PoisonError::into_inner) = kinds;
                 DISCOVERY_INTERVAL
             }
             Err(error) => {
-                tracing::warn!(
-                    error = format!("{error:#}"),
-                    "discovery failed; trying again"
-                );
+                tracing::warn!(error = format!("{error:#}"), "discovery failed; trying again");
                 DISCOVERY_RETRY
             }
         };
@@ -126,28 +115,23 @@ async fn watch_kind(collector: Arc<Collector>, kind: Kind) {
                 affected
             }
             Ok(watcher::Event::Apply(object)) => collector.graph().observe(&kind, object.metadata),
-            Ok(watcher::Event::Delete(object)) => collector
-                .graph()
-                .remove(object.metadata.uid.as_deref().unwrap_or_default()),
+            Ok(watcher::Event::Delete(object)) => {
+                collector.graph().remove(object.metadata.uid.as_deref().unwrap_or_default())
+            }
             Err(error) => {
                 tracing::warn!(kind = kind.resource.kind, %error, "watch failed; trying again");
                 Vec::new()
             }
         };
-        affected
-            .into_iter()
-            .for_each(|uid| collector.queue.add(uid));
+        affected.into_iter().for_each(|uid| collector.queue.add(uid));
     }
 }
 
 /// Enters a complete list of a kind; returns the UIDs to look at.
 fn replace(graph: &mut Graph, kind: &Kind, list: Vec<ObjectMeta>) -> Vec<String> {
     let present: HashSet<String> = list.iter().filter_map(|meta| meta.uid.clone()).collect();
-    let gone: Vec<String> = graph
-        .of_kind(kind)
-        .into_iter()
-        .filter(|uid| !present.contains(uid))
-        .collect();
+    let gone: Vec<String> =
+        graph.of_kind(kind).into_iter().filter(|uid| !present.contains(uid)).collect();
     let mut affected: Vec<String> = gone.iter().flat_map(|uid| graph.remove(uid)).collect();
     affected.extend(list.into_iter().flat_map(|meta| graph.observe(kind, meta)));
     affected
@@ -163,9 +147,8 @@ impl Collector {
             return Ok(());
         };
         let absent = self.absent_owners(&node).await?;
-        let decision = self.graph().decide(uid, &|owner| {
-            absent.get(&owner.uid).copied().unwrap_or(false)
-        });
+        let decision =
+            self.graph().decide(uid, &|owner| absent.get(&owner.uid).copied().unwrap_or(false));
         match decision {
             Decision::Keep => self.wake_blockers(uid, &node),
             Decision::Release(finalizer) => self.remove_finalizer(&node, finalizer).await?,
@@ -201,9 +184,7 @@ impl Collector {
     fn wake_blockers(&self, uid: &str, node: &Node) {
         if node.waits_for_dependents() {
             let dependents = self.graph().dependents_of(uid);
-            dependents
-                .into_iter()
-                .for_each(|dependent| self.queue.add(dependent));
+            dependents.into_iter().for_each(|dependent| self.queue.add(dependent));
         }
     }
 
@@ -212,16 +193,10 @@ impl Collector {
         let mut absent = HashMap::new();
         let unknown: Vec<OwnerReference> = {
             let graph = self.graph();
-            node.owners()
-                .iter()
-                .filter(|owner| graph.get(&owner.uid).is_none())
-                .cloned()
-                .collect()
+            node.owners().iter().filter(|owner| graph.get(&owner.uid).is_none()).cloned().collect()
         };
         for owner in unknown {
-            let gone = self
-                .is_absent(&owner, node.meta.namespace.as_deref())
-                .await?;
+            let gone = self.is_absent(&owner, node.meta.namespace.as_deref()).await?;
             absent.insert(owner.uid, gone);
         }
         Ok(absent)
@@ -255,12 +230,7 @@ impl Collector {
     }
 
     fn api(&self, node: &Node) -> Api<AnyObject> {
-        match node
-            .meta
-            .namespace
-            .as_deref()
-            .filter(|_| node.kind.namespaced)
-        {
+        match node.meta.namespace.as_deref().filter(|_| node.kind.namespaced) {
             Some(namespace) => {
                 Api::namespaced_with(self.client.clone(), namespace, &node.kind.resource)
             }
@@ -271,17 +241,13 @@ impl Collector {
     async fn remove_finalizer(&self, node: &Node, finalizer: &str) -> anyhow::Result<()> {
         let mut left = node.meta.finalizers.clone().unwrap_or_default();
         left.retain(|held| held != finalizer);
-        self.patch(node, json!({"finalizers": left}))
-            .await
-            .context("taking off a finalizer")
+        self.patch(node, json!({"finalizers": left})).await.context("taking off a finalizer")
     }
 
     async fn remove_owners(&self, node: &Node, uids: &[String]) -> anyhow::Result<()> {
         let mut left = node.meta.owner_references.clone().unwrap_or_default();
         left.retain(|owner| !uids.contains(&owner.uid));
-        self.patch(node, json!({"ownerReferences": left}))
-            .await
-            .context("dropping owners")
+        self.patch(node, json!({"ownerReferences": left})).await.context("dropping owners")
     }
 
     /// Patches metadata of exactly the state that was looked at.
@@ -290,10 +256,7 @@ impl Collector {
         metadata["resourceVersion"] = json!(node.meta.resource_version);
         let patch = Patch::Merge(json!({"metadata": metadata}));
         let name = node.meta.name.as_deref().unwrap_or_default();
-        let answer = self
-            .api(node)
-            .patch(name, &PatchParams::default(), &patch)
-            .await;
+        let answer = self.api(node).patch(name, &PatchParams::default(), &patch).await;
         if !is_status(&answer, 404) {
             answer?;
         }
@@ -311,11 +274,7 @@ impl Collector {
             propagation_policy: Some(policy),
             ..DeleteParams::default()
         };
-        tracing::debug!(
-            kind = node.kind.resource.kind,
-            name,
-            "deleting what nobody owns"
-        );
+        tracing::debug!(kind = node.kind.resource.kind, name, "deleting what nobody owns");
         let answer = self.api(node).delete(name, &params).await;
         if !is_status(&answer, 404) {
             answer.with_context(|| format!("deleting {} {name}", node.kind.resource.kind))?;

@@ -8,10 +8,7 @@ use super::graph::{Decision, Graph};
 use crate::kinds::Kind;
 
 fn kind() -> Kind {
-    Kind {
-        resource: ApiResource::erase::<k8s_openapi::api::core::v1::Pod>(&()),
-        namespaced: true,
-    }
+    Kind { resource: ApiResource::erase::<k8s_openapi::api::core::v1::Pod>(&()), namespaced: true }
 }
 
 /// `NAME [owner=NAME]... [blocking] [leaving] [foreground] [orphan]`; the UID is the name.
@@ -37,11 +34,7 @@ fn object(line: &str) -> ObjectMeta {
 
 fn graph(objects: &str) -> Graph {
     let mut graph = Graph::default();
-    for line in objects
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-    {
+    for line in objects.lines().map(str::trim).filter(|line| !line.is_empty()) {
         graph.observe(&kind(), object(line));
     }
     graph
@@ -56,11 +49,7 @@ fn check(objects: &str, expected: &str) {
         Decision::Orphan(dependents) => format!("orphan {}", dependents.join(" ")),
         Decision::Unlink(owners) => format!(
             "unlink {}",
-            owners
-                .iter()
-                .map(|owner| owner.name.as_str())
-                .collect::<Vec<_>>()
-                .join(" ")
+            owners.iter().map(|owner| owner.name.as_str()).collect::<Vec<_>>().join(" ")
         ),
         Decision::DeleteForeground => "delete in the foreground".to_owned(),
         Decision::Delete => "delete".to_owned(),
@@ -81,16 +70,10 @@ fn an_object_lives_as_long_as_one_owner() {
 #[test]
 fn a_foreground_deletion_waits_for_what_blocks_it() {
     check("x leaving foreground\n d owner=x blocking", "keep");
-    check(
-        "x leaving foreground\n d owner=x",
-        "release foregroundDeletion",
-    );
+    check("x leaving foreground\n d owner=x", "release foregroundDeletion");
     check("x leaving foreground", "release foregroundDeletion");
     check("o leaving foreground\n x owner=o blocking", "delete");
-    check(
-        "o leaving foreground\n x owner=o blocking\n d owner=x",
-        "delete in the foreground",
-    );
+    check("o leaving foreground\n x owner=o blocking\n d owner=x", "delete in the foreground");
     check("o leaving foreground\n p\n x owner=o owner=p", "unlink o");
 }
 

@@ -43,12 +43,7 @@ struct Heard {
 
 impl Heard {
     fn new() -> Self {
-        Self {
-            renewals: None,
-            heartbeat: None,
-            at: Instant::now(),
-            taints: HashMap::new(),
-        }
+        Self { renewals: None, heartbeat: None, at: Instant::now(), taints: HashMap::new() }
     }
 }
 
@@ -73,12 +68,7 @@ pub fn start(world: Arc<World>) -> BoxFuture<'static, ()> {
             world.options.default_unreachable_toleration_seconds,
         ),
     };
-    let controller = Controller {
-        world,
-        recorder,
-        ears,
-        limits,
-    };
+    let controller = Controller { world, recorder, ears, limits };
     Box::pin(async move {
         controller.world.nodes.cache.synced().await;
         controller.world.leases.cache.synced().await;
@@ -109,11 +99,8 @@ fn listen(world: &Arc<World>, queue: &Arc<WorkQueue<Key>>, ears: &Ears) {
     world.leases.on_change(move |change| {
         let Some(lease) = &change.new else { return };
         let name = lease.metadata.name.clone().unwrap_or_default();
-        let renewed = lease
-            .spec
-            .as_ref()
-            .and_then(|spec| spec.renew_time.as_ref())
-            .map(|time| time.0);
+        let renewed =
+            lease.spec.as_ref().and_then(|spec| spec.renew_time.as_ref()).map(|time| time.0);
         let mut ears = lock(&heard);
         let ear = ears.entry(name.clone()).or_insert_with(Heard::new);
         if ear.renewals != renewed {
@@ -140,35 +127,23 @@ fn listen(world: &Arc<World>, queue: &Arc<WorkQueue<Key>>, ears: &Ears) {
 }
 
 fn hear_node(ear: &mut Heard, node: &Node) {
-    let conditions = node
-        .status
-        .iter()
-        .flat_map(|status| status.conditions.iter().flatten());
-    let ready = conditions
-        .into_iter()
-        .find(|condition| condition.type_ == "Ready");
-    let heartbeat = ready
-        .and_then(|condition| condition.last_heartbeat_time.as_ref())
-        .map(|time| time.0);
+    let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let ready = conditions.into_iter().find(|condition| condition.type_ == "Ready");
+    let heartbeat =
+        ready.and_then(|condition| condition.last_heartbeat_time.as_ref()).map(|time| time.0);
     if ear.heartbeat != heartbeat {
         ear.heartbeat = heartbeat;
         ear.at = Instant::now();
     }
     let taints = no_execute(node);
-    ear.taints
-        .retain(|key, _| taints.iter().any(|taint| taint.key == *key));
+    ear.taints.retain(|key, _| taints.iter().any(|taint| taint.key == *key));
     for taint in taints {
-        ear.taints
-            .entry(taint.key.clone())
-            .or_insert_with(Instant::now);
+        ear.taints.entry(taint.key.clone()).or_insert_with(Instant::now);
     }
 }
 
 fn no_execute(node: &Node) -> Vec<&Taint> {
-    let taints = node
-        .spec
-        .iter()
-        .flat_map(|spec| spec.taints.iter().flatten());
+    let taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
     taints.filter(|taint| taint.effect == "NoExecute").collect()
 }
 
@@ -185,10 +160,7 @@ impl Controller {
         let (silent_for, tainted_for): (Duration, Vec<(String, Duration)>) = {
             let mut ears = lock(&self.ears);
             let ear = ears.entry(key.name.clone()).or_insert_with(Heard::new);
-            let ages = ear
-                .taints
-                .iter()
-                .map(|(key, since)| (key.clone(), since.elapsed()));
+            let ages = ear.taints.iter().map(|(key, since)| (key.clone(), since.elapsed()));
             (ear.at.elapsed(), ages.collect())
         };
         let ready = |node: &Node| ready_status(node) == "True";
@@ -216,14 +188,9 @@ impl Controller {
         let api: Api<Node> = Api::all(self.world.client.clone());
         let name = node.metadata.name.as_deref().unwrap_or_default();
         if !plan.conditions.is_empty() {
-            tracing::warn!(
-                node = name,
-                "nothing was heard from the node for the grace period"
-            );
+            tracing::warn!(node = name, "nothing was heard from the node for the grace period");
             let patch = Patch::Strategic(json!({"status": {"conditions": plan.conditions}}));
-            let written = api
-                .patch_status(name, &PatchParams::default(), &patch)
-                .await;
+            let written = api.patch_status(name, &PatchParams::default(), &patch).await;
             self.keep(written).context("marking a node as unknown")?;
             self.recorder.event(
                 node,
@@ -285,12 +252,9 @@ impl Controller {
             .patch_status(name, &PatchParams::default(), &Patch::Strategic(patch))
             .await;
         if !is_status(&written, 404) {
-            self.world
-                .pods
-                .wrote(written.context("marking a pod as not ready")?);
+            self.world.pods.wrote(written.context("marking a pod as not ready")?);
         }
-        self.recorder
-            .event(pod, EventType::Warning, "NodeNotReady", "Node is not ready");
+        self.recorder.event(pod, EventType::Warning, "NodeNotReady", "Node is not ready");
         Ok(())
     }
 

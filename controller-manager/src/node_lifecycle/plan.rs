@@ -66,11 +66,7 @@ pub fn reconcile(observed: &Observed<'_>, limits: Limits, now: Timestamp) -> Pla
     } else {
         plan.again_after = Some(limits.grace - observed.silent_for);
     }
-    let ready = if silent {
-        "Unknown"
-    } else {
-        ready_status(observed.node)
-    };
+    let ready = if silent { "Unknown" } else { ready_status(observed.node) };
     plan.taints = changed_taints(observed.node, ready, now);
     // A node that says itself that it is not ready speaks for its pods, too: one that has just
     // started is heard of before it is ready, and its pods may already be.
@@ -86,53 +82,31 @@ pub fn reconcile(observed: &Observed<'_>, limits: Limits, now: Timestamp) -> Pla
 
 /// Status of the Ready condition, "Unknown" without one.
 pub fn ready_status(node: &Node) -> &str {
-    let conditions = node
-        .status
-        .iter()
-        .flat_map(|status| status.conditions.iter().flatten());
-    let ready = conditions
-        .into_iter()
-        .find(|condition| condition.type_ == "Ready");
+    let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let ready = conditions.into_iter().find(|condition| condition.type_ == "Ready");
     ready.map_or("Unknown", |condition| condition.status.as_str())
 }
 
 /// Whether somebody wrote that nothing is heard of the node.
 fn is_given_up(node: &Node) -> bool {
-    let conditions = node
-        .status
-        .iter()
-        .flat_map(|status| status.conditions.iter().flatten());
+    let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
     conditions
         .into_iter()
         .any(|condition| condition.type_ == "Ready" && condition.status == "Unknown")
 }
 
 fn unknown_conditions(node: &Node, now: Timestamp) -> Vec<NodeCondition> {
-    let held: Vec<NodeCondition> = node
-        .status
-        .iter()
-        .flat_map(|status| status.conditions.iter().flatten())
-        .cloned()
-        .collect();
-    let find = |type_: &str| {
-        held.iter()
-            .find(|condition| condition.type_ == type_)
-            .cloned()
-    };
+    let held: Vec<NodeCondition> =
+        node.status.iter().flat_map(|status| status.conditions.iter().flatten()).cloned().collect();
+    let find = |type_: &str| held.iter().find(|condition| condition.type_ == type_).cloned();
     let unknown = |type_: &&str| {
         let known = find(type_);
-        if known
-            .as_ref()
-            .is_some_and(|condition| condition.status == "Unknown")
-        {
+        if known.as_ref().is_some_and(|condition| condition.status == "Unknown") {
             return None;
         }
         let never = known.is_none();
         let (reason, message) = if never {
-            (
-                "NodeStatusNeverUpdated",
-                "Kubelet never posted node status.",
-            )
+            ("NodeStatusNeverUpdated", "Kubelet never posted node status.")
         } else {
             ("NodeStatusUnknown", "Kubelet stopped posting node status.")
         };
@@ -154,14 +128,8 @@ fn changed_taints(node: &Node, ready: &str, now: Timestamp) -> Option<Vec<Taint>
     let held = spec.taints.unwrap_or_default();
     let mut wanted: Vec<(&str, &str)> = match ready {
         "True" => Vec::new(),
-        "False" => vec![
-            (TAINT_NOT_READY, "NoSchedule"),
-            (TAINT_NOT_READY, "NoExecute"),
-        ],
-        _ => vec![
-            (TAINT_UNREACHABLE, "NoSchedule"),
-            (TAINT_UNREACHABLE, "NoExecute"),
-        ],
+        "False" => vec![(TAINT_NOT_READY, "NoSchedule"), (TAINT_NOT_READY, "NoExecute")],
+        _ => vec![(TAINT_UNREACHABLE, "NoSchedule"), (TAINT_UNREACHABLE, "NoExecute")],
     };
     if spec.unschedulable.unwrap_or(false) {
         wanted.push((TAINT_UNSCHEDULABLE, "NoSchedule"));
@@ -170,16 +138,10 @@ fn changed_taints(node: &Node, ready: &str, now: Timestamp) -> Option<Vec<Taint>
         [TAINT_NOT_READY, TAINT_UNREACHABLE, TAINT_UNSCHEDULABLE].contains(&taint.key.as_str())
     };
     let is_wanted = |taint: &Taint| wanted.contains(&(taint.key.as_str(), taint.effect.as_str()));
-    let mut taints: Vec<Taint> = held
-        .iter()
-        .filter(|taint| !ours(taint) || is_wanted(taint))
-        .cloned()
-        .collect();
+    let mut taints: Vec<Taint> =
+        held.iter().filter(|taint| !ours(taint) || is_wanted(taint)).cloned().collect();
     for (key, effect) in &wanted {
-        if !taints
-            .iter()
-            .any(|taint| taint.key == *key && taint.effect == *effect)
-        {
+        if !taints.iter().any(|taint| taint.key == *key && taint.effect == *effect) {
             taints.push(Taint {
                 key: (*key).to_owned(),
                 effect: (*effect).to_owned(),
@@ -233,10 +195,7 @@ fn stays_for(
         .iter()
         .find(|(key, _)| *key == taint.key)
         .map_or(Duration::ZERO, |(_, age)| *age);
-    let tolerations = pod
-        .spec
-        .iter()
-        .flat_map(|spec| spec.tolerations.iter().flatten());
+    let tolerations = pod.spec.iter().flat_map(|spec| spec.tolerations.iter().flatten());
     let covering: Vec<Option<i64>> = tolerations
         .into_iter()
         .filter(|toleration| is_tolerated_by(taint, toleration))
@@ -245,11 +204,7 @@ fn stays_for(
     let allowed = if covering.is_empty() {
         // Upstream's API server gives every pod tolerations for these two.
         let by_default = [TAINT_NOT_READY, TAINT_UNREACHABLE].contains(&taint.key.as_str());
-        if by_default {
-            limits.default_toleration
-        } else {
-            Duration::ZERO
-        }
+        if by_default { limits.default_toleration } else { Duration::ZERO }
     } else {
         let shortest = covering.into_iter().flatten().min()?;
         Duration::from_secs(u64::try_from(shortest).unwrap_or(0))

@@ -9,10 +9,8 @@ use serde_json::{Value, json};
 
 use super::plan::{Limits, Observed, reconcile};
 
-const LIMITS: Limits = Limits {
-    grace: Duration::from_secs(40),
-    default_toleration: Duration::from_secs(300),
-};
+const LIMITS: Limits =
+    Limits { grace: Duration::from_secs(40), default_toleration: Duration::from_secs(300) };
 
 fn node(ready: &str, taints: Value) -> Node {
     let node = json!({
@@ -48,10 +46,8 @@ fn check(
     all_nodes_lost: bool,
     expected: &str,
 ) {
-    let tainted_for = [(
-        "node.kubernetes.io/unreachable".to_owned(),
-        Duration::from_secs(tainted_for),
-    )];
+    let tainted_for =
+        [("node.kubernetes.io/unreachable".to_owned(), Duration::from_secs(tainted_for))];
     let observed = Observed {
         node,
         pods,
@@ -61,10 +57,7 @@ fn check(
     };
     let plan = reconcile(&observed, LIMITS, Timestamp::UNIX_EPOCH);
     let names = |pods: &[Arc<Pod>]| {
-        pods.iter()
-            .filter_map(|pod| pod.metadata.name.clone())
-            .collect::<Vec<_>>()
-            .join(" ")
+        pods.iter().filter_map(|pod| pod.metadata.name.clone()).collect::<Vec<_>>().join(" ")
     };
     let mut said = Vec::new();
     let mut say =
@@ -81,27 +74,17 @@ fn check(
         let shown: Vec<String> = taints
             .iter()
             .map(|taint| {
-                format!(
-                    "{}:{}",
-                    taint.key.trim_start_matches("node.kubernetes.io/"),
-                    taint.effect
-                )
+                format!("{}:{}", taint.key.trim_start_matches("node.kubernetes.io/"), taint.effect)
             })
             .collect();
-        if shown.is_empty() {
-            "none".to_owned()
-        } else {
-            shown.join(" ")
-        }
+        if shown.is_empty() { "none".to_owned() } else { shown.join(" ") }
     });
     say("taints", taints.unwrap_or_default());
     say("not ready", names(&plan.not_ready));
     say("evict", names(&plan.evict));
     say(
         "again in",
-        plan.again_after
-            .map(|left| format!("{}s", left.as_secs()))
-            .unwrap_or_default(),
+        plan.again_after.map(|left| format!("{}s", left.as_secs())).unwrap_or_default(),
     );
     assert_eq!(said.join("; "), expected);
 }
@@ -109,22 +92,8 @@ fn check(
 #[test]
 fn silence_shorter_than_the_grace_period_changes_nothing() {
     let pods = [pod("a", Value::Null, Value::Null)];
-    check(
-        &node("True", Value::Null),
-        &pods,
-        0,
-        0,
-        false,
-        "again in 40s",
-    );
-    check(
-        &node("True", Value::Null),
-        &pods,
-        39,
-        0,
-        false,
-        "again in 1s",
-    );
+    check(&node("True", Value::Null), &pods, 0, 0, false, "again in 40s");
+    check(&node("True", Value::Null), &pods, 39, 0, false, "again in 1s");
 }
 
 #[test]
@@ -147,45 +116,20 @@ fn pods_stay_as_long_as_they_tolerate() {
         pod("default", Value::Null, Value::Null),
         pod("short", toleration(json!(10)), Value::Null),
         pod("forever", toleration(Value::Null), Value::Null),
-        pod(
-            "mirror",
-            toleration(json!(0)),
-            json!({"kubernetes.io/config.mirror": "x"}),
-        ),
+        pod("mirror", toleration(json!(0)), json!({"kubernetes.io/config.mirror": "x"})),
     ];
     let lost = node("Unknown", unreachable());
     let all = "not ready default short forever mirror";
     check(&lost, &pods, 60, 4, false, &format!("{all}; again in 6s"));
-    check(
-        &lost,
-        &pods,
-        60,
-        10,
-        false,
-        &format!("{all}; evict short; again in 290s"),
-    );
-    check(
-        &lost,
-        &pods,
-        600,
-        300,
-        false,
-        &format!("{all}; evict default short"),
-    );
+    check(&lost, &pods, 60, 10, false, &format!("{all}; evict short; again in 290s"));
+    check(&lost, &pods, 600, 300, false, &format!("{all}; evict default short"));
     // Where no node is heard, the fault is more likely here.
     check(&lost, &pods, 600, 300, true, all);
 }
 
 #[test]
 fn a_node_that_returns_loses_its_taints() {
-    check(
-        &node("True", unreachable()),
-        &[],
-        0,
-        0,
-        false,
-        "taints none; again in 40s",
-    );
+    check(&node("True", unreachable()), &[], 0, 0, false, "taints none; again in 40s");
     check(
         &node("False", unreachable()),
         &[],

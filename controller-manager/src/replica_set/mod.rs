@@ -38,25 +38,17 @@ pub fn start(world: Arc<World>) -> BoxFuture<'static, ()> {
     let queue = WorkQueue::new();
     let to = queue.clone();
     world.replica_sets.on_change(move |change| {
-        change
-            .new
-            .iter()
-            .for_each(|replica_set| to.add(Key::of(replica_set.as_ref())));
+        change.new.iter().for_each(|replica_set| to.add(Key::of(replica_set.as_ref())));
     });
     let (view, to) = (Arc::downgrade(&world), queue.clone());
     world.pods.on_change(move |change| {
         let Some(world) = view.upgrade() else { return };
         for pod in change.states() {
-            owners_of(&world, pod)
-                .into_iter()
-                .for_each(|key| to.add(key));
+            owners_of(&world, pod).into_iter().for_each(|key| to.add(key));
         }
     });
     let (recorder, events) = Recorder::new(world.client.clone(), "replicaset-controller");
-    let controller = Controller {
-        pods: PodControl::new(world.clone(), recorder),
-        world,
-    };
+    let controller = Controller { pods: PodControl::new(world.clone(), recorder), world };
     Box::pin(async move {
         controller.world.replica_sets.cache.synced().await;
         controller.world.pods.cache.synced().await;
@@ -75,16 +67,9 @@ fn owners_of(world: &World, pod: &Pod) -> Vec<Key> {
         Some(owner) if owner.kind == "ReplicaSet" => vec![Key::new(namespace, owner.name.clone())],
         Some(_) => Vec::new(),
         None => {
-            let all = world
-                .replica_sets
-                .cache
-                .by_index(informer::cache::BY_NAMESPACE, namespace);
-            let matching = all
-                .iter()
-                .filter(|replica_set| could_adopt(replica_set, pod));
-            matching
-                .map(|replica_set| Key::of(replica_set.as_ref()))
-                .collect()
+            let all = world.replica_sets.cache.by_index(informer::cache::BY_NAMESPACE, namespace);
+            let matching = all.iter().filter(|replica_set| could_adopt(replica_set, pod));
+            matching.map(|replica_set| Key::of(replica_set.as_ref())).collect()
         }
     }
 }
@@ -95,25 +80,16 @@ impl Controller {
             return Ok(None);
         };
         let cache = &self.world.pods.cache;
-        let mut pods = cache.by_index(
-            BY_OWNER,
-            replica_set.metadata.uid.as_deref().unwrap_or_default(),
-        );
+        let mut pods =
+            cache.by_index(BY_OWNER, replica_set.metadata.uid.as_deref().unwrap_or_default());
         let known = pods.len();
         pods.retain(|pod| pod.metadata.deletion_timestamp.is_some() || !cache.is_doomed(pod));
         let doomed = known - pods.len();
         pods.extend(cache.by_index(ORPHANS, &key.namespace));
         let related = self.related_pods(&replica_set);
         let now = Timestamp::now();
-        let actions = reconcile(
-            Observed {
-                replica_set: &replica_set,
-                pods,
-                doomed,
-                related: &related,
-            },
-            now,
-        );
+        let actions =
+            reconcile(Observed { replica_set: &replica_set, pods, doomed, related: &related }, now);
         self.run(&replica_set, actions, now).await
     }
 
@@ -122,17 +98,12 @@ impl Controller {
         let owner = controller_of(&replica_set.metadata);
         let siblings =
             owner.map(|owner| self.world.replica_sets.cache.by_index(BY_OWNER, &owner.uid));
-        let mut uids: Vec<String> = siblings
-            .iter()
-            .flatten()
-            .filter_map(|sibling| sibling.metadata.uid.clone())
-            .collect();
+        let mut uids: Vec<String> =
+            siblings.iter().flatten().filter_map(|sibling| sibling.metadata.uid.clone()).collect();
         if uids.is_empty() {
             uids.extend(replica_set.metadata.uid.clone());
         }
-        uids.iter()
-            .flat_map(|uid| self.world.pods.cache.by_index(BY_OWNER, uid))
-            .collect()
+        uids.iter().flat_map(|uid| self.world.pods.cache.by_index(BY_OWNER, uid)).collect()
     }
 
     async fn run(
@@ -141,9 +112,7 @@ impl Controller {
         actions: Actions,
         now: Timestamp,
     ) -> anyhow::Result<Option<Duration>> {
-        self.pods
-            .claim(replica_set, &actions.adopt, &actions.release)
-            .await?;
+        self.pods.claim(replica_set, &actions.adopt, &actions.release).await?;
         let new = vec![new_pod(replica_set); actions.create];
         let created = self.pods.create(replica_set, new).await;
         let deleted = self.pods.delete(replica_set, actions.delete).await;
@@ -172,24 +141,13 @@ impl Controller {
         if replica_set.status.as_ref() == Some(&status) {
             return Ok(());
         }
-        let namespace = replica_set
-            .metadata
-            .namespace
-            .as_deref()
-            .unwrap_or_default();
+        let namespace = replica_set.metadata.namespace.as_deref().unwrap_or_default();
         let api: Api<ReplicaSet> = Api::namespaced(self.world.client.clone(), namespace);
         let name = replica_set.metadata.name.as_deref().unwrap_or_default();
-        let changed = ReplicaSet {
-            status: Some(status),
-            ..replica_set.clone()
-        };
-        let answer = api
-            .replace_status(name, &PostParams::default(), &changed)
-            .await;
+        let changed = ReplicaSet { status: Some(status), ..replica_set.clone() };
+        let answer = api.replace_status(name, &PostParams::default(), &changed).await;
         if !is_status(&answer, 404) {
-            self.world
-                .replica_sets
-                .wrote(answer.context("writing the status of a ReplicaSet")?);
+            self.world.replica_sets.wrote(answer.context("writing the status of a ReplicaSet")?);
         }
         Ok(())
     }

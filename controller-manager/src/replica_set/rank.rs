@@ -19,18 +19,13 @@ const ANNOTATION_DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-co
 /// time, restarted often, young.
 pub fn sort_for_deletion(pods: &mut [Arc<Pod>], related: &[Arc<Pod>]) {
     let mut crowd: HashMap<&str, usize> = HashMap::new();
-    for node in related
-        .iter()
-        .filter(|pod| pod::is_active(pod))
-        .filter_map(|pod| pod::node_name(pod))
+    for node in
+        related.iter().filter(|pod| pod::is_active(pod)).filter_map(|pod| pod::node_name(pod))
     {
         *crowd.entry(node).or_default() += 1;
     }
     pods.sort_by_cached_key(|pod| {
-        let neighbours = pod::node_name(pod)
-            .and_then(|node| crowd.get(node))
-            .copied()
-            .unwrap_or(0);
+        let neighbours = pod::node_name(pod).and_then(|node| crowd.get(node)).copied().unwrap_or(0);
         let phase = match pod::phase(pod) {
             "Pending" => 0,
             "Unknown" => 1,
@@ -38,11 +33,8 @@ pub fn sort_for_deletion(pods: &mut [Arc<Pod>], related: &[Arc<Pod>]) {
         };
         let ready_since =
             pod::is_ready(pod).then(|| pod::ready_since(pod).unwrap_or(Timestamp::MAX));
-        let created = pod
-            .metadata
-            .creation_timestamp
-            .as_ref()
-            .map_or(Timestamp::MAX, |time| time.0);
+        let created =
+            pod.metadata.creation_timestamp.as_ref().map_or(Timestamp::MAX, |time| time.0);
         (
             pod::node_name(pod).is_some(),
             phase,
@@ -65,12 +57,6 @@ fn deletion_cost(pod: &Pod) -> i32 {
 }
 
 fn restarts(pod: &Pod) -> i32 {
-    let statuses = pod
-        .status
-        .iter()
-        .flat_map(|status| status.container_statuses.iter().flatten());
-    statuses
-        .map(|status| status.restart_count)
-        .max()
-        .unwrap_or(0)
+    let statuses = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+    statuses.map(|status| status.restart_count).max().unwrap_or(0)
 }

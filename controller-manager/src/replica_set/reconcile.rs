@@ -50,32 +50,16 @@ pub struct Actions {
 
 /// Plans one round for a ReplicaSet.
 pub fn reconcile(observed: Observed<'_>, now: Timestamp) -> Actions {
-    let Observed {
-        replica_set,
-        pods,
-        doomed,
-        related,
-    } = observed;
+    let Observed { replica_set, pods, doomed, related } = observed;
     let spec = replica_set.spec.clone().unwrap_or_default();
-    let candidates = pods
-        .into_iter()
-        .filter(|pod| !pod::is_finished(pod))
-        .collect();
+    let candidates = pods.into_iter().filter(|pod| !pod::is_finished(pod)).collect();
     let claim = claim(replica_set, &spec.selector, candidates);
     let (active, leaving): (Vec<_>, Vec<_>) =
         claim.owned.into_iter().partition(|pod| pod::is_active(pod));
     let wanted = usize::try_from(spec.replicas.unwrap_or(1)).unwrap_or(0);
     let alive = replica_set.metadata.deletion_timestamp.is_none();
-    let create = if alive {
-        wanted.saturating_sub(active.len()).min(BURST_REPLICAS)
-    } else {
-        0
-    };
-    let surplus = if alive {
-        active.len().saturating_sub(wanted).min(BURST_REPLICAS)
-    } else {
-        0
-    };
+    let create = if alive { wanted.saturating_sub(active.len()).min(BURST_REPLICAS) } else { 0 };
+    let surplus = if alive { active.len().saturating_sub(wanted).min(BURST_REPLICAS) } else { 0 };
     let status = status(replica_set, &active, leaving.len() + doomed, now);
     let min_ready = spec.min_ready_seconds.unwrap_or(0);
     let again_after = active
@@ -90,14 +74,7 @@ pub fn reconcile(observed: Observed<'_>, now: Timestamp) -> Actions {
         sort_for_deletion(&mut delete, related);
         delete.truncate(surplus);
     }
-    Actions {
-        adopt: claim.adopt,
-        release: claim.release,
-        create,
-        delete,
-        status,
-        again_after,
-    }
+    Actions { adopt: claim.adopt, release: claim.release, create, delete, status, again_after }
 }
 
 fn status(
@@ -107,10 +84,8 @@ fn status(
     now: Timestamp,
 ) -> ReplicaSetStatus {
     let spec = replica_set.spec.clone().unwrap_or_default();
-    let template_labels = spec
-        .template
-        .and_then(|template| template.metadata)
-        .and_then(|meta| meta.labels);
+    let template_labels =
+        spec.template.and_then(|template| template.metadata).and_then(|meta| meta.labels);
     let count = |test: &dyn Fn(&Pod) -> bool| {
         let number = active.iter().filter(|pod| test(pod)).count();
         Some(i32::try_from(number).unwrap_or(i32::MAX)).filter(|number| *number > 0)
@@ -140,13 +115,10 @@ fn status(
 /// Sets or clears the condition that says pods cannot be created or deleted.
 pub fn set_failure(status: &mut ReplicaSetStatus, failure: Option<(&str, String)>, now: Timestamp) {
     let conditions = status.conditions.take().unwrap_or_default();
-    let (old, mut rest): (Vec<_>, Vec<_>) = conditions
-        .into_iter()
-        .partition(|condition| condition.type_ == "ReplicaFailure");
+    let (old, mut rest): (Vec<_>, Vec<_>) =
+        conditions.into_iter().partition(|condition| condition.type_ == "ReplicaFailure");
     if let Some((reason, message)) = failure {
-        let since = old
-            .first()
-            .and_then(|condition| condition.last_transition_time.clone());
+        let since = old.first().and_then(|condition| condition.last_transition_time.clone());
         rest.push(ReplicaSetCondition {
             type_: "ReplicaFailure".to_owned(),
             status: "True".to_owned(),
@@ -160,11 +132,7 @@ pub fn set_failure(status: &mut ReplicaSetStatus, failure: Option<(&str, String)
 
 /// A new pod of the ReplicaSet, named by the API server.
 pub fn new_pod(replica_set: &ReplicaSet) -> Pod {
-    let template = replica_set
-        .spec
-        .clone()
-        .and_then(|spec| spec.template)
-        .unwrap_or_default();
+    let template = replica_set.spec.clone().and_then(|spec| spec.template).unwrap_or_default();
     let meta = template.metadata.unwrap_or_default();
     let name = replica_set.metadata.name.as_deref().unwrap_or_default();
     Pod {

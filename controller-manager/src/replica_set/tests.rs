@@ -31,11 +31,7 @@ fn replica_set(replicas: i32, min_ready_seconds: i32) -> ReplicaSet {
 fn pod(line: &str) -> Arc<Pod> {
     let words: Vec<&str> = line.split_whitespace().collect();
     let has = |flag: &str| words.contains(&flag);
-    let value = |key: &str| {
-        words
-            .iter()
-            .find_map(|word| word.strip_prefix(key)?.strip_prefix('='))
-    };
+    let value = |key: &str| words.iter().find_map(|word| word.strip_prefix(key)?.strip_prefix('='));
     let number = |key: &str| value(key).and_then(|text| text.parse::<i64>().ok());
     let owner = |uid: &str| json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web", "uid": uid, "controller": true}]);
     let owners = if has("orphan") {
@@ -74,27 +70,13 @@ fn pod(line: &str) -> Arc<Pod> {
 
 #[track_caller]
 fn check(set: &ReplicaSet, pods: &str, doomed: usize, expected: &str) {
-    let pods: Vec<Arc<Pod>> = pods
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-        .map(pod)
-        .collect();
+    let pods: Vec<Arc<Pod>> =
+        pods.lines().map(str::trim).filter(|line| !line.is_empty()).map(pod).collect();
     let related = pods.clone();
-    let actions = reconcile(
-        Observed {
-            replica_set: set,
-            pods,
-            doomed,
-            related: &related,
-        },
-        at(NOW),
-    );
+    let actions =
+        reconcile(Observed { replica_set: set, pods, doomed, related: &related }, at(NOW));
     let names = |pods: &[Arc<Pod>]| {
-        pods.iter()
-            .filter_map(|pod| pod.metadata.name.clone())
-            .collect::<Vec<_>>()
-            .join(" ")
+        pods.iter().filter_map(|pod| pod.metadata.name.clone()).collect::<Vec<_>>().join(" ")
     };
     let count = |number: Option<i32>| number.unwrap_or(0);
     let status = &actions.status;
@@ -109,33 +91,18 @@ fn check(set: &ReplicaSet, pods: &str, doomed: usize, expected: &str) {
         |verb: &str, what: String| (!what.is_empty()).then(|| said.push(format!("{verb} {what}")));
     say("adopt", names(&actions.adopt));
     say("release", names(&actions.release));
-    say(
-        "create",
-        if actions.create > 0 {
-            actions.create.to_string()
-        } else {
-            String::new()
-        },
-    );
+    say("create", if actions.create > 0 { actions.create.to_string() } else { String::new() });
     say("delete", names(&actions.delete));
     say(
         "again in",
-        actions
-            .again_after
-            .map(|left| format!("{}s", left.as_secs()))
-            .unwrap_or_default(),
+        actions.again_after.map(|left| format!("{}s", left.as_secs())).unwrap_or_default(),
     );
     assert_eq!(said.join("; "), expected);
 }
 
 #[test]
 fn missing_pods_are_created_and_only_active_ones_count() {
-    check(
-        &replica_set(3, 0),
-        "",
-        0,
-        "0 replicas, 0 ready, 0 available, 0 leaving; create 3",
-    );
+    check(&replica_set(3, 0), "", 0, "0 replicas, 0 ready, 0 available, 0 leaving; create 3");
     check(
         &replica_set(3, 0),
         "a node=n ready=5\n b node=n Failed\n c node=n ready=5 leaving\n d node=n alien",
@@ -146,26 +113,15 @@ fn missing_pods_are_created_and_only_active_ones_count() {
 
 #[test]
 fn a_pod_deleted_a_moment_ago_is_leaving_though_the_watch_lags() {
-    check(
-        &replica_set(1, 0),
-        "a node=n ready=5",
-        1,
-        "1 replicas, 1 ready, 1 available, 1 leaving",
-    );
+    check(&replica_set(1, 0), "a node=n ready=5", 1, "1 replicas, 1 ready, 1 available, 1 leaving");
 }
 
 #[test]
 fn a_set_that_is_being_deleted_creates_and_adopts_nothing() {
     let mut set = replica_set(3, 0);
-    set.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(
-        at(NOW),
-    ));
-    check(
-        &set,
-        "a node=n\n b node=n orphan",
-        0,
-        "1 replicas, 0 ready, 0 available, 0 leaving",
-    );
+    set.metadata.deletion_timestamp =
+        Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(NOW)));
+    check(&set, "a node=n\n b node=n orphan", 0, "1 replicas, 0 ready, 0 available, 0 leaving");
 }
 
 #[test]
@@ -201,24 +157,12 @@ fn the_least_useful_pods_go_first() {
         let text = format!("{}\n{filler}", lines.join("\n"));
         let pods: Vec<Arc<Pod>> = text.lines().map(str::trim).map(pod).collect();
         let related = pods.clone();
-        let actions = reconcile(
-            Observed {
-                replica_set: &set,
-                pods,
-                doomed: 0,
-                related: &related,
-            },
-            at(NOW),
-        );
-        let gone: Vec<&str> = actions
-            .delete
-            .iter()
-            .filter_map(|pod| pod.metadata.name.as_deref())
-            .collect();
-        let expected: Vec<&str> = order[..keep]
-            .iter()
-            .filter_map(|line| line.split_whitespace().next())
-            .collect();
+        let actions =
+            reconcile(Observed { replica_set: &set, pods, doomed: 0, related: &related }, at(NOW));
+        let gone: Vec<&str> =
+            actions.delete.iter().filter_map(|pod| pod.metadata.name.as_deref()).collect();
+        let expected: Vec<&str> =
+            order[..keep].iter().filter_map(|line| line.split_whitespace().next()).collect();
         assert_eq!(gone, expected);
     }
 }

@@ -32,53 +32,31 @@ pub fn refusal(pod: &Pod, node: &Node, taken: &BTreeSet<HostPort>) -> Option<Str
             && !tolerates(tolerations, taint)
     }) {
         let value = taint.value.unwrap_or_default();
-        return Some(format!(
-            "node(s) had untolerated taint {{{}: {value}}}",
-            taint.key
-        ));
+        return Some(format!("node(s) had untolerated taint {{{}: {value}}}", taint.key));
     }
-    if host_ports(spec)
-        .iter()
-        .any(|port| taken.iter().any(|other| conflict(port, other)))
-    {
+    if host_ports(spec).iter().any(|port| taken.iter().any(|other| conflict(port, other))) {
         return Some("node(s) didn't have free ports for the requested pod ports".to_owned());
     }
     None
 }
 
 fn is_cordoned(node: &Node) -> bool {
-    node.spec
-        .as_ref()
-        .and_then(|spec| spec.unschedulable)
-        .unwrap_or(false)
+    node.spec.as_ref().and_then(|spec| spec.unschedulable).unwrap_or(false)
 }
 
 /// Whether the node's Ready condition is true.
 pub fn is_ready(node: &Node) -> bool {
-    let conditions = node
-        .status
-        .iter()
-        .flat_map(|status| status.conditions.iter().flatten());
-    conditions
-        .into_iter()
-        .any(|condition| condition.type_ == "Ready" && condition.status == "True")
+    let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
 fn taint(key: &str) -> Taint {
-    Taint {
-        key: key.to_owned(),
-        effect: "NoSchedule".to_owned(),
-        ..Taint::default()
-    }
+    Taint { key: key.to_owned(), effect: "NoSchedule".to_owned(), ..Taint::default() }
 }
 
 /// The node's taints; one that is not ready counts as tainted before anybody wrote so.
 fn taints(node: &Node) -> Vec<Taint> {
-    let mut taints = node
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.taints.clone())
-        .unwrap_or_default();
+    let mut taints = node.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default();
     // Cordoning has a reason of its own, said before.
     taints.retain(|taint| taint.key != TAINT_UNSCHEDULABLE);
     if !is_ready(node) {
@@ -89,9 +67,7 @@ fn taints(node: &Node) -> Vec<Taint> {
 
 /// Whether one of the tolerations covers the taint.
 pub fn tolerates(tolerations: &[Toleration], taint: &Taint) -> bool {
-    tolerations
-        .iter()
-        .any(|toleration| is_tolerated_by(taint, toleration))
+    tolerations.iter().any(|toleration| is_tolerated_by(taint, toleration))
 }
 
 /// Whether this toleration covers the taint.
@@ -109,26 +85,15 @@ pub fn is_tolerated_by(taint: &Taint, toleration: &Toleration) -> bool {
 pub fn matches_affinity(spec: &PodSpec, node: &Node) -> bool {
     let none = BTreeMap::new();
     let labels = node.metadata.labels.as_ref().unwrap_or(&none);
-    let selected = spec
-        .node_selector
-        .iter()
-        .flatten()
-        .all(|(key, value)| labels.get(key) == Some(value));
-    let required = spec
-        .affinity
-        .as_ref()
-        .and_then(|affinity| affinity.node_affinity.as_ref())
-        .and_then(|affinity| {
-            affinity
-                .required_during_scheduling_ignored_during_execution
-                .as_ref()
-        });
+    let selected =
+        spec.node_selector.iter().flatten().all(|(key, value)| labels.get(key) == Some(value));
+    let required =
+        spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref()).and_then(
+            |affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref(),
+        );
     selected
         && required.is_none_or(|required| {
-            required
-                .node_selector_terms
-                .iter()
-                .any(|term| term_matches(term, node, labels))
+            required.node_selector_terms.iter().any(|term| term_matches(term, node, labels))
         })
 }
 
@@ -136,19 +101,11 @@ pub fn matches_affinity(spec: &PodSpec, node: &Node) -> bool {
 fn term_matches(term: &NodeSelectorTerm, node: &Node, labels: &BTreeMap<String, String>) -> bool {
     let expressions = term.match_expressions.as_deref().unwrap_or_default();
     let fields = term.match_fields.as_deref().unwrap_or_default();
-    let name: BTreeMap<String, String> = node
-        .metadata
-        .name
-        .iter()
-        .map(|name| ("metadata.name".to_owned(), name.clone()))
-        .collect();
+    let name: BTreeMap<String, String> =
+        node.metadata.name.iter().map(|name| ("metadata.name".to_owned(), name.clone())).collect();
     !(expressions.is_empty() && fields.is_empty())
-        && expressions
-            .iter()
-            .all(|requirement| requirement_holds(requirement, labels))
-        && fields
-            .iter()
-            .all(|requirement| requirement_holds(requirement, &name))
+        && expressions.iter().all(|requirement| requirement_holds(requirement, labels))
+        && fields.iter().all(|requirement| requirement_holds(requirement, &name))
 }
 
 fn requirement_holds(
@@ -163,12 +120,8 @@ fn requirement_holds(
         "NotIn" => value.is_none_or(|value| !values.contains(value)),
         "Exists" => value.is_some(),
         "DoesNotExist" => value.is_none(),
-        "Gt" => number(value)
-            .zip(number(values.first()))
-            .is_some_and(|(held, limit)| held > limit),
-        "Lt" => number(value)
-            .zip(number(values.first()))
-            .is_some_and(|(held, limit)| held < limit),
+        "Gt" => number(value).zip(number(values.first())).is_some_and(|(held, limit)| held > limit),
+        "Lt" => number(value).zip(number(values.first())).is_some_and(|(held, limit)| held < limit),
         _ => false,
     }
 }
@@ -176,10 +129,7 @@ fn requirement_holds(
 /// Host ports a pod claims: address, protocol, port.
 pub fn host_ports(spec: &PodSpec) -> BTreeSet<HostPort> {
     let host_network = spec.host_network.unwrap_or(false);
-    let ports = spec
-        .containers
-        .iter()
-        .flat_map(|container| container.ports.iter().flatten());
+    let ports = spec.containers.iter().flat_map(|container| container.ports.iter().flatten());
     ports
         .filter_map(|port| {
             let number = port
@@ -191,11 +141,7 @@ pub fn host_ports(spec: &PodSpec) -> BTreeSet<HostPort> {
                 .clone()
                 .filter(|ip| !ip.is_empty())
                 .unwrap_or_else(|| "0.0.0.0".to_owned());
-            Some((
-                address,
-                port.protocol.clone().unwrap_or_else(|| "TCP".to_owned()),
-                number,
-            ))
+            Some((address, port.protocol.clone().unwrap_or_else(|| "TCP".to_owned()), number))
         })
         .collect()
 }

@@ -65,16 +65,10 @@ pub fn choose(pod: &Pod, candidates: &[Candidate]) -> Result<String, String> {
     if let Some((_, _, name)) = best {
         return Ok(name.to_owned());
     }
-    let mut counted: Vec<String> = reasons
-        .iter()
-        .map(|(reason, count)| format!("{count} {reason}"))
-        .collect();
+    let mut counted: Vec<String> =
+        reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
     counted.sort();
-    Err(format!(
-        "0/{} nodes are available: {}.",
-        candidates.len(),
-        counted.join(", ")
-    ))
+    Err(format!("0/{} nodes are available: {}.", candidates.len(), counted.join(", ")))
 }
 
 /// Pods of a group are spread: those of one controller, else those of equal labels.
@@ -82,18 +76,9 @@ pub fn group_of(pod: &Pod) -> String {
     if let Some(owner) = crate::owner::controller_of(&pod.metadata) {
         return owner.uid.clone();
     }
-    let labels: Vec<String> = pod
-        .metadata
-        .labels
-        .iter()
-        .flatten()
-        .map(|(key, value)| format!("{key}={value}"))
-        .collect();
-    format!(
-        "{}/{}",
-        pod.metadata.namespace.as_deref().unwrap_or_default(),
-        labels.join(",")
-    )
+    let labels: Vec<String> =
+        pod.metadata.labels.iter().flatten().map(|(key, value)| format!("{key}={value}")).collect();
+    format!("{}/{}", pod.metadata.namespace.as_deref().unwrap_or_default(), labels.join(","))
 }
 
 /// What was decided but is not yet seen in the watch, and what waits for a better day.
@@ -143,11 +128,7 @@ pub fn start(world: Arc<World>) -> BoxFuture<'static, ()> {
         }
     });
     let (recorder, events) = Recorder::new(world.client.clone(), SCHEDULER_NAME);
-    let controller = Controller {
-        world,
-        recorder,
-        memory,
-    };
+    let controller = Controller { world, recorder, memory };
     Box::pin(async move {
         controller.world.nodes.cache.synced().await;
         controller.world.pods.cache.synced().await;
@@ -161,11 +142,7 @@ pub fn start(world: Arc<World>) -> BoxFuture<'static, ()> {
 
 /// What of a node decides whether pods may run there; heartbeats are not part of it.
 fn schedulable_part(node: &Node) -> impl PartialEq {
-    (
-        node.metadata.labels.clone(),
-        node.spec.clone(),
-        filter::is_ready(node),
-    )
+    (node.metadata.labels.clone(), node.spec.clone(), filter::is_ready(node))
 }
 
 fn lock(memory: &Mutex<Memory>) -> MutexGuard<'_, Memory> {
@@ -174,12 +151,9 @@ fn lock(memory: &Mutex<Memory>) -> MutexGuard<'_, Memory> {
 
 fn is_ours(pod: &Pod) -> bool {
     let spec = pod.spec.as_ref();
-    let scheduler = spec
-        .and_then(|spec| spec.scheduler_name.as_deref())
-        .unwrap_or(SCHEDULER_NAME);
-    let gated = spec
-        .and_then(|spec| spec.scheduling_gates.as_ref())
-        .is_some_and(|gates| !gates.is_empty());
+    let scheduler = spec.and_then(|spec| spec.scheduler_name.as_deref()).unwrap_or(SCHEDULER_NAME);
+    let gated =
+        spec.and_then(|spec| spec.scheduling_gates.as_ref()).is_some_and(|gates| !gates.is_empty());
     pod::node_name(pod).is_none() && pod::is_active(pod) && scheduler == SCHEDULER_NAME && !gated
 }
 
@@ -200,9 +174,7 @@ impl Controller {
             match &choice {
                 Ok(node) => {
                     memory.waiting.remove(key);
-                    memory
-                        .assumed
-                        .insert(uid.clone(), (node.clone(), pod.clone()));
+                    memory.assumed.insert(uid.clone(), (node.clone(), pod.clone()));
                 }
                 Err(_) => {
                     memory.waiting.insert(key.clone());
@@ -225,10 +197,7 @@ impl Controller {
 
     fn candidates(&self, pod: &Pod, memory: &Memory) -> Vec<Candidate> {
         let (pods, group) = (&self.world.pods.cache, group_of(pod));
-        let wants_host_port = pod
-            .spec
-            .as_ref()
-            .is_some_and(|spec| !host_ports(spec).is_empty());
+        let wants_host_port = pod.spec.as_ref().is_some_and(|spec| !host_ports(spec).is_empty());
         let mut nodes = self.world.nodes.cache.all();
         nodes.retain(|node| node.metadata.deletion_timestamp.is_none());
         let candidate = |node: Arc<Node>| {
@@ -236,38 +205,25 @@ impl Controller {
             let on_the_way = memory.assumed.values().filter(|(at, _)| *at == name);
             let assumed: Vec<Arc<Pod>> = on_the_way.map(|(_, pod)| pod.clone()).collect();
             let kin = pods.count(PODS_BY_NODE_AND_GROUP, &format!("{name} {group}"))
-                + assumed
-                    .iter()
-                    .filter(|other| group_of(other) == group)
-                    .count();
+                + assumed.iter().filter(|other| group_of(other) == group).count();
             let count = pods.count(PODS_BY_NODE, &name) + assumed.len();
             let mut taken = BTreeSet::new();
             if wants_host_port {
                 let mut here = pods.by_index(PODS_BY_NODE, &name);
                 here.retain(|pod| !pod::is_finished(pod));
                 here.extend(assumed);
-                taken = here
-                    .iter()
-                    .filter_map(|pod| pod.spec.as_ref())
-                    .flat_map(host_ports)
-                    .collect();
+                taken =
+                    here.iter().filter_map(|pod| pod.spec.as_ref()).flat_map(host_ports).collect();
             }
-            Candidate {
-                node,
-                pods: count,
-                kin,
-                taken,
-            }
+            Candidate { node, pods: count, kin, taken }
         };
         nodes.into_iter().map(candidate).collect()
     }
 
     async fn bind(&self, pod: &Pod, node: &str) -> anyhow::Result<()> {
         let meta = &pod.metadata;
-        let (namespace, name) = (
-            meta.namespace.clone().unwrap_or_default(),
-            meta.name.clone().unwrap_or_default(),
-        );
+        let (namespace, name) =
+            (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default());
         let api: Api<Pod> = Api::namespaced(self.world.client.clone(), &namespace);
         let binding = Binding {
             metadata: ObjectMeta {
@@ -282,9 +238,8 @@ impl Controller {
                 ..ObjectReference::default()
             },
         };
-        let answer: kube::Result<Status> = api
-            .create_subresource("binding", &name, &PostParams::default(), &binding)
-            .await;
+        let answer: kube::Result<Status> =
+            api.create_subresource("binding", &name, &PostParams::default(), &binding).await;
         if is_status(&answer, 404) {
             return Ok(());
         }
@@ -306,8 +261,7 @@ impl Controller {
         if said {
             return Ok(());
         }
-        self.recorder
-            .event(pod, EventType::Warning, "FailedScheduling", message.clone());
+        self.recorder.event(pod, EventType::Warning, "FailedScheduling", message.clone());
         let unchanged_since = known
             .filter(|condition| condition.status == "False")
             .and_then(|condition| condition.last_transition_time.clone());
@@ -320,13 +274,10 @@ impl Controller {
             pod.metadata.namespace.as_deref().unwrap_or_default(),
         );
         let name = pod.metadata.name.as_deref().unwrap_or_default();
-        let answer = api
-            .patch_status(name, &PatchParams::default(), &Patch::Strategic(patch))
-            .await;
+        let answer =
+            api.patch_status(name, &PatchParams::default(), &Patch::Strategic(patch)).await;
         if !is_status(&answer, 404) {
-            self.world
-                .pods
-                .wrote(answer.context("saying that a pod cannot be scheduled")?);
+            self.world.pods.wrote(answer.context("saying that a pod cannot be scheduled")?);
         }
         Ok(())
     }

@@ -15,12 +15,7 @@ fn node(name: &str, labels: Value, spec: Value, pods: usize, kin: usize) -> Cand
         "status": {"conditions": [{"type": "Ready", "status": "True"}]},
     });
     let node: Node = serde_json::from_value(node).expect("the node is well formed");
-    Candidate {
-        node: Arc::new(node),
-        pods,
-        kin,
-        taken: BTreeSet::new(),
-    }
+    Candidate { node: Arc::new(node), pods, kin, taken: BTreeSet::new() }
 }
 
 fn plain(name: &str, pods: usize, kin: usize) -> Candidate {
@@ -89,11 +84,7 @@ fn tolerations_selectors_and_affinity_open_nodes() {
         &[tainted(), plain("b", 0, 0)],
         "a",
     );
-    check(
-        json!({"tolerations": [{"operator": "Exists"}]}),
-        &[tainted()],
-        "a",
-    );
+    check(json!({"tolerations": [{"operator": "Exists"}]}), &[tainted()], "a");
     check(
         json!({"tolerations": [{"key": "k", "value": "other"}]}),
         &[tainted()],
@@ -104,10 +95,7 @@ fn tolerations_selectors_and_affinity_open_nodes() {
             json!({"matchExpressions": [{"key": "disk", "operator": operator, "values": ["ssd"]}]});
         json!({"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}}})
     };
-    let nodes = [
-        node("a", json!({"disk": "ssd"}), json!({}), 0, 0),
-        plain("b", 0, 0),
-    ];
+    let nodes = [node("a", json!({"disk": "ssd"}), json!({}), 0, 0), plain("b", 0, 0)];
     check(affinity("In"), &nodes, "a");
     check(affinity("NotIn"), &nodes, "b");
 }
@@ -115,8 +103,7 @@ fn tolerations_selectors_and_affinity_open_nodes() {
 #[test]
 fn a_host_port_is_taken_once_a_node() {
     let mut busy = plain("a", 0, 0);
-    busy.taken
-        .insert(("127.0.0.1".to_owned(), "TCP".to_owned(), 80));
+    busy.taken.insert(("127.0.0.1".to_owned(), "TCP".to_owned(), 80));
     let wants = |port: i32| json!({"containers": [{"name": "c", "ports": [{"containerPort": 1, "hostPort": port}]}]});
     check(
         wants(80),

@@ -37,10 +37,7 @@ pub struct Options {
 pub fn run(options: Options) -> Result<u8> {
     let data = DataDir::locate(options.lab.data_dir.as_deref())?;
     let Some(state) = data.running()? else {
-        bail!(
-            "no lab runs on {}: `coracle up` starts one",
-            data.root.display()
-        );
+        bail!("no lab runs on {}: `coracle up` starts one", data.root.display());
     };
     if state.nodes.is_empty() {
         bail!("this lab has no nodes: it was started with --control-plane-only");
@@ -119,11 +116,7 @@ impl Terminal {
     fn lend(to: Pid) -> Self {
         let stdin = std::io::stdin();
         let fd = stdin.as_fd();
-        let ours = if isatty(fd).unwrap_or(false) {
-            tcgetpgrp(fd).ok()
-        } else {
-            None
-        };
+        let ours = if isatty(fd).unwrap_or(false) { tcgetpgrp(fd).ok() } else { None };
         if ours.is_some() {
             ignore_background_stop();
             let _ = tcsetpgrp(fd, to);
@@ -155,10 +148,7 @@ mod tests {
     fn an_ordinary_users_path_gets_roots_directories() {
         for (path, wanted) in [
             ("/usr/bin:/sbin", "/usr/bin:/sbin:/usr/local/sbin:/usr/sbin"),
-            (
-                "/usr/local/sbin:/usr/sbin:/sbin",
-                "/usr/local/sbin:/usr/sbin:/sbin",
-            ),
+            ("/usr/local/sbin:/usr/sbin:/sbin", "/usr/local/sbin:/usr/sbin:/sbin"),
         ] {
             assert_eq!(with_system_programs(Some(path.to_owned())), wanted);
         }

@@ -120,10 +120,7 @@ pub struct LabArgs {
 /// Runs the program with its arguments, the first one being its own name. Returns the
 /// exit status.
 pub fn main(args: Vec<String>) -> Result<u8> {
-    let program = args
-        .first()
-        .and_then(|name| name.rsplit('/').next())
-        .unwrap_or_default();
+    let program = args.first().and_then(|name| name.rsplit('/').next()).unwrap_or_default();
     if let Some(name) = component::by_program_name(program) {
         return component::run(name, args);
     }
@@ -164,12 +161,7 @@ fn dispatch(cli: Cli) -> Result<u8> {
             Ok(0)
         }
         Command::Completions { shell } => {
-            clap_complete::generate(
-                shell,
-                &mut Cli::command(),
-                "coracle",
-                &mut std::io::stdout(),
-            );
+            clap_complete::generate(shell, &mut Cli::command(), "coracle", &mut std::io::stdout());
             Ok(0)
         }
         Command::Component(words) => {

@@ -22,21 +22,13 @@ pub fn run(lab: &LabArgs) -> Result<u8> {
         println!("no lab runs on {}", data.root.display());
         return Ok(NOT_RUNNING);
     };
-    println!(
-        "lab:        {}",
-        if state.ready { "ready" } else { "starting" }
-    );
+    println!("lab:        {}", if state.ready { "ready" } else { "starting" });
     println!("data:       {}", data.root.display());
     println!("API server: {}", state.server);
     println!("kubeconfig: {}", state.kubeconfig.display());
-    println!(
-        "processes:  {} on the host, {} inside",
-        state.host.pid, state.supervisor.pid
-    );
+    println!("processes:  {} on the host, {} inside", state.host.pid, state.supervisor.pid);
     println!("logs:       {}", data.path("logs").display());
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     match runtime.block_on(async { tokio::time::timeout(API_TIMEOUT, nodes(&data, &state)).await })
     {
         Ok(Ok(lines)) => lines.iter().for_each(|line| println!("{line}")),

@@ -136,21 +136,15 @@ fn choose(options: &Options, last: Option<&Topology>) -> Result<Topology> {
             last.map(|t| t.pod_cidr),
             DEFAULT_POD_CIDR,
         )?,
-        workers: options
-            .nodes
-            .or(last.map(|t| t.workers))
-            .unwrap_or(DEFAULT_WORKERS),
+        workers: options.nodes.or(last.map(|t| t.workers)).unwrap_or(DEFAULT_WORKERS),
     })
 }
 
 fn waiting_pipe(number: RawFd) -> Result<File> {
     // SAFETY: `detach` passes the number of a pipe that is this process's alone.
     let fd = unsafe { OwnedFd::from_raw_fd(number) };
-    nix::fcntl::fcntl(
-        &fd,
-        nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC),
-    )
-    .context("the descriptor of --waiting-fd is not open")?;
+    nix::fcntl::fcntl(&fd, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC))
+        .context("the descriptor of --waiting-fd is not open")?;
     Ok(File::from(fd))
 }
 
@@ -159,14 +153,10 @@ fn waiting_pipe(number: RawFd) -> Result<File> {
 fn detach(options: &Options) -> Result<()> {
     let mut data = DataDir::locate(options.lab.data_dir.as_deref())?;
     data.create()?;
-    let log =
-        File::options()
-            .create(true)
-            .append(true)
-            .open(crate::lab::process_table::log_path(
-                &data.path("logs"),
-                BACKGROUND_LOG,
-            ))?;
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .open(crate::lab::process_table::log_path(&data.path("logs"), BACKGROUND_LOG))?;
     let (reader, writer) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
     let passed = writer.as_raw_fd();
     let mut command = Command::new("/proc/self/exe");

@@ -57,11 +57,7 @@ fn parse_rule(text: &str) -> Result<Rule, String> {
             .rsplit_once(':')
             .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
     };
-    if servers.iter().all(valid) {
-        Ok(Rule { port, servers })
-    } else {
-        Err(form())
-    }
+    if servers.iter().all(valid) { Ok(Rule { port, servers }) } else { Err(form()) }
 }
 
 /// Forwards until it is asked to end.
@@ -136,10 +132,7 @@ mod tests {
     #[test]
     fn rules_are_a_port_and_its_servers() {
         let rule = parse_rule("6443=a:1,10.0.0.2:2").expect("a rule");
-        assert_eq!(
-            (rule.port, rule.servers.join(" ")),
-            (6443, "a:1 10.0.0.2:2".to_owned())
-        );
+        assert_eq!((rule.port, rule.servers.join(" ")), (6443, "a:1 10.0.0.2:2".to_owned()));
         for wrong in ["6443", "x=a:1", "1=a", "1=a:b", "1=:1", "1=", "70000=a:1"] {
             assert!(parse_rule(wrong).is_err(), "{wrong}");
         }

@@ -36,12 +36,7 @@ pub struct ClusterArgs {
     )]
     pub shared_dir: PathBuf,
     /// Network of the members: a member's own address is the one that it has in it.
-    #[arg(
-        long,
-        value_name = "CIDR",
-        env = "CORACLE_MEMBER_CIDR",
-        default_value = "10.244.0.0/24"
-    )]
+    #[arg(long, value_name = "CIDR", env = "CORACLE_MEMBER_CIDR", default_value = "10.244.0.0/24")]
     pub member_cidr: Ipv4Net,
     /// Range that nodes take their pods' /24 from.
     #[arg(long, value_name = "CIDR", env = "CORACLE_POD_CIDR", default_value_t = DEFAULT_POD_CIDR)]
@@ -54,11 +49,7 @@ pub struct ClusterArgs {
 impl ClusterArgs {
     /// The ranges, for what is made from them.
     fn topology(&self) -> Topology {
-        Topology {
-            service_cidr: self.service_cidr,
-            pod_cidr: self.pod_cidr,
-            workers: 0,
-        }
+        Topology { service_cidr: self.service_cidr, pod_cidr: self.pod_cidr, workers: 0 }
     }
 
     /// This member's own address.
@@ -122,8 +113,5 @@ async fn asked_to_end() -> Result<()> {
 
 /// A runtime for a member that is this program itself.
 fn runtime() -> Result<tokio::runtime::Runtime> {
-    Ok(tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()?)
+    Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?)
 }

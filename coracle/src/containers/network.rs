@@ -6,19 +6,17 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use futures::TryStreamExt;
 use ipnet::Ipv4Net;
 use nix::ifaddrs::getifaddrs;
 use nix::mount::{MsFlags, mount};
-use rtnetlink::RouteMessageBuilder;
 use rtnetlink::packet_route::route::RouteScope;
+use rtnetlink::{Handle, RouteMessageBuilder};
 
 use crate::lab::fabric::{in_runtime, index};
 
 /// What a container engine mounts read-only and a node has to write: its pods are containers too.
 const WRITABLE: [&str; 2] = ["/proc/sys", "/sys"];
-
-/// The kernel's IPv4 routes, as text.
-const ROUTES: &str = "/proc/net/route";
 
 /// The address that this container has in `network`, and the interface's name.
 fn find(network: Ipv4Net) -> Result<(Ipv4Addr, String)> {
@@ -57,25 +55,11 @@ pub fn prepare_node(network: Ipv4Net, services: Ipv4Net) -> Result<()> {
         let path = Path::new("/proc/sys").join(&key);
         fs::write(&path, value).with_context(|| format!("write {value} to {}", path.display()))?;
     }
-    let table = fs::read_to_string(ROUTES).with_context(|| format!("read {ROUTES}"))?;
-    if has_default_route(&table) {
-        return Ok(());
-    }
     route_services(services, address, &interface)
 }
 
-/// Whether the kernel's text of its IPv4 routes has one to everywhere: destination and mask, its
-/// second and eighth columns, are zero.
-fn has_default_route(table: &str) -> bool {
-    let mut routes = table.lines().skip(1).map(|line| {
-        let mut columns = line.split_ascii_whitespace();
-        (columns.nth(1), columns.nth(5))
-    });
-    routes.any(|route| route == (Some("00000000"), Some("00000000")))
-}
-
-/// Leads the Services' addresses to `interface`. The kernel looks for a route before it asks the
-/// rules, and the internal networks of some engines (Podman's) have no default route.
+/// Leads the Services' addresses to `interface` where no route leads everywhere. The kernel looks for
+/// a route before it asks the rules, and the internal networks of some engines (Podman's) have none.
 fn route_services(services: Ipv4Net, address: Ipv4Addr, interface: &str) -> Result<()> {
     let route = RouteMessageBuilder::<Ipv4Addr>::new()
         .destination_prefix(services.network(), services.prefix_len())
@@ -84,9 +68,23 @@ fn route_services(services: Ipv4Net, address: Ipv4Addr, interface: &str) -> Resu
         .scope(RouteScope::Link)
         .build();
     in_runtime(async |handle| {
+        if has_default_route(&handle).await? {
+            return Ok(());
+        }
         let added = handle.route().add(route).replace().execute().await;
         added.with_context(|| format!("route the Services' addresses {services}"))
     })
+}
+
+async fn has_default_route(handle: &Handle) -> Result<bool> {
+    let all = RouteMessageBuilder::<Ipv4Addr>::new().build();
+    let mut routes = handle.route().get(all).execute();
+    while let Some(route) = routes.try_next().await.context("list routes")? {
+        if route.header.destination_prefix_length == 0 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Reverse-path checks are off because a packet of a Service may come back another way than the
@@ -106,23 +104,60 @@ fn settings(interface: &str) -> Vec<(String, &'static str)> {
 
 #[cfg(test)]
 mod tests {
-    use super::has_default_route;
+    use std::io::{self, ErrorKind};
+    use std::net::{Ipv4Addr, UdpSocket};
+    use std::process::Command;
+
+    use super::route_services;
+
+    /// In the process that has a network of its own.
+    const INSIDE: &str = "CORACLE_TEST_INSIDE";
+
+    /// Whether the kernel has a route: it looks for one when a datagram socket is connected.
+    fn connect(to: &str) -> io::Result<()> {
+        UdpSocket::bind("0.0.0.0:0")?.connect((to, 53))
+    }
+
+    fn is_unreachable(to: &str) -> bool {
+        connect(to).is_err_and(|error| error.kind() == ErrorKind::NetworkUnreachable)
+    }
+
+    fn ip(words: &str) {
+        let done = Command::new("ip").args(words.split(' ')).status();
+        assert!(done.expect("ip runs").success(), "ip {words}");
+    }
 
     #[test]
-    fn a_default_route_is_found_among_others() {
-        let head =
-            "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n";
-        let link = "eth0\t0000F40A\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0\n";
-        let default = "eth0\t00000000\t0100F40A\t0003\t0\t0\t0\t00000000\t0\t0\t0\n";
-        let half = "eth0\t00000000\t0100F40A\t0003\t0\t0\t0\t00000080\t0\t0\t0\n";
-        for (routes, expected) in [
-            (vec![], false),
-            (vec![link], false),
-            (vec![half], false),
-            (vec![link, default], true),
-        ] {
-            let table = head.to_owned() + &routes.concat();
-            assert_eq!(has_default_route(&table), expected, "{routes:?}");
+    fn services_are_routed_where_no_route_leads_everywhere() {
+        let name =
+            "containers::network::tests::services_are_routed_where_no_route_leads_everywhere";
+        if std::env::var_os(INSIDE).is_none() {
+            let output = Command::new("unshare")
+                .args(["--user", "--map-root-user", "--net"])
+                .arg(std::env::current_exe().expect("this program"))
+                .args(["--exact", name])
+                .env(INSIDE, "1")
+                .output()
+                .expect("unshare runs");
+            let said = String::from_utf8_lossy(&output.stdout);
+            assert!(output.status.success() && said.contains("1 passed"), "{said}");
+            return;
         }
+        ip("link set lo up");
+        let route = |services: &str| {
+            let services = services.parse().expect("a range");
+            route_services(services, Ipv4Addr::LOCALHOST, "lo").expect("routed");
+        };
+        assert!(is_unreachable("10.96.0.10"));
+        route("10.96.0.0/16");
+        connect("10.96.0.10").expect("a route");
+        assert!(is_unreachable("10.97.0.10"), "no Service's address");
+        // Also where it is there already.
+        route("10.96.0.0/16");
+
+        ip("route add default dev lo");
+        route("10.97.0.0/16");
+        ip("route del default dev lo");
+        assert!(is_unreachable("10.97.0.10"), "a default route was enough");
     }
 }

@@ -67,19 +67,13 @@ pub fn run(options: &Options) -> Result<u8> {
     let signals = supervisor::block_signals()?;
     std::thread::spawn(|| {
         let served = super::runtime().and_then(|runtime| {
-            runtime.block_on(upstream_dns::serve(
-                Path::new(HOST_DIR),
-                manifests::UPSTREAM_SOCKET,
-            ))
+            runtime.block_on(upstream_dns::serve(Path::new(HOST_DIR), manifests::UPSTREAM_SOCKET))
         });
         if let Err(error) = served {
             eprintln!("names outside the cluster are not resolved: {error:#}");
         }
     });
-    supervise(
-        ProcessTable::new(vec![plan], Logs::Inherited, None),
-        &signals,
-    )
+    supervise(ProcessTable::new(vec![plan], Logs::Inherited, None), &signals)
 }
 
 fn pod_cidr(options: &Options) -> Result<Ipv4Net> {
@@ -132,10 +126,7 @@ fn write_manifests(options: &Options, credentials: &Credentials) -> Result<()> {
         return Ok(());
     }
     // By the cluster IP: the pod has the network of a pod, and no resolver but itself.
-    let server = format!(
-        "https://{}",
-        options.cluster.topology().kubernetes_service()
-    );
+    let server = format!("https://{}", options.cluster.topology().kubernetes_service());
     let written = credentials.kubeconfig(&server, &dns_identity())?;
     fs::create_dir_all(DNS_CONFIG)?;
     fs::rename(written, Path::new(DNS_CONFIG).join("kubeconfig"))?;
@@ -172,22 +163,14 @@ fn wait(signals: &SignalFd, deadline: Option<Instant>) -> Result<()> {
         let left_ms = at.saturating_duration_since(Instant::now()).as_millis() + 1;
         PollTimeout::from(u16::try_from(left_ms).unwrap_or(u16::MAX))
     });
-    match poll(
-        &mut [PollFd::new(signals.as_fd(), PollFlags::POLLIN)],
-        timeout,
-    ) {
+    match poll(&mut [PollFd::new(signals.as_fd(), PollFlags::POLLIN)], timeout) {
         Ok(_) | Err(Errno::EINTR) => Ok(()),
         Err(errno) => Err(errno.into()),
     }
 }
 
 fn tell(report: &Report) {
-    if let Report::Died {
-        name,
-        status,
-        restart_in_ms,
-    } = report
-    {
+    if let Report::Died { name, status, restart_in_ms } = report {
         eprintln!("{name} ended ({status}) and starts again in {restart_in_ms} ms");
     }
 }

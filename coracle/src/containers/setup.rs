@@ -56,26 +56,17 @@ pub fn run(options: &Options) -> Result<u8> {
 }
 
 async fn bring_up(options: &Options, admin: &Path, proxy: &Path) -> Result<()> {
-    let steps = Steps {
-        began: Instant::now(),
-        limit: Duration::from_secs(options.timeout),
-    };
+    let steps = Steps { began: Instant::now(), limit: Duration::from_secs(options.timeout) };
     let client = bootstrap::client(admin).await?;
     let topology = options.cluster.topology();
-    steps
-        .wait("the API answers", bootstrap::api_ready(&client))
-        .await?;
+    steps.wait("the API answers", bootstrap::api_ready(&client)).await?;
     let objects = bootstrap::objects(&client, &topology, proxy);
-    steps
-        .wait("the node proxy and the DNS Service are there", objects)
-        .await?;
+    steps.wait("the node proxy and the DNS Service are there", objects).await?;
     // The cluster is new: whatever lease there is is of this start.
     let nodes = bootstrap::nodes_ready(&client, &options.nodes, Timestamp::UNIX_EPOCH);
     steps.wait("all nodes are Ready", nodes).await?;
     let proxies = bootstrap::proxies_ready(&client, options.nodes.len());
-    steps
-        .wait("the node proxy is ready on every node", proxies)
-        .await?;
+    steps.wait("the node proxy is ready on every node", proxies).await?;
     let dns = bootstrap::dns_has_endpoints(&client);
     steps.wait("the cluster's DNS is ready", dns).await
 }
@@ -115,11 +106,7 @@ pub fn client(cluster: &ClusterArgs) -> Result<u8> {
 pub fn kubeconfig(options: &KubeconfigOptions) -> Result<u8> {
     let credentials = Credentials::open(&options.cluster)?;
     let server = options.server.clone().unwrap_or_else(|| {
-        format!(
-            "https://{}:{}",
-            Ipv4Addr::LOCALHOST,
-            crate::lab::topology::API_PORT
-        )
+        format!("https://{}:{}", Ipv4Addr::LOCALHOST, crate::lab::topology::API_PORT)
     });
     let path = credentials.kubeconfig(&server, &admin())?;
     print!("{}", std::fs::read_to_string(path)?);

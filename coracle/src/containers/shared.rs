@@ -24,10 +24,7 @@ impl Credentials {
     pub fn open(cluster: &ClusterArgs) -> Result<Self> {
         let directory = cluster.shared_dir.join("pki");
         fs::create_dir_all(&directory).with_context(|| {
-            format!(
-                "make {}: is the shared directory mounted?",
-                directory.display()
-            )
+            format!("make {}: is the shared directory mounted?", directory.display())
         })?;
         let lock = File::create(directory.join(".lock")).context("the shared directory's lock")?;
         let _held = Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, errno)| errno)?;

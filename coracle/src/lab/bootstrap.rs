@@ -39,11 +39,7 @@ pub async fn client(kubeconfig: &Path) -> Result<Client> {
 pub async fn api_ready(client: &Client) -> Result<()> {
     loop {
         let request = http_get("/readyz")?;
-        if client
-            .request_text(request)
-            .await
-            .is_ok_and(|text| text.starts_with("ok"))
-        {
+        if client.request_text(request).await.is_ok_and(|text| text.starts_with("ok")) {
             return Ok(());
         }
         tokio::time::sleep(LOOK_AGAIN).await;
@@ -143,14 +139,11 @@ pub async fn nodes_ready(client: &Client, names: &[String], started: Timestamp) 
     let leases: Api<Lease> = Api::namespaced(client.clone(), LEASE_NAMESPACE);
     loop {
         let everything = ListParams::default();
-        if let (Ok(nodes), Ok(leases)) = (
-            nodes.list(&everything).await,
-            leases.list(&everything).await,
-        ) {
+        if let (Ok(nodes), Ok(leases)) =
+            (nodes.list(&everything).await, leases.list(&everything).await)
+        {
             let ready = |name: &String| {
-                nodes
-                    .iter()
-                    .any(|n| n.metadata.name.as_ref() == Some(name) && is_ready(n))
+                nodes.iter().any(|n| n.metadata.name.as_ref() == Some(name) && is_ready(n))
                     && leases.iter().any(|lease| {
                         lease.metadata.name.as_ref() == Some(name)
                             && renewed_at(lease).is_some_and(|at| at >= started)
@@ -233,9 +226,7 @@ pub async fn dns_answers(broker: &Broker, from: &str, dns: Ipv4Addr) -> Result<(
 
 async fn dns_answers_once(broker: &Broker, from: &str, to: SocketAddr) -> Result<bool> {
     let socket = broker.datagrams(from, to).await?;
-    socket
-        .send(&dns_query("kubernetes.default.svc.cluster.local"))
-        .await?;
+    socket.send(&dns_query("kubernetes.default.svc.cluster.local")).await?;
     let mut answer = [0u8; 512];
     let length = socket.recv(&mut answer).await?;
     // No error code, and at least one record in the answer section.

@@ -55,9 +55,7 @@ impl Broker {
     pub async fn tell(&self, request: &Request) -> io::Result<()> {
         self.0
             .socket
-            .async_io(Interest::WRITABLE, |fd| {
-                control::send(fd.as_fd(), request, None)
-            })
+            .async_io(Interest::WRITABLE, |fd| control::send(fd.as_fd(), request, None))
             .await
     }
 
@@ -86,11 +84,7 @@ impl Broker {
             }
             pending.insert(id, sender);
         }
-        let request = Request::Socket {
-            id,
-            netns: netns.to_owned(),
-            kind,
-        };
+        let request = Request::Socket { id, netns: netns.to_owned(), kind };
         if let Err(error) = self.tell(&request).await {
             self.pending().remove(&id);
             return Err(error).context("ask the lab's supervisor for a socket");
@@ -103,10 +97,7 @@ impl Broker {
     }
 
     fn pending(&self) -> std::sync::MutexGuard<'_, HashMap<u64, oneshot::Sender<Answer>>> {
-        self.0
-            .pending
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.0.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -114,17 +105,12 @@ async fn read_reports(shared: Arc<Shared>, reports: mpsc::Sender<Report>) {
     loop {
         let received = shared
             .socket
-            .async_io(Interest::READABLE, |fd| {
-                control::receive::<Report>(fd.as_fd())
-            })
+            .async_io(Interest::READABLE, |fd| control::receive::<Report>(fd.as_fd()))
             .await;
         match received {
             Ok(Some((Report::Socket { id, error }, fd))) => {
-                let waiting = shared
-                    .pending
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .remove(&id);
+                let waiting =
+                    shared.pending.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
                 let answer = match (fd, error) {
                     (Some(fd), None) => Ok(fd),
                     (_, error) => Err(error.unwrap_or_else(|| "no descriptor came".to_owned())),
@@ -142,9 +128,5 @@ async fn read_reports(shared: Arc<Shared>, reports: mpsc::Sender<Report>) {
             Ok(None) | Err(_) => break,
         }
     }
-    shared
-        .pending
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .clear();
+    shared.pending.lock().unwrap_or_else(PoisonError::into_inner).clear();
 }

@@ -53,11 +53,7 @@ pub fn wire(data: &DataDir, config: &LabConfig, isolated: bool) -> Result<Wiring
     kubeconfig(&admin_kubeconfig, &on_host, admin)?;
     let controllers = data.path("kubeconfigs/controllers");
     let user = "system:kube-controller-manager";
-    kubeconfig(
-        &controllers,
-        &server,
-        Identity::client("controllers", user, &[]),
-    )?;
+    kubeconfig(&controllers, &server, Identity::client("controllers", user, &[]))?;
 
     let proxy_kubeconfig = config_directory(data, "kube-proxy")?.join("kubeconfig");
     let proxy = Identity::client("kube-proxy", "system:kube-proxy", &[]);
@@ -87,12 +83,7 @@ pub fn wire(data: &DataDir, config: &LabConfig, isolated: bool) -> Result<Wiring
             components.push(node_agent(data, config, &place, &authority, &server)?);
         }
     }
-    Ok(Wiring {
-        components,
-        admin_kubeconfig,
-        proxy_kubeconfig,
-        dns_config,
-    })
+    Ok(Wiring { components, admin_kubeconfig, proxy_kubeconfig, dns_config })
 }
 
 /// As whom the cluster's DNS asks.
@@ -100,10 +91,7 @@ pub fn dns_identity() -> Identity {
     Identity::client(
         "cluster-dns",
         "system:serviceaccount:kube-system:coredns",
-        &[
-            "system:serviceaccounts",
-            "system:serviceaccounts:kube-system",
-        ],
+        &["system:serviceaccounts", "system:serviceaccounts:kube-system"],
     )
 }
 
@@ -175,11 +163,7 @@ fn api_server_names(config: &LabConfig) -> Vec<String> {
 pub fn service_names() -> Vec<String> {
     let service = "kubernetes.default.svc.cluster.local";
     let shorter = service.match_indices('.').map(|(end, _)| &service[..end]);
-    shorter
-        .filter(|name| !name.ends_with("cluster"))
-        .chain([service])
-        .map(str::to_owned)
-        .collect()
+    shorter.filter(|name| !name.ends_with("cluster")).chain([service]).map(str::to_owned).collect()
 }
 
 fn node_agent(
@@ -213,10 +197,7 @@ fn node_agent(
         flag("--tls-private-key-file", credential.key_file.display()),
         flag("--client-ca-file", authority.certificate_file.display()),
         flag("--port", NODE_AGENT_PORT),
-        flag(
-            "--max-container-restart-period",
-            config.max_restart_period_s,
-        ),
+        flag("--max-container-restart-period", config.max_restart_period_s),
     ];
     if place.control_plane {
         args.push(flag("--register-with-taints", CONTROL_PLANE_TAINT));

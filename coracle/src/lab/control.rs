@@ -84,12 +84,8 @@ pub enum Report {
 
 /// A connected pair: the host's end (closed on exec) and the supervisor's (kept).
 pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
-    let (host, lab) = socketpair(
-        AddressFamily::Unix,
-        SockType::SeqPacket,
-        None,
-        SockFlag::SOCK_CLOEXEC,
-    )?;
+    let (host, lab) =
+        socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
     Ok((host, lab))
 }
 
@@ -147,10 +143,7 @@ pub fn receive<T: DeserializeOwned>(
     if length == 0 {
         return Ok(None);
     }
-    Ok(Some((
-        serde_json::from_slice(&bytes[..length])?,
-        descriptor,
-    )))
+    Ok(Some((serde_json::from_slice(&bytes[..length])?, descriptor)))
 }
 
 #[cfg(test)]
@@ -167,9 +160,7 @@ mod tests {
         let sent = Report::Socket { id: 7, error: None };
         send(lab.as_fd(), &sent, Some(theirs.as_fd())).expect("send");
         drop(theirs);
-        let (got, fd) = receive::<Report>(host.as_fd())
-            .expect("receive")
-            .expect("message");
+        let (got, fd) = receive::<Report>(host.as_fd()).expect("receive").expect("message");
         assert_eq!(got, sent);
         let mut passed = UnixStream::from(fd.expect("descriptor"));
         passed.write_all(b"x").expect("write");

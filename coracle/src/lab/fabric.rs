@@ -59,10 +59,8 @@ pub fn build(topology: &Topology, run: &Path) -> Result<Vec<String>> {
     switch_without_filter(&mut degraded);
     let spokes = spokes(topology);
     for spoke in &spokes {
-        let failed = make_network(&netns_path(run, &spoke.name), || {
-            Ok(write_sysctls(&spoke.name))
-        })
-        .with_context(|| format!("make the network namespace of {}", spoke.name))?;
+        let failed = make_network(&netns_path(run, &spoke.name), || Ok(write_sysctls(&spoke.name)))
+            .with_context(|| format!("make the network namespace of {}", spoke.name))?;
         degraded.extend(failed);
     }
     in_runtime(|handle| async move { join(&handle, run, &spokes).await })?;
@@ -96,20 +94,13 @@ fn spokes(topology: &Topology) -> Vec<Spoke> {
         on_bridge: false,
         pods: None,
     };
-    topology
-        .nodes()
-        .into_iter()
-        .map(node)
-        .chain([outside])
-        .collect()
+    topology.nodes().into_iter().map(node).chain([outside]).collect()
 }
 
 /// Runs `work` on a runtime of its own; its netlink socket belongs to the calling
 /// thread's namespace.
 pub fn in_runtime<F: Future<Output = Result<()>>>(work: impl FnOnce(Handle) -> F) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     runtime.block_on(async {
         let (connection, handle, _) = rtnetlink::new_connection()?;
         tokio::spawn(connection);
@@ -121,38 +112,19 @@ pub fn in_runtime<F: Future<Output = Result<()>>>(work: impl FnOnce(Handle) -> F
 /// router of a data centre has them.
 async fn join(handle: &Handle, run: &Path, spokes: &[Spoke]) -> Result<()> {
     raise(handle, "lo").await?;
-    handle
-        .link()
-        .add(LinkBridge::new(BRIDGE).build())
-        .execute()
-        .await
-        .context("make a bridge")?;
+    handle.link().add(LinkBridge::new(BRIDGE).build()).execute().await.context("make a bridge")?;
     let bridge = index(BRIDGE)?;
-    add_address(
-        handle,
-        bridge,
-        Ipv4Net::new_assert(NODE_GATEWAY, NODE_NET.prefix_len()),
-    )
-    .await?;
+    add_address(handle, bridge, Ipv4Net::new_assert(NODE_GATEWAY, NODE_NET.prefix_len())).await?;
     raise(handle, BRIDGE).await?;
     for (number, spoke) in spokes.iter().enumerate() {
-        let name = if spoke.on_bridge {
-            format!("node{number}")
-        } else {
-            spoke.name.clone()
-        };
+        let name = if spoke.on_bridge { format!("node{number}") } else { spoke.name.clone() };
         link_to(handle, &name, &netns_path(run, &spoke.name))
             .await
             .with_context(|| format!("make the veth pair of {}", spoke.name))?;
         let ours = index(&name)?;
         if spoke.on_bridge {
             let attach = LinkUnspec::new_with_index(ours).controller(bridge).build();
-            handle
-                .link()
-                .set(attach)
-                .execute()
-                .await
-                .context("attach to the bridge")?;
+            handle.link().set(attach).execute().await.context("attach to the bridge")?;
         } else {
             let gateway = Ipv4Net::new_assert(spoke.gateway, spoke.address.prefix_len());
             add_address(handle, ours, gateway).await?;
@@ -177,25 +149,17 @@ async fn configure(handle: &Handle, spoke: &Spoke) -> Result<()> {
 /// A veth pair from here to `eth0` in the namespace kept at `netns`.
 async fn link_to(handle: &Handle, name: &str, netns: &Path) -> Result<()> {
     let netns = File::open(netns)?;
-    let peer = LinkMessageBuilder::<LinkUnspec>::new()
-        .name(UPLINK)
-        .setns_by_fd(netns.as_raw_fd())
-        .build();
-    let link = LinkVeth::new(name, UPLINK)
-        .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)))
-        .build();
+    let peer =
+        LinkMessageBuilder::<LinkUnspec>::new().name(UPLINK).setns_by_fd(netns.as_raw_fd()).build();
+    let link =
+        LinkVeth::new(name, UPLINK).set_info_data(InfoData::Veth(InfoVeth::Peer(peer))).build();
     handle.link().add(link).execute().await?;
     Ok(())
 }
 
 async fn raise(handle: &Handle, name: &str) -> Result<()> {
     let up = LinkUnspec::new_with_index(index(name)?).up().build();
-    handle
-        .link()
-        .set(up)
-        .execute()
-        .await
-        .with_context(|| format!("set {name} up"))
+    handle.link().set(up).execute().await.with_context(|| format!("set {name} up"))
 }
 
 async fn add_address(handle: &Handle, link: u32, address: Ipv4Net) -> Result<()> {
@@ -230,10 +194,7 @@ fn write_sysctls(place: &str) -> Vec<String> {
         .iter()
         .filter_map(|(key, value)| {
             let error = fs::write(Path::new("/proc/sys").join(key), value).err()?;
-            Some(format!(
-                "cannot set {} = {value} in {place}: {error}",
-                key.replace('/', ".")
-            ))
+            Some(format!("cannot set {} = {value} in {place}: {error}", key.replace('/', ".")))
         })
         .collect()
 }

@@ -41,10 +41,7 @@ async fn remove_pods(client: &Client, node: &str) -> Result<()> {
     for pod in pods.list(&of_node).await? {
         let namespace = pod.namespace().unwrap_or_default();
         let pods: Api<Pod> = Api::namespaced(client.clone(), &namespace);
-        gone(
-            pods.delete(&pod.name_any(), &DeleteParams::default().grace_period(0))
-                .await,
-        )?;
+        gone(pods.delete(&pod.name_any(), &DeleteParams::default().grace_period(0)).await)?;
     }
     Ok(())
 }

@@ -85,20 +85,14 @@ impl Host {
             supervisor: ProcessId::of(launched.pid.as_raw())?,
             server: self.server(),
             kubeconfig,
-            nodes: if self.isolated {
-                self.node_names()
-            } else {
-                Vec::new()
-            },
+            nodes: if self.isolated { self.node_names() } else { Vec::new() },
             started_at_s: started.as_second(),
             ready: false,
         };
         self.data.save_run_state(&state)?;
         // Threads from here on: everything that needs a single one is done.
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()?;
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let outcome = runtime.block_on(self.serve(launched, &wiring, started, &mut state));
         runtime.shutdown_background();
         outcome
@@ -110,12 +104,7 @@ impl Host {
     }
 
     fn node_names(&self) -> Vec<String> {
-        self.config
-            .topology
-            .nodes()
-            .into_iter()
-            .map(|n| n.name)
-            .collect()
+        self.config.topology.nodes().into_iter().map(|n| n.name).collect()
     }
 
     /// Puts the admin's kubeconfig where the user wants it. Returns the path to print.
@@ -151,8 +140,7 @@ impl Host {
             }
         };
         if outcome.is_ok() {
-            self.progress
-                .line("\nending the lab (Ctrl-C again: at once)");
+            self.progress.line("\nending the lab (Ctrl-C again: at once)");
         }
         // A failed send means that it has ended already.
         let _ = broker.tell(&Request::Stop).await;
@@ -178,15 +166,9 @@ impl Host {
     ) -> Result<()> {
         self.await_fabric(reports).await?;
         let client = bootstrap::client(&wiring.admin_kubeconfig).await?;
-        self.patiently(
-            "the API server",
-            API_SERVER,
-            reports,
-            bootstrap::api_ready(&client),
-        )
-        .await?;
-        self.progress
-            .step(&format!("API server on {}", self.server()));
+        self.patiently("the API server", API_SERVER, reports, bootstrap::api_ready(&client))
+            .await?;
+        self.progress.step(&format!("API server on {}", self.server()));
         broker.tell(&Request::ApiReady).await?;
         let host = self.data.path("host");
         tokio::spawn(async move {
@@ -195,16 +177,9 @@ impl Host {
             }
         });
         if self.isolated {
-            self.bring_up_nodes(broker, reports, &client, wiring, started)
-                .await?;
-            let nodes: Vec<Ipv4Addr> = self
-                .config
-                .topology
-                .nodes()
-                .iter()
-                .rev()
-                .map(|n| n.address)
-                .collect();
+            self.bring_up_nodes(broker, reports, &client, wiring, started).await?;
+            let nodes: Vec<Ipv4Addr> =
+                self.config.topology.nodes().iter().rev().map(|n| n.address).collect();
             let ports = NodePorts {
                 address: self.config.address,
                 nodes: nodes.into(),
@@ -229,11 +204,7 @@ impl Host {
         loop {
             match reports.recv().await {
                 Some(Report::FabricReady) => break,
-                Some(Report::Failed {
-                    step,
-                    detail,
-                    errno,
-                }) => {
+                Some(Report::Failed { step, detail, errno }) => {
                     bail!(refusal::explain(&step, &detail, errno))
                 }
                 Some(report) => self.tell(report),
@@ -271,8 +242,7 @@ impl Host {
             removed = former_nodes::remove(client, &names).await?;
             Ok(())
         };
-        self.patiently("the cluster's first objects", API_SERVER, reports, prepared)
-            .await?;
+        self.patiently("the cluster's first objects", API_SERVER, reports, prepared).await?;
         if !removed.is_empty() {
             self.progress.step(&format!(
                 "nodes of the last start removed, with their pods: {}",
@@ -280,20 +250,12 @@ impl Host {
             ));
         }
         let ready = bootstrap::nodes_ready(client, &names, started);
-        self.patiently("the nodes", "node-agent-control-plane", reports, ready)
-            .await?;
-        self.progress
-            .step(&format!("nodes Ready: {}", names.join(", ")));
+        self.patiently("the nodes", "node-agent-control-plane", reports, ready).await?;
+        self.progress.step(&format!("nodes Ready: {}", names.join(", ")));
         let dns = topology.dns_service();
         let from = names.last().map_or(CONTROL_PLANE, String::as_str);
         let answers = bootstrap::dns_answers(broker, from, dns);
-        self.patiently(
-            "the cluster's DNS",
-            "node-agent-control-plane",
-            reports,
-            answers,
-        )
-        .await?;
+        self.patiently("the cluster's DNS", "node-agent-control-plane", reports, answers).await?;
         self.progress.step(&format!("DNS answers on {dns}"));
         Ok(())
     }
@@ -327,11 +289,7 @@ impl Host {
 
     fn tell(&mut self, report: Report) {
         match report {
-            Report::Died {
-                name,
-                status,
-                restart_in_ms,
-            } => self.progress.step(&format!(
+            Report::Died { name, status, restart_in_ms } => self.progress.step(&format!(
                 "{name} ended ({status}) and starts again in {restart_in_ms} ms; its log: {}",
                 log_tail(&self.data.path("logs"), &name, 1)
             )),
@@ -346,8 +304,7 @@ impl Host {
     fn say_what_next(&mut self, state: &RunState) {
         let kubeconfig = state.kubeconfig.display();
         self.progress.line(&format!("\nkubeconfig: {kubeconfig}"));
-        self.progress
-            .line(&format!("\n  export KUBECONFIG={kubeconfig}"));
+        self.progress.line(&format!("\n  export KUBECONFIG={kubeconfig}"));
         let tries: &[&str] = if self.isolated {
             &[
                 "kubectl get nodes,pods,services -A -o wide",
@@ -363,9 +320,7 @@ impl Host {
         }
         if self.isolated {
             let address = self.config.address;
-            self.progress.line(&format!(
-                "\nNode ports answer on {address} on this machine."
-            ));
+            self.progress.line(&format!("\nNode ports answer on {address} on this machine."));
         }
         self.progress
             .line("Ctrl-C or `coracle down` ends the lab; the same data directory brings it back.");

@@ -36,16 +36,8 @@ pub fn launch(plan: &LabPlan, listener: OwnedFd) -> Result<Launched> {
     let isolated = plan.topology.is_some();
     let (host_end, lab_end) = control::pair()?;
     let (plan_reader, plan_writer) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
-    let flags = if isolated {
-        LAB_FLAGS
-    } else {
-        CloneFlags::empty()
-    };
-    let fds = [
-        lab_end.as_raw_fd(),
-        plan_reader.as_raw_fd(),
-        listener.as_raw_fd(),
-    ];
+    let flags = if isolated { LAB_FLAGS } else { CloneFlags::empty() };
+    let fds = [lab_end.as_raw_fd(), plan_reader.as_raw_fd(), listener.as_raw_fd()];
     let host_fds = [host_end.as_raw_fd(), plan_writer.as_raw_fd()];
     // SAFETY: no thread has been started yet; `up` makes its runtime after this.
     let child = unsafe {
@@ -67,21 +59,12 @@ pub fn launch(plan: &LabPlan, listener: OwnedFd) -> Result<Launched> {
     let mut writer = File::from(plan_writer);
     if isolated && let Err(error) = map_ids(pid) {
         let errno = error.raw_os_error().unwrap_or(0);
-        bail!(explain(
-            "map user ids into the user namespace",
-            &error.to_string(),
-            errno
-        ));
+        bail!(explain("map user ids into the user namespace", &error.to_string(), errno));
     }
     // The first byte says that the ids are mapped.
-    writer
-        .write_all(b"\n")
-        .context("the lab's supervisor ended at once")?;
+    writer.write_all(b"\n").context("the lab's supervisor ended at once")?;
     serde_json::to_writer(&writer, plan).context("the lab's supervisor ended at once")?;
-    Ok(Launched {
-        pid,
-        control: host_end,
-    })
+    Ok(Launched { pid, control: host_end })
 }
 
 /// In the new process: waits for its ids, then becomes the supervisor's program.
@@ -108,13 +91,7 @@ fn become_supervisor(isolated: bool, fds: [RawFd; 3]) -> Errno {
         return errno;
     }
     let numbers = fds.map(|fd| fd.to_string());
-    exec_self(&[
-        "coracle",
-        SUPERVISOR_VERB,
-        &numbers[0],
-        &numbers[1],
-        &numbers[2],
-    ])
+    exec_self(&["coracle", SUPERVISOR_VERB, &numbers[0], &numbers[1], &numbers[2]])
 }
 
 /// The supervisor's program. `numbers`: control socket, plan, listener.
@@ -126,10 +103,7 @@ pub fn supervisor_main(numbers: &[String]) -> Result<()> {
     let mut text = String::new();
     File::from(plan).read_to_string(&mut text)?;
     let plan: LabPlan = serde_json::from_str(&text)?;
-    let log = File::options()
-        .create(true)
-        .append(true)
-        .open(log_path(&plan.logs, "supervisor"))?;
+    let log = File::options().create(true).append(true).open(log_path(&plan.logs, "supervisor"))?;
     for output in [1, 2] {
         // SAFETY: both descriptors are open; standard output and error get a new meaning
         // before anything else holds them.

@@ -60,9 +60,7 @@ pub fn bind(
 }
 
 fn fnv1a(bytes: &[u8]) -> u32 {
-    bytes.iter().fold(0x811c_9dc5, |hash, byte| {
-        (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
-    })
+    bytes.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }
 
 #[cfg(test)]
@@ -75,9 +73,7 @@ mod tests {
         let (first, at) = bind(root, None, 0, true).expect("bind");
         assert!(at.ip().is_loopback());
         let port = at.port();
-        let refused = bind(root, None, port, true)
-            .expect_err("in use")
-            .to_string();
+        let refused = bind(root, None, port, true).expect_err("in use").to_string();
         assert!(refused.contains(&format!("{at} is in use")), "{refused}");
         let (_second, other) = bind(root, None, port, false).expect("next address");
         assert_ne!(at.ip(), other.ip());

@@ -84,13 +84,7 @@ pub fn die_with_parent() -> Result<(), Errno> {
 
 /// Cuts the mount namespace off from the host's: nothing propagates either way.
 pub fn isolate_mounts() -> Result<(), Errno> {
-    mount(
-        None::<&str>,
-        "/",
-        None::<&str>,
-        MsFlags::MS_REC | MsFlags::MS_PRIVATE,
-        None::<&str>,
-    )
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
 }
 
 /// Mounts a `proc` that shows the new process namespace.
@@ -129,23 +123,14 @@ pub fn make_network<T: Send>(
             inside()
         });
         thread.join().unwrap_or_else(|_| {
-            Err(anyhow::anyhow!(
-                "the thread that makes {} panicked",
-                at.display()
-            ))
+            Err(anyhow::anyhow!("the thread that makes {} panicked", at.display()))
         })
     })
 }
 
 /// Keeps the calling thread's network namespace alive as the file `at`.
 pub fn pin_network(at: &Path) -> Result<(), Errno> {
-    mount(
-        Some("/proc/thread-self/ns/net"),
-        at,
-        None::<&str>,
-        MsFlags::MS_BIND,
-        None::<&str>,
-    )
+    mount(Some("/proc/thread-self/ns/net"), at, None::<&str>, MsFlags::MS_BIND, None::<&str>)
 }
 
 /// Moves the calling thread into the network namespace kept at `path`.
@@ -215,13 +200,7 @@ mod tests {
 
     #[test]
     fn root_keeps_every_id_of_its_namespace() {
-        assert_eq!(
-            identity_map("         0          0 4294967295\n"),
-            "0 0 4294967295\n"
-        );
-        assert_eq!(
-            identity_map("0 100000 1000\n5000 300000 10\n"),
-            "0 0 1000\n5000 5000 10\n"
-        );
+        assert_eq!(identity_map("         0          0 4294967295\n"), "0 0 4294967295\n");
+        assert_eq!(identity_map("0 100000 1000\n5000 300000 10\n"), "0 0 1000\n5000 5000 10\n");
     }
 }

@@ -72,11 +72,7 @@ impl NodePorts {
 }
 
 fn key(service: &Service) -> String {
-    format!(
-        "{}/{}",
-        service.namespace().unwrap_or_default(),
-        service.name_any()
-    )
+    format!("{}/{}", service.namespace().unwrap_or_default(), service.name_any())
 }
 
 /// The TCP node ports of a Service.
@@ -99,11 +95,7 @@ struct Listeners {
 
 impl Listeners {
     fn new(ports: NodePorts) -> Self {
-        Self {
-            ports,
-            slots: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
-            open: BTreeMap::new(),
-        }
+        Self { ports, slots: Arc::new(Semaphore::new(MAX_CONNECTIONS)), open: BTreeMap::new() }
     }
 
     /// Opens and closes listeners so that exactly `wanted` are open.

@@ -93,12 +93,7 @@ impl Authority {
             .with_context(|| format!("{} is no PEM key", key_file.display()))?;
         // Subject and key are all that an issued certificate takes from the CA's own.
         let issuer = Issuer::new(ca_params()?, key);
-        Ok(Self {
-            directory: directory.to_owned(),
-            issuer,
-            certificate,
-            certificate_file,
-        })
+        Ok(Self { directory: directory.to_owned(), issuer, certificate, certificate_file })
     }
 
     /// The same CA, its issued files in another directory.
@@ -141,10 +136,7 @@ fn ca_params() -> Result<CertificateParams> {
 fn leaf_params(identity: &Identity) -> Result<CertificateParams> {
     let mut params = CertificateParams::default();
     let mut name = DistinguishedName::new();
-    let kinds = [
-        DnType::OrganizationName,
-        DnType::CustomDnType(ORGANIZATION.to_vec()),
-    ];
+    let kinds = [DnType::OrganizationName, DnType::CustomDnType(ORGANIZATION.to_vec())];
     anyhow::ensure!(
         identity.groups.len() <= kinds.len(),
         "{} has more than {} groups",
@@ -159,9 +151,7 @@ fn leaf_params(identity: &Identity) -> Result<CertificateParams> {
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
     if !identity.serves.is_empty() {
-        params
-            .extended_key_usages
-            .push(ExtendedKeyUsagePurpose::ServerAuth);
+        params.extended_key_usages.push(ExtendedKeyUsagePurpose::ServerAuth);
     }
     for name in &identity.serves {
         params.subject_alt_names.push(match name.parse::<IpAddr>() {

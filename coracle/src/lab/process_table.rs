@@ -100,18 +100,9 @@ impl ProcessTable {
         let now = Instant::now();
         let components = plans
             .into_iter()
-            .map(|plan| Component {
-                plan,
-                running: None,
-                due: Some(now),
-                backoff: FIRST_BACKOFF,
-            })
+            .map(|plan| Component { plan, running: None, due: Some(now), backoff: FIRST_BACKOFF })
             .collect();
-        Self {
-            components,
-            logs,
-            listener,
-        }
+        Self { components, logs, listener }
     }
 
     /// Starts what is due; what needs the API waits for `api_ready`. What cannot be started (no
@@ -190,9 +181,7 @@ impl ProcessTable {
 
     /// Whether any process of a group still runs.
     pub fn alive_in(&self, phase: Phase) -> bool {
-        self.components
-            .iter()
-            .any(|c| c.plan.phase == phase && c.running.is_some())
+        self.components.iter().any(|c| c.plan.phase == phase && c.running.is_some())
     }
 
     /// Keeps each log within its limit.
@@ -205,10 +194,7 @@ impl ProcessTable {
             let too_long = fs::metadata(&path).is_ok_and(|meta| meta.len() > MAX_LOG_BYTES);
             if too_long && fs::copy(&path, path.with_extension("log.old")).is_ok() {
                 // The component appends, so it goes on at the new beginning.
-                let _ = OpenOptions::new()
-                    .write(true)
-                    .open(&path)
-                    .and_then(|f| f.set_len(0));
+                let _ = OpenOptions::new().write(true).open(&path).and_then(|f| f.set_len(0));
             }
         }
     }
@@ -221,10 +207,7 @@ pub fn log_path(logs: &Path, name: &str) -> PathBuf {
 
 fn spawn(plan: &ComponentPlan, logs: &Logs, listener: Option<&OwnedFd>) -> Result<Pid> {
     let mut command = Command::new("/proc/self/exe");
-    command
-        .arg0("coracle")
-        .args(&plan.args)
-        .stdin(Stdio::null());
+    command.arg0("coracle").args(&plan.args).stdin(Stdio::null());
     if let Logs::Files(directory) = logs {
         let path = log_path(directory, &plan.name);
         let log = File::options().create(true).append(true).open(path)?;
@@ -317,10 +300,6 @@ mod tests {
             }
         }
         assert_eq!(waits, [50, 100, 200, 400, 800, 1600, 3200, 5000, 50]);
-        assert_eq!(
-            table.ended(Pid::from_raw(7), status, now),
-            None,
-            "an orphan"
-        );
+        assert_eq!(table.ended(Pid::from_raw(7), status, now), None, "an orphan");
     }
 }

@@ -20,10 +20,7 @@ pub struct Progress {
 impl Progress {
     /// Counts from now.
     pub fn start(waiting: Option<File>) -> Self {
-        Self {
-            started: Instant::now(),
-            waiting,
-        }
+        Self { started: Instant::now(), waiting }
     }
 
     /// A step is done.

@@ -7,21 +7,9 @@ use nix::errno::Errno;
 
 /// Settings that forbid or limit what a lab needs, with the value that does, and the fix.
 const SETTINGS: [(&str, &str, &str); 5] = [
-    (
-        "kernel/unprivileged_userns_clone",
-        "0",
-        "sudo sysctl -w kernel.unprivileged_userns_clone=1",
-    ),
-    (
-        "user/max_user_namespaces",
-        "0",
-        "sudo sysctl -w user.max_user_namespaces=15000",
-    ),
-    (
-        "user/max_net_namespaces",
-        "0",
-        "sudo sysctl -w user.max_net_namespaces=15000",
-    ),
+    ("kernel/unprivileged_userns_clone", "0", "sudo sysctl -w kernel.unprivileged_userns_clone=1"),
+    ("user/max_user_namespaces", "0", "sudo sysctl -w user.max_user_namespaces=15000"),
+    ("user/max_net_namespaces", "0", "sudo sysctl -w user.max_net_namespaces=15000"),
     (
         "kernel/apparmor_restrict_unprivileged_userns",
         "1",
@@ -37,9 +25,7 @@ const SETTINGS: [(&str, &str, &str); 5] = [
 /// The message for a lab that failed at `step`.
 pub fn explain(step: &str, detail: &str, errno: i32) -> String {
     let read = |key: &str| {
-        fs::read_to_string(format!("/proc/sys/{key}"))
-            .ok()
-            .map(|value| value.trim().to_owned())
+        fs::read_to_string(format!("/proc/sys/{key}")).ok().map(|value| value.trim().to_owned())
     };
     message(step, detail, errno, read, in_container())
 }
@@ -52,15 +38,9 @@ fn message(
     in_container: bool,
 ) -> String {
     let mut text = format!("a lab cannot be made here: {step}: {detail}");
-    let forbidden = [
-        Errno::EPERM,
-        Errno::EACCES,
-        Errno::ENOSPC,
-        Errno::EUSERS,
-        Errno::EINVAL,
-        Errno::EROFS,
-    ]
-    .contains(&Errno::from_raw(errno));
+    let forbidden =
+        [Errno::EPERM, Errno::EACCES, Errno::ENOSPC, Errno::EUSERS, Errno::EINVAL, Errno::EROFS]
+            .contains(&Errno::from_raw(errno));
     if !forbidden {
         return text;
     }
@@ -68,10 +48,7 @@ fn message(
     for (key, bad, fix) in SETTINGS {
         if read(key).as_deref() == Some(bad) {
             found = true;
-            text.push_str(&format!(
-                "\n  {} is {bad}; to allow it: {fix}",
-                key.replace('/', ".")
-            ));
+            text.push_str(&format!("\n  {} is {bad}; to allow it: {fix}", key.replace('/', ".")));
         }
     }
     if !found && Errno::from_raw(errno) == Errno::ENOSPC {
@@ -90,9 +67,7 @@ fn message(
 }
 
 fn in_container() -> bool {
-    ["/.dockerenv", "/run/.containerenv"]
-        .iter()
-        .any(|path| std::path::Path::new(path).exists())
+    ["/.dockerenv", "/run/.containerenv"].iter().any(|path| std::path::Path::new(path).exists())
         || std::env::var_os("container").is_some()
 }
 
@@ -109,12 +84,7 @@ mod tests {
                 Errno::EPERM,
                 "kernel.unprivileged_userns_clone is 0",
             ),
-            (
-                "user/max_user_namespaces",
-                "0",
-                Errno::ENOSPC,
-                "user.max_user_namespaces is 0",
-            ),
+            ("user/max_user_namespaces", "0", Errno::ENOSPC, "user.max_user_namespaces is 0"),
             (
                 "kernel/apparmor_restrict_unprivileged_userns",
                 "1",
@@ -132,9 +102,6 @@ mod tests {
         }
         let text = message("x", "no", Errno::EPERM as i32, |_| None, true);
         assert!(text.contains("seccomp=unconfined"), "{text}");
-        assert_eq!(
-            message("x", "no", 0, |_| None, true),
-            "a lab cannot be made here: x: no"
-        );
+        assert_eq!(message("x", "no", 0, |_| None, true), "a lab cannot be made here: x: no");
     }
 }

@@ -77,9 +77,7 @@ impl DataDir {
         };
         let root = std::path::absolute(&root)?;
         // `..` and links out of the way where possible: the address derives from the path.
-        Ok(Self {
-            root: root.canonicalize().unwrap_or(root),
-        })
+        Ok(Self { root: root.canonicalize().unwrap_or(root) })
     }
 
     /// Creates the directory, open to its owner alone.
@@ -146,10 +144,7 @@ impl DataDir {
 
     /// Writes down the running lab.
     pub fn save_run_state(&self, state: &RunState) -> Result<()> {
-        write_private(
-            &self.path("state.json"),
-            &serde_json::to_string_pretty(state)?,
-        )
+        write_private(&self.path("state.json"), &serde_json::to_string_pretty(state)?)
     }
 
     /// Forgets the running lab.
@@ -163,10 +158,7 @@ impl DataDir {
         let path = self.path("lab.json");
         match fs::read_to_string(&path) {
             Ok(text) => Ok(Some(serde_json::from_str(&text).with_context(|| {
-                format!(
-                    "{} is damaged; remove it to start with the defaults",
-                    path.display()
-                )
+                format!("{} is damaged; remove it to start with the defaults", path.display())
             })?)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error).with_context(|| format!("read {}", path.display())),
@@ -175,10 +167,7 @@ impl DataDir {
 
     /// Keeps the choices for the next start.
     pub fn save_config(&self, config: &LabConfig) -> Result<()> {
-        write_private(
-            &self.path("lab.json"),
-            &serde_json::to_string_pretty(config)?,
-        )
+        write_private(&self.path("lab.json"), &serde_json::to_string_pretty(config)?)
     }
 }
 
@@ -238,10 +227,7 @@ mod tests {
         data.create().expect("create");
         let host = ProcessId::of(std::process::id() as i32).expect("self");
         assert!(host.is_alive());
-        let other = ProcessId {
-            start_ticks: host.start_ticks + 1,
-            ..host
-        };
+        let other = ProcessId { start_ticks: host.start_ticks + 1, ..host };
         assert!(!other.is_alive());
         let state = RunState {
             host,
@@ -253,11 +239,7 @@ mod tests {
             ready: true,
         };
         data.save_run_state(&state).expect("save");
-        assert_eq!(
-            data.running().expect("running"),
-            None,
-            "nobody holds the lock"
-        );
+        assert_eq!(data.running().expect("running"), None, "nobody holds the lock");
         let lock = data.lock().expect("lock");
         assert_eq!(data.running().expect("running"), Some(state));
         let refused = data.lock().expect_err("a second lab").to_string();

@@ -43,11 +43,7 @@ pub fn supervise(plan: LabPlan, control: OwnedFd, listener: Option<OwnedFd>) -> 
         && let Err((step, error)) = prepare(&plan, &control)
     {
         let errno = error.chain().find_map(errno_of).unwrap_or(0);
-        let failed = Report::Failed {
-            step: step.to_owned(),
-            detail: format!("{error:#}"),
-            errno,
-        };
+        let failed = Report::Failed { step: step.to_owned(), detail: format!("{error:#}"), errno };
         control::send(control.as_fd(), &failed, None)?;
         return Ok(());
     }
@@ -55,14 +51,8 @@ pub fn supervise(plan: LabPlan, control: OwnedFd, listener: Option<OwnedFd>) -> 
     let signals = block_signals()?;
     let isolated = plan.topology.is_some();
     let table = ProcessTable::new(plan.components, Logs::Files(plan.logs), listener);
-    let mut supervisor = Supervisor {
-        control,
-        signals,
-        table,
-        run: plan.run,
-        isolated,
-        api_ready: false,
-    };
+    let mut supervisor =
+        Supervisor { control, signals, table, run: plan.run, isolated, api_ready: false };
     supervisor.serve()
 }
 
@@ -100,19 +90,11 @@ fn errno_of(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
 /// Has the signals that a supervisor lives by come through a descriptor.
 pub fn block_signals() -> Result<SignalFd> {
     let mut mask = SigSet::empty();
-    for signal in [
-        Signal::SIGCHLD,
-        Signal::SIGTERM,
-        Signal::SIGINT,
-        Signal::SIGHUP,
-    ] {
+    for signal in [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
         mask.add(signal);
     }
     mask.thread_block()?;
-    Ok(SignalFd::with_flags(
-        &mask,
-        SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK,
-    )?)
+    Ok(SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?)
 }
 
 struct Supervisor {
@@ -193,10 +175,8 @@ impl Supervisor {
             }
             Ok(Some((Request::Socket { id, netns, kind }, _))) => {
                 let made = self.make_socket(&netns, kind);
-                let report = Report::Socket {
-                    id,
-                    error: made.as_ref().err().map(|e| format!("{e:#}")),
-                };
+                let report =
+                    Report::Socket { id, error: made.as_ref().err().map(|e| format!("{e:#}")) };
                 let fd = made.as_ref().ok().map(AsFd::as_fd);
                 control::send(self.control.as_fd(), &report, fd)?;
                 Ok(false)

@@ -45,18 +45,12 @@ pub const DEFAULT_POD_CIDR: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(10, 244,
 const TAKEN: [(&str, Ipv4Net); 5] = [
     ("the nodes' own network", NODE_NET),
     ("the network of `outside`", OUTSIDE_NET),
-    (
-        "loopback",
-        Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8),
-    ),
+    ("loopback", Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8)),
     (
         "link-local addresses, which pods use for their gateway",
         Ipv4Net::new_assert(Ipv4Addr::new(169, 254, 0, 0), 16),
     ),
-    (
-        "multicast and reserved addresses",
-        Ipv4Net::new_assert(Ipv4Addr::new(224, 0, 0, 0), 3),
-    ),
+    ("multicast and reserved addresses", Ipv4Net::new_assert(Ipv4Addr::new(224, 0, 0, 0), 3)),
 ];
 
 /// What the user chose about the network.
@@ -150,11 +144,7 @@ impl Topology {
 /// Whether a node of this name can be a worker of a lab, of whatever size.
 pub fn is_worker_name(name: &str) -> bool {
     let number = name.strip_prefix(WORKER_PREFIX);
-    number.is_some_and(|number| {
-        number
-            .parse::<u8>()
-            .is_ok_and(|n| n > 0 && n <= MAX_WORKERS)
-    })
+    number.is_some_and(|number| number.parse::<u8>().is_ok_and(|n| n > 0 && n <= MAX_WORKERS))
 }
 
 fn check_range(option: &str, range: Ipv4Net) -> Result<()> {
@@ -200,12 +190,7 @@ mod tests {
             ("10.96.0.0/16", "10.96.128.0/17", 2, "share no address"),
             ("192.168.0.0/16", "10.244.0.0/16", 2, "nodes' own network"),
             ("10.96.0.0/16", "192.168.78.0/24", 0, "`outside`"),
-            (
-                "10.96.3.0/16",
-                "10.244.0.0/16",
-                2,
-                "did you mean 10.96.0.0/16",
-            ),
+            ("10.96.3.0/16", "10.244.0.0/16", 2, "did you mean 10.96.0.0/16"),
             ("10.96.0.0/29", "10.244.0.0/16", 2, "/12 to /28"),
             ("10.96.0.0/16", "10.244.0.0/23", 2, "must be /22 or shorter"),
             ("10.96.0.0/16", "10.244.0.0/25", 0, "must be /24 or shorter"),
@@ -224,11 +209,8 @@ mod tests {
 
     #[test]
     fn nodes_take_addresses_in_order() {
-        let topology = Topology {
-            service_cidr: DEFAULT_SERVICE_CIDR,
-            pod_cidr: DEFAULT_POD_CIDR,
-            workers: 2,
-        };
+        let topology =
+            Topology { service_cidr: DEFAULT_SERVICE_CIDR, pod_cidr: DEFAULT_POD_CIDR, workers: 2 };
         let lines: Vec<String> = topology
             .nodes()
             .iter()

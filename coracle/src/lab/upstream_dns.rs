@@ -89,18 +89,12 @@ async fn resolve(query: &[u8], resolvers: &[SocketAddr]) -> Result<Vec<u8>> {
             return Ok(answer);
         }
     }
-    bail!(
-        "none of the {} resolvers of {RESOLV_CONF} answers",
-        resolvers.len()
-    )
+    bail!("none of the {} resolvers of {RESOLV_CONF} answers", resolvers.len())
 }
 
 async fn ask(query: &[u8], resolver: SocketAddr) -> Result<Vec<u8>> {
-    let local: SocketAddr = if resolver.is_ipv4() {
-        ([0, 0, 0, 0], 0).into()
-    } else {
-        ([0u16; 8], 0).into()
-    };
+    let local: SocketAddr =
+        if resolver.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0u16; 8], 0).into() };
     let socket = UdpSocket::bind(local).await?;
     socket.connect(resolver).await?;
     socket.send(query).await?;
@@ -114,11 +108,7 @@ async fn ask(query: &[u8], resolver: SocketAddr) -> Result<Vec<u8>> {
     };
     answer.truncate(length);
     let truncated = answer[2] & 0x02 != 0;
-    if truncated {
-        ask_over_tcp(query, resolver).await
-    } else {
-        Ok(answer)
-    }
+    if truncated { ask_over_tcp(query, resolver).await } else { Ok(answer) }
 }
 
 async fn ask_over_tcp(query: &[u8], resolver: SocketAddr) -> Result<Vec<u8>> {
@@ -137,10 +127,7 @@ mod tests {
     #[test]
     fn resolvers_are_read_as_the_c_library_reads_them() {
         let conf = "# note\nnameserver 127.0.0.53\nsearch lan\nnameserver ::1\nnameserver x\nnameserver 127.0.0.2\nnameserver 127.0.0.3\n";
-        let got: Vec<String> = parse_resolvers(conf)
-            .iter()
-            .map(ToString::to_string)
-            .collect();
+        let got: Vec<String> = parse_resolvers(conf).iter().map(ToString::to_string).collect();
         assert_eq!(got, ["127.0.0.53:53", "[::1]:53", "127.0.0.2:53"]);
     }
 

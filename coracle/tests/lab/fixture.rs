@@ -40,9 +40,7 @@ impl User {
 pub fn scenario(test: impl Fn(User)) {
     test(User::SELF);
     if nix::unistd::geteuid().is_root() {
-        test(User {
-            uid: Some(ORDINARY),
-        });
+        test(User { uid: Some(ORDINARY) });
     }
 }
 
@@ -51,14 +49,9 @@ pub fn scenario(test: impl Fn(User)) {
 pub fn mounts() -> String {
     let all = fs::read_to_string("/proc/self/mounts").expect("mounts");
     let of_engine = |line: &&str| {
-        ["/docker/", "/containerd/", "/containers/"]
-            .iter()
-            .any(|part| line.contains(part))
+        ["/docker/", "/containerd/", "/containers/"].iter().any(|part| line.contains(part))
     };
-    all.lines()
-        .filter(|line| !of_engine(line))
-        .collect::<Vec<_>>()
-        .join("\n")
+    all.lines().filter(|line| !of_engine(line)).collect::<Vec<_>>().join("\n")
 }
 
 /// A process of a test, killed at the end.
@@ -96,12 +89,7 @@ impl Lab {
         if let Some(uid) = user.uid {
             chown(&data, Some(uid), Some(uid)).expect("chown");
         }
-        Self {
-            user,
-            directory,
-            host: None,
-            namespace: None,
-        }
+        Self { user, directory, host: None, namespace: None }
     }
 
     /// A lab whose network is there.
@@ -114,27 +102,17 @@ impl Lab {
     /// Starts the lab on its directory.
     pub fn start_again(&mut self, args: &[&str]) {
         let mut command = self.command(&["up"]);
-        let mut child = command
-            .args(args)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("start the lab");
+        let mut child = command.args(args).stdout(Stdio::piped()).spawn().expect("start the lab");
         let output = child.stdout.take().expect("stdout");
         self.host = Some(Running(child));
         let mut lines = BufReader::new(output).lines();
-        let built = lines
-            .by_ref()
-            .map_while(Result::ok)
-            .any(|line| line.contains("network:"));
+        let built = lines.by_ref().map_while(Result::ok).any(|line| line.contains("network:"));
         assert!(built, "the network was not built; as {:?}", self.user);
         // Whatever comes after is read, so that the lab never waits for a reader.
         std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
         let supervisor = self.state().supervisor.pid;
         self.namespace = fs::read_link(format!("/proc/{supervisor}/ns/pid")).ok();
-        assert!(
-            self.namespace.is_some(),
-            "process {supervisor} has a process namespace"
-        );
+        assert!(self.namespace.is_some(), "process {supervisor} has a process namespace");
     }
 
     fn command(&self, args: &[&str]) -> Command {
@@ -155,12 +133,7 @@ impl Lab {
 
     /// The directory that commands start in.
     pub fn directory(&self) -> String {
-        self.directory
-            .path()
-            .canonicalize()
-            .expect("path")
-            .display()
-            .to_string()
+        self.directory.path().canonicalize().expect("path").display().to_string()
     }
 
     /// Whether something is in the data directory.
@@ -203,9 +176,7 @@ impl Lab {
             .expect("start a server");
         let server = Running(server);
         let probe = format!("exec 3<>/dev/tcp/127.0.0.1/{port}");
-        wait_for("the server's port", || {
-            self.try_exec(node, &["bash", "-c", &probe]).0 == 0
-        });
+        wait_for("the server's port", || self.try_exec(node, &["bash", "-c", &probe]).0 == 0);
         server
     }
 
@@ -227,19 +198,13 @@ impl Lab {
     /// Kills one of the lab's two processes, outright.
     pub fn kill(&mut self, victim: &str) {
         let state = self.state();
-        let process = if victim == "host" {
-            state.host
-        } else {
-            state.supervisor
-        };
+        let process = if victim == "host" { state.host } else { state.supervisor };
         process.signal(rustix::process::Signal::KILL).expect("kill");
     }
 
     /// Waits until `status`, which asks the API from the host, has an answer.
     pub fn await_api(&self) {
-        wait_for("the API's answer", || {
-            self.coracle(&["status"]).1.contains("node: ")
-        });
+        wait_for("the API's answer", || self.coracle(&["status"]).1.contains("node: "));
     }
 
     /// Number on the host of the lab's process called `name`.
@@ -305,9 +270,7 @@ impl Lab {
                 host.0.try_wait().expect("wait").is_some()
             });
         }
-        wait_for("the end of every process inside", || {
-            self.processes_inside() == 0
-        });
+        wait_for("the end of every process inside", || self.processes_inside() == 0);
     }
 }
 
@@ -336,10 +299,7 @@ fn finish(command: &mut Command) -> (i32, String) {
 fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !condition() {
-        assert!(
-            Instant::now() < deadline,
-            "{what} did not come within {PATIENCE:?}"
-        );
+        assert!(Instant::now() < deadline, "{what} did not come within {PATIENCE:?}");
         std::thread::sleep(LOOK_AGAIN);
     }
 }

@@ -25,10 +25,8 @@ fn nodes_and_outside_reach_each_other() {
             ("worker-2", "192.168.77.12"),
             ("outside", "192.168.78.2"),
         ];
-        let _servers: Vec<_> = places
-            .iter()
-            .map(|(name, _)| lab.serve_inside(name, 8080))
-            .collect();
+        let _servers: Vec<_> =
+            places.iter().map(|(name, _)| lab.serve_inside(name, 8080)).collect();
         for (client, _) in places {
             for (server, address) in places {
                 assert_eq!(
@@ -52,11 +50,7 @@ fn exec_passes_on_status_directory_and_host_name() {
         let (status, text) = lab.try_exec("worker-1", &["/nonexistent"]);
         assert_eq!(status, 127, "{text}");
         assert_eq!(lab.exec("worker-2", &["uname", "-n"]).trim(), "worker-2");
-        assert_eq!(
-            lab.exec("outside", &["sh", "-c", "cat /proc/1/comm"])
-                .trim(),
-            "coracle"
-        );
+        assert_eq!(lab.exec("outside", &["sh", "-c", "cat /proc/1/comm"]).trim(), "coracle");
         assert_eq!(lab.exec("outside", &["pwd"]).trim(), lab.directory());
         let (status, text) = lab.try_exec("worker-9", &["true"]);
         assert_eq!(status, 1);
@@ -74,11 +68,7 @@ fn the_end_of_either_process_leaves_nothing() {
             assert!(lab.processes_inside() >= 2, "the supervisor and a server");
             lab.kill(victim);
             lab.await_nothing_left();
-            assert_eq!(
-                fixture::mounts(),
-                before,
-                "mounts after kill -9 of the {victim}"
-            );
+            assert_eq!(fixture::mounts(), before, "mounts after kill -9 of the {victim}");
         }
     });
 }
@@ -105,10 +95,8 @@ fn two_labs_run_side_by_side() {
         assert_ne!(one.server(), two.server());
         let _server = one.serve_inside("worker-1", 8080);
         assert_eq!(fetch_hostname(&one, "outside", "192.168.77.11"), "worker-1");
-        let (status, _) = two.try_exec(
-            "outside",
-            &["bash", "-c", "exec 3<>/dev/tcp/192.168.77.11/8080"],
-        );
+        let (status, _) =
+            two.try_exec("outside", &["bash", "-c", "exec 3<>/dev/tcp/192.168.77.11/8080"]);
         assert_ne!(status, 0, "the second lab's node has no server");
     });
 }
@@ -139,20 +127,14 @@ fn a_port_in_use_is_named() {
     );
     let (status, text) = second.coracle(&["up", "--port", port]);
     assert_eq!(status, 1);
-    assert!(
-        text.contains(&format!("--port {port}: {at} is in use")),
-        "{text}"
-    );
+    assert!(text.contains(&format!("--port {port}: {at} is in use")), "{text}");
 }
 
 #[test]
 fn ranges_that_cannot_work_are_refused_before_anything_starts() {
     let lab = Lab::prepare(User::SELF);
     let cases = [
-        (
-            ["--service-cidr", "192.168.77.0/24"],
-            "the nodes' own network",
-        ),
+        (["--service-cidr", "192.168.77.0/24"], "the nodes' own network"),
         (["--pod-cidr", "10.96.0.0/16"], "overlap"),
         (["--pod-cidr", "10.244.0.0"], "invalid value"),
         (["--nodes", "200"], "at most 100"),
@@ -216,23 +198,11 @@ fn the_kubeconfig_goes_where_the_user_says_for_its_owner_alone() {
     use std::os::unix::fs::PermissionsExt;
     let lab = Lab::prepare(User::SELF);
     let wanted = format!("{}/admin.conf", lab.directory());
-    let args = [
-        "up",
-        "--control-plane-only",
-        "--detach",
-        "--kubeconfig",
-        &wanted,
-    ];
+    let args = ["up", "--control-plane-only", "--detach", "--kubeconfig", &wanted];
     let (status, text) = lab.coracle(&args);
     assert_eq!(status, 0, "{text}");
-    assert!(
-        text.contains(&format!("export KUBECONFIG={wanted}")),
-        "{text}"
-    );
-    let mode = std::fs::metadata(&wanted)
-        .expect("metadata")
-        .permissions()
-        .mode();
+    assert!(text.contains(&format!("export KUBECONFIG={wanted}")), "{text}");
+    let mode = std::fs::metadata(&wanted).expect("metadata").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     lab.down();
 }

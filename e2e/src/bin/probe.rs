@@ -34,9 +34,9 @@ fn main() -> ExitCode {
         ["serve", at, name] => serve(at, name),
         ["serve-udp", at, name] => serve_udp(at, name).map_err(|error| format!("{at}: {error}")),
         ["ask-udp", to, pause_ms] => ask_udp(to, pause_ms),
-        ["generation"] => e2e::ruleset_generation()
-            .map(|id| println!("{id}"))
-            .map_err(|error| error.to_string()),
+        ["generation"] => {
+            e2e::ruleset_generation().map(|id| println!("{id}")).map_err(|error| error.to_string())
+        }
         ["all-answer", first, count, port, seconds] => all_answer(first, count, port, seconds),
         ["reached", service, endpoint, seconds] => reached(service, endpoint, seconds),
         ["serve-own-address", port] => number(port)
@@ -90,11 +90,7 @@ fn get(to: &str, path: &str, numbers: [&str; 3]) -> Result<(), String> {
     let to = to.parse().map_err(|error| format!("{to}: {error}"))?;
     let [count, pause_ms, timeout_ms] = numbers.map(number::<u64>);
     let (count, pause_ms) = (count?, pause_ms?);
-    let request = Request {
-        to,
-        path: path.to_owned(),
-        timeout_ms: timeout_ms?,
-    };
+    let request = Request { to, path: path.to_owned(), timeout_ms: timeout_ms? };
     for _ in 0..count {
         if writeln!(io::stdout(), "{}", request.send()).is_err() {
             // Nobody reads on.

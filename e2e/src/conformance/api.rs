@@ -32,24 +32,13 @@ pub const TESTS: &[(&str, Test)] = &[
 ];
 
 /// What the API server must say it can do with each.
-const VERBS: [&str; 8] = [
-    "create",
-    "delete",
-    "deletecollection",
-    "get",
-    "list",
-    "patch",
-    "update",
-    "watch",
-];
+const VERBS: [&str; 8] =
+    ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 
 fn discovery(_site: &Site, client: &Client) {
     with_kube(client, "api-discovery", async |kube, _| {
         let groups = kube.list_api_groups().await?;
-        let group = groups
-            .groups
-            .iter()
-            .find(|it| it.name == "discovery.k8s.io");
+        let group = groups.groups.iter().find(|it| it.name == "discovery.k8s.io");
         let versions = &group.context("the group discovery.k8s.io")?.versions;
         assert!(versions.iter().any(|it| it.version == "v1"), "{versions:?}");
         let core = kube.list_core_api_resources("v1").await?.resources;
@@ -78,8 +67,7 @@ async fn patch<K>(api: &Api<K>, name: &str, change: Value) -> kube::Result<K>
 where
     K: Clone + serde::de::DeserializeOwned + std::fmt::Debug,
 {
-    api.patch(name, &PatchParams::default(), &Patch::Merge(change))
-        .await
+    api.patch(name, &PatchParams::default(), &Patch::Merge(change)).await
 }
 
 fn labelled(name: &str, label: &str) -> Value {
@@ -97,9 +85,8 @@ fn service_status(_site: &Site, client: &Client) {
         let version = made.resource_version().context("a version")?;
         let params = WatchParams::default().labels("suite=status");
         let mut events = api.watch(&params, &version).await?.boxed();
-        let everywhere = Api::<Service>::all(kube)
-            .list(&ListParams::default().labels("suite=status"))
-            .await?;
+        let everywhere =
+            Api::<Service>::all(kube).list(&ListParams::default().labels("suite=status")).await?;
         assert_eq!(everywhere.items.len(), 1);
 
         let status = api.get_status("web").await?.status.context("a status")?;
@@ -108,9 +95,8 @@ fn service_status(_site: &Site, client: &Client) {
             "metadata": {"annotations": {"patched": "yes"}},
             "status": {"loadBalancer": {"ingress": [{"ip": "203.0.113.1"}]}},
         });
-        let patched = api
-            .patch_status("web", &PatchParams::default(), &Patch::Merge(change))
-            .await?;
+        let patched =
+            api.patch_status("web", &PatchParams::default(), &Patch::Merge(change)).await?;
         assert_eq!(patched.annotations()["patched"], "yes");
         let seen = modified(&mut events).await?;
         let ingress = seen.status.as_ref().and_then(|it| it.load_balancer.clone());
@@ -126,20 +112,14 @@ fn service_status(_site: &Site, client: &Client) {
         next.status.get_or_insert_default().conditions = Some(vec![object(condition)]);
         // What is no status does not change by it.
         next.spec.get_or_insert_default().session_affinity = Some("ClientIP".into());
-        api.replace_status("web", &PostParams::default(), &next)
-            .await?;
+        api.replace_status("web", &PostParams::default(), &next).await?;
         let seen = modified(&mut events).await?;
         let conditions = seen.status.and_then(|it| it.conditions).unwrap_or_default();
         assert_eq!(conditions[0].type_, "Told");
         let affinity = seen.spec.and_then(|it| it.session_affinity);
         assert_eq!(affinity.as_deref(), Some("None"));
 
-        patch(
-            &api,
-            "web",
-            json!({"metadata": {"labels": {"more": "yes"}}}),
-        )
-        .await?;
+        patch(&api, "web", json!({"metadata": {"labels": {"more": "yes"}}})).await?;
         assert_eq!(modified(&mut events).await?.labels()["more"], "yes");
         api.delete("web", &DeleteParams::default()).await?;
         assert_eq!(deleted(&mut events).await?.name_any(), "web");
@@ -183,8 +163,7 @@ fn service_collection(_site: &Site, client: &Client) {
         }
         assert_eq!(api.list(&ListParams::default()).await?.items.len(), 3);
         let goes = ListParams::default().labels("suite=goes");
-        api.delete_collection(&DeleteParams::default(), &goes)
-            .await?;
+        api.delete_collection(&DeleteParams::default(), &goes).await?;
         let left = api.list(&ListParams::default()).await?;
         let left: Vec<String> = left.iter().map(ResourceExt::name_any).collect();
         assert_eq!(left, ["three"]);
@@ -220,8 +199,7 @@ fn endpoints(_site: &Site, client: &Client) {
         assert_eq!(subset.addresses.unwrap_or_default()[0].ip, "192.0.2.2");
         assert_eq!(subset.ports.unwrap_or_default()[0].port, 8080);
 
-        api.delete_collection(&DeleteParams::default(), &selected)
-            .await?;
+        api.delete_collection(&DeleteParams::default(), &selected).await?;
         assert_eq!(deleted(&mut events).await?.name_any(), "web");
         assert!(api.list(&selected).await?.items.is_empty());
         Ok(())
@@ -250,12 +228,7 @@ fn slices(_site: &Site, client: &Client) {
         let version = everywhere.metadata.resource_version.context("a version")?;
         let params = WatchParams::default().labels("suite=slices");
         let mut events = api.watch(&params, &version).await?.boxed();
-        patch(
-            &api,
-            "one",
-            json!({"metadata": {"annotations": {"patched": "yes"}}}),
-        )
-        .await?;
+        patch(&api, "one", json!({"metadata": {"annotations": {"patched": "yes"}}})).await?;
         let mut seen = modified(&mut events).await?;
         assert_eq!(seen.annotations()["patched"], "yes");
         seen.endpoints.get_or_insert_default()[0].addresses = vec!["192.0.2.9".into()];
@@ -267,12 +240,9 @@ fn slices(_site: &Site, client: &Client) {
         api.delete("one", &DeleteParams::default()).await?;
         assert_eq!(deleted(&mut events).await?.name_any(), "one");
         assert!(api.get_opt("one").await?.is_none());
-        api.delete_collection(&DeleteParams::default(), &selected)
-            .await?;
-        let mut ended = [
-            deleted(&mut events).await?.name_any(),
-            deleted(&mut events).await?.name_any(),
-        ];
+        api.delete_collection(&DeleteParams::default(), &selected).await?;
+        let mut ended =
+            [deleted(&mut events).await?.name_any(), deleted(&mut events).await?.name_any()];
         ended.sort();
         assert_eq!(ended, ["three", "two"]);
         assert!(api.list(&selected).await?.items.is_empty());

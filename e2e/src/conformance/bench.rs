@@ -105,8 +105,7 @@ impl<'a> Bench<'a> {
     pub fn pod_ip(&self, pod: &str) -> String {
         let pod = self.ns.get(&["pod", pod]);
         let ip = pod["status"]["podIP"].as_str();
-        ip.unwrap_or_else(|| panic!("no address in {pod}"))
-            .to_owned()
+        ip.unwrap_or_else(|| panic!("no address in {pod}")).to_owned()
     }
 
     /// Runs a script of the shell where the observer is.
@@ -141,11 +140,7 @@ impl<'a> Bench<'a> {
     pub fn expect(&self, from: &Observer, url: &str, wanted: &Answer) {
         wait_for(&format!("{from} → {url} to be {wanted}"), || {
             let answer = self.get(from, url);
-            if answer == *wanted {
-                Ok(())
-            } else {
-                Err(answer.to_string())
-            }
+            if answer == *wanted { Ok(()) } else { Err(answer.to_string()) }
         });
     }
 
@@ -184,11 +179,7 @@ impl<'a> Bench<'a> {
         let wanted: BTreeSet<String> = pods.iter().map(|pod| (*pod).to_owned()).collect();
         wait_for(&format!("{from} → {to} to meet {pods:?}"), || {
             let seen = self.answering(from, to, REQUESTS);
-            if seen == wanted {
-                Ok(())
-            } else {
-                Err(format!("{seen:?}"))
-            }
+            if seen == wanted { Ok(()) } else { Err(format!("{seen:?}")) }
         });
     }
 
@@ -211,21 +202,13 @@ impl<'a> Bench<'a> {
             let answers = self.datagrams(from, to, count);
             let first = |line: &String| line.split(' ').next().unwrap_or_default().to_owned();
             let seen: BTreeSet<String> = answers.iter().map(first).collect();
-            if seen == wanted {
-                Ok(())
-            } else {
-                Err(format!("{answers:?}"))
-            }
+            if seen == wanted { Ok(()) } else { Err(format!("{answers:?}")) }
         });
     }
 
     /// Every node, and the place that is none.
     pub fn places(&self) -> Vec<Observer> {
-        self.site
-            .places()
-            .into_iter()
-            .map(Observer::Place)
-            .collect()
+        self.site.places().into_iter().map(Observer::Place).collect()
     }
 }
 

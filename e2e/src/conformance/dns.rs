@@ -19,10 +19,7 @@ pub const TESTS: &[(&str, Test)] = &[
     ("dns_names_of_the_cluster", cluster),
     ("dns_hosts_entries_of_a_pod", hosts),
     ("dns_names_of_services", services),
-    (
-        "dns_external_name_changes_and_becomes_an_address",
-        external_name,
-    ),
+    ("dns_external_name_changes_and_becomes_an_address", external_name),
     ("dns_pod_by_its_hostname", hostname),
     ("dns_pod_by_its_subdomain", subdomain),
     ("dns_partial_names_of_services", partial),
@@ -53,11 +50,7 @@ impl Bench<'_> {
         wanted.sort();
         wait_for(&format!("{words} to be {wanted:?}"), || {
             let seen = self.dig(words);
-            if seen == wanted {
-                Ok(())
-            } else {
-                Err(format!("{seen:?}"))
-            }
+            if seen == wanted { Ok(()) } else { Err(format!("{seen:?}")) }
         });
     }
 
@@ -86,10 +79,7 @@ fn headless(name: &str) -> Value {
 fn cluster(site: &Site, client: &Client) {
     let bench = bench(site, client, "dns-cluster");
     let service = kubernetes_service(client);
-    let ip = service["spec"]["clusterIP"]
-        .as_str()
-        .unwrap_or_default()
-        .to_owned();
+    let ip = service["spec"]["clusterIP"].as_str().unwrap_or_default().to_owned();
     for transport in ["+notcp", "+tcp"] {
         for name in [
             "kubernetes.default",
@@ -97,15 +87,10 @@ fn cluster(site: &Site, client: &Client) {
             &format!("kubernetes.default.svc.{DOMAIN}"),
             &format!("kubernetes.default.svc.{DOMAIN}."),
         ] {
-            bench.expect_dig(
-                &format!("{transport} +search {name}"),
-                std::slice::from_ref(&ip),
-            );
+            bench.expect_dig(&format!("{transport} +search {name}"), std::slice::from_ref(&ip));
         }
     }
-    let getent = bench
-        .ns
-        .exec("client", &["getent", "ahostsv4", "kubernetes.default"]);
+    let getent = bench.ns.exec("client", &["getent", "ahostsv4", "kubernetes.default"]);
     assert!(getent.stdout.starts_with(&ip), "{getent:?}");
 }
 
@@ -120,20 +105,13 @@ fn hosts(site: &Site, client: &Client) {
     let full = bench.full("asker.names");
     let full = full.trim_end_matches('.');
     let text = bench.file("/etc/hosts");
-    let has = |words: &[&str]| {
-        text.iter()
-            .any(|line| line.split_whitespace().eq(words.iter().copied()))
-    };
+    let has =
+        |words: &[&str]| text.iter().any(|line| line.split_whitespace().eq(words.iter().copied()));
     assert!(has(&[&ip, full, "asker"]), "{text:#?}");
     assert!(has(&["192.0.2.7", "seven", "siete"]), "{text:#?}");
-    assert!(
-        text.iter().any(|line| line.starts_with("127.0.0.1")),
-        "{text:#?}"
-    );
+    assert!(text.iter().any(|line| line.starts_with("127.0.0.1")), "{text:#?}");
     for (name, address) in [(full, ip.as_str()), ("asker", &ip), ("siete", "192.0.2.7")] {
-        let getent = bench
-            .ns
-            .exec("client", &["getent", "-s", "files", "hosts", name]);
+        let getent = bench.ns.exec("client", &["getent", "-s", "files", "hosts", name]);
         assert!(getent.stdout.starts_with(address), "{name}: {getent:?}");
     }
 }
@@ -142,20 +120,13 @@ fn services(site: &Site, client: &Client) {
     let bench = bench(site, client, "dns-services");
     let mut bare = headless("bare");
     bare["spec"]["selector"] = json!({"app": "web"});
-    bench.make_ready(&[
-        service("web"),
-        bare,
-        server("one", "web"),
-        server("two", "web"),
-    ]);
+    bench.make_ready(&[service("web"), bare, server("one", "web"), server("two", "web")]);
     let ip = bench.ns.cluster_ip("web");
     let pods = ["one", "two"].map(|pod| bench.pod_ip(pod));
     for transport in ["+notcp", "+tcp"] {
-        for name in [
-            bench.full("web"),
-            format!("+search web.{}.svc", bench.ns.name),
-            "+search web".into(),
-        ] {
+        for name in
+            [bench.full("web"), format!("+search web.{}.svc", bench.ns.name), "+search web".into()]
+        {
             bench.expect_dig(&format!("{transport} {name}"), std::slice::from_ref(&ip));
         }
         bench.expect_dig(&format!("{transport} {}", bench.full("bare")), &pods);
@@ -166,16 +137,9 @@ fn services(site: &Site, client: &Client) {
     let srv = format!("SRV {}", bench.full("_http._tcp.bare"));
     let targets = wait_for("two targets", || {
         let lines = bench.dig(&srv);
-        let targets: BTreeSet<String> = lines
-            .iter()
-            .filter_map(|line| line.split(' ').nth(3))
-            .map(str::to_owned)
-            .collect();
-        if targets.len() == 2 {
-            Ok(targets)
-        } else {
-            Err(format!("{lines:?}"))
-        }
+        let targets: BTreeSet<String> =
+            lines.iter().filter_map(|line| line.split(' ').nth(3)).map(str::to_owned).collect();
+        if targets.len() == 2 { Ok(targets) } else { Err(format!("{lines:?}")) }
     });
     let mut reached: Vec<String> = targets.iter().flat_map(|name| bench.dig(name)).collect();
     reached.sort();
@@ -245,10 +209,7 @@ fn partial(site: &Site, client: &Client) {
     bare["spec"]["selector"] = json!({"app": "web"});
     bench.make_ready(&[service("web"), bare, server("one", "web")]);
     let space = &bench.ns.name;
-    for (name, address) in [
-        ("web", bench.ns.cluster_ip("web")),
-        ("bare", bench.pod_ip("one")),
-    ] {
+    for (name, address) in [("web", bench.ns.cluster_ip("web")), ("bare", bench.pod_ip("one"))] {
         for suffix in [String::new(), format!(".{space}"), format!(".{space}.svc")] {
             let asked = format!("+search {name}{suffix}");
             bench.expect_dig(&asked, std::slice::from_ref(&address));
@@ -257,11 +218,7 @@ fn partial(site: &Site, client: &Client) {
         wait_for(&format!("{asked} to be answered"), || {
             let lines = bench.dig(&asked);
             let right = |line: &String| line.ends_with(&bench.full(name));
-            if lines.len() == 1 && right(&lines[0]) {
-                Ok(())
-            } else {
-                Err(format!("{lines:?}"))
-            }
+            if lines.len() == 1 && right(&lines[0]) { Ok(()) } else { Err(format!("{lines:?}")) }
         });
     }
 }
@@ -284,10 +241,8 @@ fn pod_address(site: &Site, client: &Client) {
 
 fn unready(site: &Site, client: &Client) {
     let bench = bench(site, client, "dns-unready");
-    let mut all = service_with(
-        "all",
-        json!({"clusterIP": "None", "publishNotReadyAddresses": true}),
-    );
+    let mut all =
+        service_with("all", json!({"clusterIP": "None", "publishNotReadyAddresses": true}));
     all["spec"]["selector"] = json!({"app": "web"});
     bench.make(&[headless("web"), all, super::objects::unready("one", "web")]);
     bench.make_ready(&[server("two", "web")]);
@@ -301,10 +256,9 @@ fn missing(site: &Site, client: &Client) {
     bench.make(&[service("web")]);
     bench.expect_dig(&bench.full("web"), &[bench.ns.cluster_ip("web")]);
     // A name that is not there, and a type that a name has not.
-    for (asked, status) in [
-        (bench.full("nobody"), "NXDOMAIN"),
-        (format!("TXT {}", bench.full("web")), "NOERROR"),
-    ] {
+    for (asked, status) in
+        [(bench.full("nobody"), "NXDOMAIN"), (format!("TXT {}", bench.full("web")), "NOERROR")]
+    {
         let script = format!("dig +time=2 {asked}");
         let text = bench.shell(&pod("client"), &script).ok();
         assert!(text.contains(&format!("status: {status}")), "{text}");
@@ -335,11 +289,7 @@ fn policy_none(site: &Site, client: &Client) {
     });
     let bench = with_config(site, client, "dns-none", "None", config);
     let text = bench.file("/etc/resolv.conf");
-    let wanted = [
-        "search example.test",
-        "nameserver 192.0.2.53",
-        "options ndots:3 edns0",
-    ];
+    let wanted = ["search example.test", "nameserver 192.0.2.53", "options ndots:3 edns0"];
     assert_eq!(text, wanted);
 }
 
@@ -353,9 +303,7 @@ fn pod_config(site: &Site, client: &Client) {
     let service = kubernetes_service(client);
     let ip = service["spec"]["clusterIP"].as_str().unwrap_or_default();
     bench.expect_dig("+search kubernetes", &[ip.to_owned()]);
-    let getent = bench
-        .ns
-        .exec("client", &["getent", "ahostsv4", "kubernetes"]);
+    let getent = bench.ns.exec("client", &["getent", "ahostsv4", "kubernetes"]);
     assert!(getent.stdout.starts_with(ip), "{getent:?}");
 }
 
@@ -367,36 +315,21 @@ fn policy_default(site: &Site, client: &Client) {
     bench.delete("pod", &["client"]);
     bench.make_ready(&[client_pod("client")]);
     let cluster_first = bench.file("/etc/resolv.conf");
-    let search = format!(
-        "search {}.svc.{DOMAIN} svc.{DOMAIN} {DOMAIN}",
-        bench.ns.name
-    );
+    let search = format!("search {}.svc.{DOMAIN} svc.{DOMAIN} {DOMAIN}", bench.ns.name);
     assert!(cluster_first[0].starts_with(&search), "{cluster_first:?}");
-    assert_eq!(
-        cluster_first[1],
-        format!("nameserver {}", dns_address(client))
-    );
+    assert_eq!(cluster_first[1], format!("nameserver {}", dns_address(client)));
     assert!(cluster_first[2].contains("ndots:5"), "{cluster_first:?}");
 }
 
 fn long_search(site: &Site, client: &Client) {
     const SEARCHES: usize = 28;
-    let searches: Vec<String> = (0..SEARCHES)
-        .map(|n| format!("{}{n:02}.example.test", "x".repeat(40)))
-        .collect();
-    let bench = with_config(
-        site,
-        client,
-        "dns-long",
-        "ClusterFirst",
-        json!({ "searches": searches }),
-    );
+    let searches: Vec<String> =
+        (0..SEARCHES).map(|n| format!("{}{n:02}.example.test", "x".repeat(40))).collect();
+    let bench =
+        with_config(site, client, "dns-long", "ClusterFirst", json!({ "searches": searches }));
     let text = bench.file("/etc/resolv.conf");
     for search in &searches {
-        assert!(
-            text[0].contains(search.as_str()),
-            "{search} is missing in {text:?}"
-        );
+        assert!(text[0].contains(search.as_str()), "{search} is missing in {text:?}");
     }
     bench.make(&[service("web")]);
     bench.expect_dig("+search web", &[bench.ns.cluster_ip("web")]);
@@ -404,13 +337,8 @@ fn long_search(site: &Site, client: &Client) {
 
 fn odd_search(site: &Site, client: &Client) {
     let searches = json!([".", "_sip._tcp.example.test", "under_score.example.test"]);
-    let bench = with_config(
-        site,
-        client,
-        "dns-odd",
-        "ClusterFirst",
-        json!({ "searches": searches }),
-    );
+    let bench =
+        with_config(site, client, "dns-odd", "ClusterFirst", json!({ "searches": searches }));
     let text = bench.file("/etc/resolv.conf");
     let words: Vec<&str> = text[0].split_whitespace().collect();
     for search in [".", "_sip._tcp.example.test", "under_score.example.test"] {

@@ -21,10 +21,7 @@ fn text(value: &Value) -> String {
 }
 
 fn number(value: &Value) -> u16 {
-    value
-        .as_u64()
-        .and_then(|port| port.try_into().ok())
-        .unwrap_or_default()
+    value.as_u64().and_then(|port| port.try_into().ok()).unwrap_or_default()
 }
 
 /// The ready ones of an Endpoints object.
@@ -75,10 +72,8 @@ impl Bench<'_> {
     /// pods and ports.
     #[track_caller]
     pub fn expect_endpoints(&self, service: &str, wanted: &[(&str, u16)]) {
-        let wanted: BTreeSet<Endpoint> = wanted
-            .iter()
-            .map(|(pod, port)| ((*pod).to_owned(), *port))
-            .collect();
+        let wanted: BTreeSet<Endpoint> =
+            wanted.iter().map(|(pod, port)| ((*pod).to_owned(), *port)).collect();
         wait_for(&format!("{service} to have {wanted:?}"), || {
             let output = self.ns.run(&["get", "endpoints", service, "-o", "json"]);
             let endpoints = serde_json::from_str(&output.stdout)
@@ -98,18 +93,12 @@ impl Bench<'_> {
     pub fn expect_conditions(&self, service: &str, pod: &str, wanted: [bool; 3]) {
         wait_for(&format!("{pod} of {service} to be {wanted:?}"), || {
             let endpoints = self.slice_endpoints(service);
-            let own = endpoints
-                .iter()
-                .find(|endpoint| endpoint["targetRef"]["name"] == pod);
+            let own = endpoints.iter().find(|endpoint| endpoint["targetRef"]["name"] == pod);
             let own = own.ok_or_else(|| format!("not in {endpoints:?}"))?;
             let conditions = &own["conditions"];
             let seen = ["ready", "serving", "terminating"]
                 .map(|name| conditions[name] == Value::Bool(true));
-            if seen == wanted {
-                Ok(())
-            } else {
-                Err(conditions.to_string())
-            }
+            if seen == wanted { Ok(()) } else { Err(conditions.to_string()) }
         });
     }
 }

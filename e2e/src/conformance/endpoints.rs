@@ -15,24 +15,12 @@ use crate::{Client, wait_for};
 /// The tests of this file.
 pub const TESTS: &[(&str, Test)] = &[
     ("endpointslice_and_endpoints_of_the_api_server", api_server),
-    (
-        "endpointslice_and_endpoints_come_and_go_with_a_service",
-        come_and_go,
-    ),
+    ("endpointslice_and_endpoints_come_and_go_with_a_service", come_and_go),
     ("endpointslice_and_endpoints_of_matching_pods", matching),
-    (
-        "endpointslice_several_ports_in_several_slices",
-        several_ports,
-    ),
-    (
-        "endpointslice_several_addresses_in_several_slices",
-        several_addresses,
-    ),
+    ("endpointslice_several_ports_in_several_slices", several_ports),
+    ("endpointslice_several_addresses_in_several_slices", several_addresses),
     ("endpointslice_mirrors_endpoints_through_their_life", mirror),
-    (
-        "endpointslice_mirrors_subsets_of_one_address",
-        mirror_subsets,
-    ),
+    ("endpointslice_mirrors_subsets_of_one_address", mirror_subsets),
 ];
 
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
@@ -43,9 +31,8 @@ fn array(value: &Value) -> &[Value] {
 }
 
 fn sorted<'a>(texts: impl Iterator<Item = &'a Value>) -> Vec<String> {
-    let mut texts: Vec<String> = texts
-        .map(|text| text.as_str().unwrap_or_default().to_owned())
-        .collect();
+    let mut texts: Vec<String> =
+        texts.map(|text| text.as_str().unwrap_or_default().to_owned()).collect();
     texts.sort();
     texts
 }
@@ -56,18 +43,12 @@ fn api_server(site: &Site, client: &Client) {
         serde_json::from_str(&text.ok()).expect("JSON")
     };
     let endpoints = get(&["endpoints", "kubernetes"]);
-    let slices = get(&[
-        "endpointslices",
-        "-l",
-        &format!("{SERVICE_NAME}=kubernetes"),
-    ]);
+    let slices = get(&["endpointslices", "-l", &format!("{SERVICE_NAME}=kubernetes")]);
     let subset = &endpoints["subsets"][0];
     let port = &subset["ports"][0]["port"];
     let addresses = sorted(array(&subset["addresses"]).iter().map(|it| &it["ip"]));
     assert!(!addresses.is_empty(), "{endpoints}");
-    let each = array(&slices["items"])
-        .iter()
-        .flat_map(|slice| array(&slice["endpoints"]));
+    let each = array(&slices["items"]).iter().flat_map(|slice| array(&slice["endpoints"]));
     let sliced = sorted(each.map(|endpoint| &endpoint["addresses"][0]));
     assert_eq!(addresses, sliced);
     assert_eq!(slices["items"][0]["ports"][0]["port"], *port, "{slices}");
@@ -88,10 +69,7 @@ fn come_and_go(site: &Site, client: &Client) {
     let labels = &slice["metadata"]["labels"];
     assert_eq!(labels[MANAGED_BY], "endpointslice-controller.k8s.io");
     let owner = &slice["metadata"]["ownerReferences"][0];
-    assert_eq!(
-        (&owner["kind"], &owner["name"]),
-        (&json!("Service"), &json!("web"))
-    );
+    assert_eq!((&owner["kind"], &owner["name"]), (&json!("Service"), &json!("web")));
     assert_eq!(owner["controller"], true, "{owner}");
     bench.delete("service", &["web"]);
     wait_for("Endpoints and EndpointSlices to go", || {
@@ -109,20 +87,14 @@ fn matching(site: &Site, client: &Client) {
     let bench = Bench::new(site, client, "slice-matching");
     let mut all = service("all");
     all["spec"]["selector"] = json!({"app": "web"});
-    all["spec"]["ports"] = json!([
-        port("first", 80, "http", "TCP"),
-        port("second", 81, 90, "UDP")
-    ]);
+    all["spec"]["ports"] = json!([port("first", 80, "http", "TCP"), port("second", 81, 90, "UDP")]);
     let mut some = service("some");
     some["spec"]["selector"] = json!({"app": "web", "part": "a"});
     let mut one = server("one", "web");
     one["metadata"]["labels"]["part"] = json!("a");
     let two = server_on("two", "web", 8080);
     bench.make_ready(&[all, some, one, two, server("not", "other")]);
-    bench.expect_endpoints(
-        "all",
-        &[("one", 80), ("one", 90), ("two", 8080), ("two", 90)],
-    );
+    bench.expect_endpoints("all", &[("one", 80), ("one", 90), ("two", 8080), ("two", 90)]);
     bench.expect_endpoints("some", &[("one", 80)]);
     for endpoint in bench.slice_endpoints("all") {
         let name = endpoint["targetRef"]["name"].as_str().unwrap_or_default();
@@ -132,10 +104,7 @@ fn matching(site: &Site, client: &Client) {
         assert_eq!(endpoint["targetRef"]["uid"], pod["metadata"]["uid"]);
         assert_eq!(endpoint["targetRef"]["kind"], "Pod");
         let conditions = &endpoint["conditions"];
-        assert_eq!(
-            *conditions,
-            json!({"ready": true, "serving": true, "terminating": false})
-        );
+        assert_eq!(*conditions, json!({"ready": true, "serving": true, "terminating": false}));
     }
     for slice in bench.slices("all") {
         let ports = sorted(array(&slice["ports"]).iter().map(|port| &port["name"]));
@@ -170,23 +139,10 @@ fn several_ports(site: &Site, client: &Client) {
     let bench = Bench::new(site, client, "slice-ports");
     let ports = json!([port("a", 80, 80, "TCP"), port("b", 81, 8080, "TCP")]);
     let (one, two) = (server("one", "x"), server_on("two", "x", 8080));
-    bench.make_ready(&[
-        without_selector(ports),
-        one,
-        two,
-        super::objects::client("client"),
-    ]);
+    bench.make_ready(&[without_selector(ports), one, two, super::objects::client("client")]);
     bench.make(&[
-        slice(
-            "first",
-            json!([{"name": "a", "port": 80}]),
-            &[bench.pod_ip("one")],
-        ),
-        slice(
-            "second",
-            json!([{"name": "b", "port": 8080}]),
-            &[bench.pod_ip("two")],
-        ),
+        slice("first", json!([{"name": "a", "port": 80}]), &[bench.pod_ip("one")]),
+        slice("second", json!([{"name": "b", "port": 8080}]), &[bench.pod_ip("two")]),
     ]);
     let ip = bench.ns.cluster_ip("web");
     bench.expect_pods(&pod("client"), &format!("{ip}:80"), &["one"]);
@@ -198,11 +154,7 @@ fn several_addresses(site: &Site, client: &Client) {
     let ports = json!([port("a", 80, 80, "TCP")]);
     let pods = [server("one", "x"), server("two", "x")];
     bench.make_ready(
-        &[
-            &[without_selector(ports), super::objects::client("client")],
-            &pods[..],
-        ]
-        .concat(),
+        &[&[without_selector(ports), super::objects::client("client")], &pods[..]].concat(),
     );
     let port = json!([{"name": "a", "port": 80}]);
     bench.make(&[
@@ -212,11 +164,7 @@ fn several_addresses(site: &Site, client: &Client) {
     let ip = bench.ns.cluster_ip("web");
     bench.expect_pods(&pod("client"), &ip, &["one", "two"]);
     // The same address in both counts once; one slice less is one endpoint less.
-    bench.make(&[slice(
-        "first",
-        port,
-        &[bench.pod_ip("one"), bench.pod_ip("two")],
-    )]);
+    bench.make(&[slice("first", port, &[bench.pod_ip("one"), bench.pod_ip("two")])]);
     bench.delete("endpointslice", &["second"]);
     bench.expect_pods(&pod("client"), &ip, &["one", "two"]);
     bench.delete("endpointslice", &["first"]);
@@ -243,15 +191,9 @@ fn expect_mirrored(bench: &Bench<'_>, wanted: &[(&str, u16)]) {
             }
         }
         seen.sort();
-        let wanted: Vec<_> = wanted
-            .iter()
-            .map(|(ip, port)| ((*ip).to_owned(), u64::from(*port)))
-            .collect();
-        if seen == wanted {
-            Ok(())
-        } else {
-            Err(format!("{slices:?}"))
-        }
+        let wanted: Vec<_> =
+            wanted.iter().map(|(ip, port)| ((*ip).to_owned(), u64::from(*port))).collect();
+        if seen == wanted { Ok(()) } else { Err(format!("{slices:?}")) }
     });
 }
 

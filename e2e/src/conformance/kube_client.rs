@@ -21,25 +21,18 @@ pub fn with_kube(
     namespace: &str,
     test: impl AsyncFnOnce(kube::Client, &str) -> anyhow::Result<()>,
 ) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let done = runtime.block_on(async {
         let kubeconfig = Kubeconfig::read_from(&client.kubeconfig)?;
         let config =
             Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
         let kube = kube::Client::try_from(config)?;
         let object = Namespace {
-            metadata: ObjectMeta {
-                name: Some(namespace.to_owned()),
-                ..ObjectMeta::default()
-            },
+            metadata: ObjectMeta { name: Some(namespace.to_owned()), ..ObjectMeta::default() },
             ..Namespace::default()
         };
-        Api::all(kube.clone())
-            .create(&PostParams::default(), &object)
-            .await?;
+        Api::all(kube.clone()).create(&PostParams::default(), &object).await?;
         test(kube, namespace).await
     });
     if let Err(error) = done {
@@ -53,9 +46,7 @@ pub async fn next<K: Debug>(
 ) -> anyhow::Result<WatchEvent<K>> {
     loop {
         let event = tokio::time::timeout(Duration::from_secs(WAIT_S), events.next()).await;
-        let event = event
-            .context("no event came")?
-            .context("the watch ended")??;
+        let event = event.context("no event came")?.context("the watch ended")??;
         if !matches!(event, WatchEvent::Bookmark(_)) {
             return Ok(event);
         }

@@ -22,10 +22,7 @@ pub const TESTS: &[(&str, Test)] = &[
     ("networking_node_to_service", node_service),
     ("networking_endpoint_to_service", endpoint_service),
     ("networking_two_services_over_the_same_pods", same_selector),
-    (
-        "networking_service_follows_a_deleted_endpoint",
-        deleted_endpoint,
-    ),
+    ("networking_service_follows_a_deleted_endpoint", deleted_endpoint),
     ("networking_large_requests", large),
     ("networking_service_of_host_network_pods", of_host_network),
     ("networking_to_and_from_a_pod_that_ends", ending),
@@ -35,10 +32,7 @@ pub const TESTS: &[(&str, Test)] = &[
 fn bench<'a>(site: &'a Site, client: &Client, name: &str) -> Bench<'a> {
     let bench = Bench::new(site, client, name);
     let [(first, _), (second, _)] = workers(site);
-    let ports = [
-        port("http", 80, 80, "TCP"),
-        port("ask", 90, UDP_PORT, "UDP"),
-    ];
+    let ports = [port("http", 80, 80, "TCP"), port("ask", 90, UDP_PORT, "UDP")];
     let fields = json!({"type": "NodePort", "ports": ports});
     bench.make_ready(&[
         service_with("web", fields),
@@ -170,11 +164,7 @@ fn large(site: &Site, client: &Client) {
         format!("exec 3<>/dev/udp/{ip}/90; printf '%s' {padding} >&3; timeout 1 head -n1 <&3");
     wait_for("an answer to a large datagram", || {
         let output = bench.shell(&pod("client-2"), &script);
-        if output.stdout.starts_with("one ") {
-            Ok(())
-        } else {
-            Err(format!("{output:?}"))
-        }
+        if output.stdout.starts_with("one ") { Ok(()) } else { Err(format!("{output:?}")) }
     });
 }
 
@@ -216,10 +206,7 @@ fn ending(site: &Site, client: &Client) {
     ]);
     let (ip, other) = (bench.pod_ip("leaving"), bench.pod_ip("other"));
     bench.expect_pod(&pod("client"), &ip, "leaving");
-    bench
-        .ns
-        .run(&["delete", "pod", "leaving", "--wait=false"])
-        .ok();
+    bench.ns.run(&["delete", "pod", "leaving", "--wait=false"]).ok();
     bench.expect_pod(&pod("client"), &ip, "leaving");
     bench.expect_pod(&pod("leaving"), &other, "other");
 }

@@ -46,8 +46,7 @@ pub fn unready(name: &str, app: &str) -> Value {
 pub fn lingering(mut pod: Value) -> Value {
     pod["spec"]["terminationGracePeriodSeconds"] = json!(30);
     let args = pod["spec"]["containers"][0]["args"].as_array_mut();
-    args.expect("a server has arguments")
-        .extend([json!("--quiet-ms"), json!("60000")]);
+    args.expect("a server has arguments").extend([json!("--quiet-ms"), json!("60000")]);
     pod
 }
 

@@ -22,10 +22,7 @@ pub const TESTS: &[(&str, Test)] = &[
     ("service_affinity_of_a_node_port_switched", port_switched),
     ("service_affinity_of_a_cluster_ip_ends_in_time", timeout),
     ("service_affinity_of_a_node_port_ends_in_time", port_timeout),
-    (
-        "service_affinity_of_a_headless_service_is_kept_in_the_api",
-        headless,
-    ),
+    ("service_affinity_of_a_headless_service_is_kept_in_the_api", headless),
 ];
 
 /// The short timeout, in seconds.
@@ -35,10 +32,7 @@ const PODS: [&str; 3] = ["one", "two", "three"];
 /// A bench with a Service of three pods, and a client.
 fn bench<'a>(site: &'a Site, client: &Client, name: &str, fields: Value) -> Bench<'a> {
     let bench = Bench::new(site, client, name);
-    let mut objects = vec![
-        service_with("web", fields),
-        super::objects::client("client"),
-    ];
+    let mut objects = vec![service_with("web", fields), super::objects::client("client")];
     objects.extend(PODS.map(|pod| server(pod, "web")));
     bench.make_ready(&objects);
     bench.expect_endpoints("web", &PODS.map(|pod| (pod, 80)));
@@ -65,12 +59,7 @@ fn through_node(bench: &Bench<'_>) -> String {
 }
 
 fn cluster_ip(site: &Site, client: &Client) {
-    let bench = bench(
-        site,
-        client,
-        "aff-ip",
-        json!({"sessionAffinity": "ClientIP"}),
-    );
+    let bench = bench(site, client, "aff-ip", json!({"sessionAffinity": "ClientIP"}));
     let ip = bench.ns.cluster_ip("web");
     expect_sticky(&bench, &pod("client"), &ip);
     expect_sticky(&bench, &pod("client"), "web");
@@ -109,22 +98,14 @@ fn port_switched(site: &Site, client: &Client) {
 fn forget(bench: &Bench<'_>, from: &Observer, to: &str) {
     let mut met = BTreeSet::new();
     let unused = Duration::from_secs(TIMEOUT_S + 1);
-    wait_at_pace(
-        "the choice to be forgotten and another pod met",
-        unused,
-        || {
-            let seen = bench.answering(from, to, 10);
-            if seen.len() != 1 {
-                return Err(format!("{seen:?}"));
-            }
-            met.extend(seen);
-            if met.len() > 1 {
-                Ok(())
-            } else {
-                Err(format!("{met:?}"))
-            }
-        },
-    );
+    wait_at_pace("the choice to be forgotten and another pod met", unused, || {
+        let seen = bench.answering(from, to, 10);
+        if seen.len() != 1 {
+            return Err(format!("{seen:?}"));
+        }
+        met.extend(seen);
+        if met.len() > 1 { Ok(()) } else { Err(format!("{met:?}")) }
+    });
 }
 
 fn short(kind: &str) -> Value {
@@ -156,8 +137,5 @@ fn headless(site: &Site, client: &Client) {
     let seconds = &service["spec"]["sessionAffinityConfig"]["clientIP"]["timeoutSeconds"];
     assert_eq!(seconds, 10_800);
     let seen = bench.answering(&pod("client"), "web", 1);
-    assert!(
-        seen.iter().all(|name| PODS.contains(&name.as_str())),
-        "{seen:?}"
-    );
+    assert!(seen.iter().all(|name| PODS.contains(&name.as_str())), "{seen:?}");
 }

@@ -35,15 +35,10 @@ fn kubernetes(site: &Site, client: &Client) {
     let spec = &service["spec"];
     assert_eq!(spec["type"], "ClusterIP", "{service}");
     let port = &spec["ports"][0];
-    assert_eq!(
-        (&port["name"], &port["port"]),
-        (&json!("https"), &json!(443))
-    );
+    assert_eq!((&port["name"], &port["port"]), (&json!("https"), &json!(443)));
     for host in ["kubernetes.default.svc", "kubernetes.default"] {
         let url = format!("https://{host}/version");
-        let curl = bench
-            .ns
-            .exec("client", &["curl", "-sSk", "--max-time", "5", &url]);
+        let curl = bench.ns.exec("client", &["curl", "-sSk", "--max-time", "5", &url]);
         assert!(curl.stdout.contains("gitVersion"), "{curl:?}");
     }
 }
@@ -53,10 +48,7 @@ fn listed(_site: &Site, client: &Client) {
     let list: serde_json::Value = serde_json::from_str(&text).expect("a list");
     let found = list["items"].as_array().into_iter().flatten();
     let mut named = found.filter(|it| it["metadata"]["name"] == "kubernetes");
-    assert!(
-        named.any(|it| it["metadata"]["namespace"] == "default"),
-        "{text}"
-    );
+    assert!(named.any(|it| it["metadata"]["namespace"] == "default"), "{text}");
 }
 
 fn basic(site: &Site, client: &Client) {
@@ -140,10 +132,7 @@ fn changed_ports(site: &Site, client: &Client) {
     second["args"] = json!(["--port", "8080"]);
     second["ports"] = json!([{"name": "other", "containerPort": 8080}]);
     second["readinessProbe"]["httpGet"]["port"] = json!(8080);
-    both["spec"]["containers"]
-        .as_array_mut()
-        .expect("containers")
-        .push(second);
+    both["spec"]["containers"].as_array_mut().expect("containers").push(second);
     bench.make_ready(&[service("ports"), both, super::objects::client("client")]);
     let ip = bench.ns.cluster_ip("ports");
     let from = pod("client");
@@ -254,14 +243,9 @@ fn many(site: &Site, client: &Client) {
     wait_for("an endpoint of each Service", || {
         let list = bench.ns.get(&["endpointslices"]);
         let slices = list["items"].as_array().into_iter().flatten();
-        let count = slices
-            .filter(|slice| slice["endpoints"][0]["conditions"]["ready"] == true)
-            .count();
-        if count == SERVICES {
-            Ok(())
-        } else {
-            Err(format!("{count} have one"))
-        }
+        let count =
+            slices.filter(|slice| slice["endpoints"][0]["conditions"]["ready"] == true).count();
+        if count == SERVICES { Ok(()) } else { Err(format!("{count} have one")) }
     });
     let last = bench.ns.cluster_ip(&format!("many-{}", SERVICES - 1));
     bench.expect_pods(&place(&workers(site)[0].0), &last, &["one"]);

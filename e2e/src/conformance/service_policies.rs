@@ -15,22 +15,10 @@ use crate::{Answer, Client, OUTSIDE, wait_for};
 /// The tests of this file.
 pub const TESTS: &[(&str, Test)] = &[
     ("service_of_internal_policy_local_from_pods", internal_pods),
-    (
-        "service_of_internal_policy_local_from_nodes",
-        internal_nodes,
-    ),
-    (
-        "service_of_internal_policy_local_to_host_network",
-        internal_host_network,
-    ),
-    (
-        "service_of_external_policy_local_keeps_the_client",
-        external,
-    ),
-    (
-        "service_health_check_port_follows_the_external_policy",
-        health_check_port,
-    ),
+    ("service_of_internal_policy_local_from_nodes", internal_nodes),
+    ("service_of_internal_policy_local_to_host_network", internal_host_network),
+    ("service_of_external_policy_local_keeps_the_client", external),
+    ("service_health_check_port_follows_the_external_policy", health_check_port),
     ("service_keeps_the_source_pods_address", source_address),
     ("service_leads_a_pod_back_to_itself", hairpin),
 ];
@@ -70,10 +58,7 @@ fn internal_host_network(site: &Site, client: &Client) {
     let [(with, _), (without, _)] = workers(site);
     let ports = json!([{"name": "http", "port": 80, "targetPort": 18_180}]);
     bench.make_ready(&[
-        service_with(
-            "web",
-            json!({"internalTrafficPolicy": "Local", "ports": ports}),
-        ),
+        service_with("web", json!({"internalTrafficPolicy": "Local", "ports": ports})),
         on(&with, host_network("one", "web", 18_180)),
         on(&with, client_pod("near")),
         on(&without, client_pod("far")),
@@ -95,20 +80,13 @@ fn external(site: &Site, client: &Client) {
     let bench = Bench::new(site, client, "pol-external");
     let [(with, with_ip), (_, without_ip)] = workers(site);
     bench.make_ready(&[
-        service_with(
-            "web",
-            json!({"type": "NodePort", "externalTrafficPolicy": "Local"}),
-        ),
+        service_with("web", json!({"type": "NodePort", "externalTrafficPolicy": "Local"})),
         on(&with, server("one", "web")),
     ]);
     let port = bench.node_port("web", 0);
     let client_seen = Answer::Http(200, site.outside_address());
     let from = place(OUTSIDE);
-    bench.expect(
-        &from,
-        &format!("{with_ip}:{port}/client.html"),
-        &client_seen,
-    );
+    bench.expect(&from, &format!("{with_ip}:{port}/client.html"), &client_seen);
     bench.expect_dropped(&from, &format!("{without_ip}:{port}"));
     bench.patch_service("web", json!({"externalTrafficPolicy": "Cluster"}));
     bench.expect_pod(&from, &format!("{without_ip}:{port}"), "one");
@@ -118,10 +96,7 @@ fn health_check_port(site: &Site, client: &Client) {
     let bench = Bench::new(site, client, "pol-health");
     let [(with, with_ip), (_, without_ip)] = workers(site);
     bench.make_ready(&[
-        service_with(
-            "web",
-            json!({"type": "LoadBalancer", "externalTrafficPolicy": "Local"}),
-        ),
+        service_with("web", json!({"type": "LoadBalancer", "externalTrafficPolicy": "Local"})),
         on(&with, server("one", "web")),
     ]);
     let health_port = || bench.ns.get(&["service", "web"])["spec"]["healthCheckNodePort"].clone();
@@ -130,17 +105,11 @@ fn health_check_port(site: &Site, client: &Client) {
     let expect = |ip: &str, wanted: &dyn Fn(&Answer) -> bool| {
         wait_for(&format!("the health check on {ip}"), || {
             let answer = bench.get(&place(OUTSIDE), &format!("{ip}:{port}/healthz"));
-            if wanted(&answer) {
-                Ok(())
-            } else {
-                Err(answer.to_string())
-            }
+            if wanted(&answer) { Ok(()) } else { Err(answer.to_string()) }
         });
     };
     expect(&with_ip, &|answer| matches!(answer, Answer::Http(200, _)));
-    expect(&without_ip, &|answer| {
-        matches!(answer, Answer::Http(503, _))
-    });
+    expect(&without_ip, &|answer| matches!(answer, Answer::Http(503, _)));
     bench.patch_service("web", json!({"externalTrafficPolicy": "Cluster"}));
     let after = health_port();
     assert!(after.is_null() || after == 0, "it is given back: {after}");
@@ -170,10 +139,7 @@ fn hairpin(site: &Site, client: &Client) {
     let mut both = client_pod("one");
     both["metadata"]["labels"] = json!({"app": "web"});
     let web = server("one", "web")["spec"]["containers"][0].clone();
-    both["spec"]["containers"]
-        .as_array_mut()
-        .expect("containers")
-        .push(web);
+    both["spec"]["containers"].as_array_mut().expect("containers").push(web);
     let ask = json!({"name": "ask", "port": 90, "protocol": "UDP", "targetPort": "ask"});
     let ports = json!([{"name": "http", "port": 80}, ask]);
     bench.make_ready(&[service_with("web", json!({ "ports": ports })), both]);

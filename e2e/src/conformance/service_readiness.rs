@@ -19,27 +19,12 @@ pub const TESTS: &[(&str, Test)] = &[
     ("service_of_a_failed_pod_refuses", failed),
     ("service_has_endpoints_for_unready_pods_if_asked", tolerated),
     ("service_reaches_ending_unready_pods_if_asked", published),
-    (
-        "service_never_reaches_ending_unready_pods_else",
-        unpublished,
-    ),
+    ("service_never_reaches_ending_unready_pods_else", unpublished),
     ("service_falls_back_to_ending_pods", ending),
-    (
-        "service_of_internal_policy_local_falls_back_to_ending_pods",
-        ending_internal_local,
-    ),
-    (
-        "service_node_port_falls_back_to_ending_pods",
-        ending_node_port,
-    ),
-    (
-        "service_of_external_policy_local_falls_back_to_ending_pods",
-        ending_external_local,
-    ),
-    (
-        "service_health_check_fails_when_all_local_pods_end",
-        ending_health,
-    ),
+    ("service_of_internal_policy_local_falls_back_to_ending_pods", ending_internal_local),
+    ("service_node_port_falls_back_to_ending_pods", ending_node_port),
+    ("service_of_external_policy_local_falls_back_to_ending_pods", ending_external_local),
+    ("service_health_check_fails_when_all_local_pods_end", ending_health),
     ("service_of_another_proxys_name_is_left_alone", proxy_name),
     ("service_labelled_headless_is_left_alone", headless_label),
 ];
@@ -71,11 +56,7 @@ fn failed(site: &Site, client: &Client) {
     bench.ns.wait_ready("client");
     wait_for("the pod to fail", || {
         let phase = bench.ns.get(&["pod", "one"])["status"]["phase"].clone();
-        if phase == "Failed" {
-            Ok(())
-        } else {
-            Err(phase.to_string())
-        }
+        if phase == "Failed" { Ok(()) } else { Err(phase.to_string()) }
     });
     bench.expect_endpoints("web", &[]);
     let (_, not_ready) = bench.ns.endpoints("web");
@@ -87,11 +68,7 @@ fn failed(site: &Site, client: &Client) {
 fn tolerated(site: &Site, client: &Client) {
     let bench = Bench::new(site, client, "svc-tolerated");
     let fields = json!({"publishNotReadyAddresses": true});
-    bench.make(&[
-        service_with("web", fields),
-        unready("one", "web"),
-        client_pod("client"),
-    ]);
+    bench.make(&[service_with("web", fields), unready("one", "web"), client_pod("client")]);
     bench.ns.wait_ready("client");
     bench.expect_endpoints("web", &[("one", 80)]);
     bench.expect_pod(&pod("client"), "web", "one");
@@ -211,11 +188,11 @@ fn ending_health(site: &Site, client: &Client) {
     let port = &bench.ns.get(&["service", "web"])["spec"]["healthCheckNodePort"];
     let url = format!("{}:{port}/healthz", workers(site)[0].1);
     let expect = |wanted: u16| {
-        wait_for(&format!("the health check to be {wanted}"), || match bench
-            .get(&place(OUTSIDE), &url)
-        {
-            Answer::Http(code, _) if code == wanted => Ok(()),
-            other => Err(other.to_string()),
+        wait_for(&format!("the health check to be {wanted}"), || {
+            match bench.get(&place(OUTSIDE), &url) {
+                Answer::Http(code, _) if code == wanted => Ok(()),
+                other => Err(other.to_string()),
+            }
         });
     };
     expect(200);
@@ -225,11 +202,7 @@ fn ending_health(site: &Site, client: &Client) {
 
 fn proxy_name(site: &Site, client: &Client) {
     let bench = Bench::new(site, client, "svc-proxyname");
-    left_alone(
-        &bench,
-        "service.kubernetes.io/service-proxy-name",
-        "another",
-    );
+    left_alone(&bench, "service.kubernetes.io/service-proxy-name", "another");
 }
 
 fn headless_label(site: &Site, client: &Client) {
@@ -241,12 +214,7 @@ fn headless_label(site: &Site, client: &Client) {
 fn left_alone(bench: &Bench<'_>, label: &str, value: &str) {
     let mut labelled = service("web");
     labelled["metadata"]["labels"] = json!({label: value});
-    bench.make_ready(&[
-        labelled,
-        service("other"),
-        server("one", "web"),
-        server("two", "other"),
-    ]);
+    bench.make_ready(&[labelled, service("other"), server("one", "web"), server("two", "other")]);
     let (ip, other) = (bench.ns.cluster_ip("web"), bench.ns.cluster_ip("other"));
     let from = place(&workers(bench.site)[0].0);
     let unserved = || {
@@ -260,10 +228,7 @@ fn left_alone(bench: &Bench<'_>, label: &str, value: &str) {
     bench.expect_pod(&from, &other, "two");
     unserved();
     let set = |value: serde_json::Value| {
-        bench.patch(
-            "service/web",
-            json!({"metadata": {"labels": {label: value}}}),
-        );
+        bench.patch("service/web", json!({"metadata": {"labels": {label: value}}}));
     };
     set(json!(null));
     bench.expect_pod(&from, &ip, "one");

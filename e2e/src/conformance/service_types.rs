@@ -42,11 +42,7 @@ fn on_all_nodes(site: &Site, port: u16) -> Vec<String> {
 
 fn node_port(site: &Site, client: &Client) {
     let bench = Bench::new(site, client, "svc-nodeport");
-    bench.make_ready(&[
-        node_ports("web"),
-        server("one", "web"),
-        super::objects::client("client"),
-    ]);
+    bench.make_ready(&[node_ports("web"), server("one", "web"), super::objects::client("client")]);
     let ip = bench.ns.cluster_ip("web");
     bench.expect_pod(&pod("client"), "web", "one");
     bench.expect_pod(&pod("client"), &ip, "one");
@@ -111,10 +107,7 @@ fn become_external_name(bench: &Bench<'_>, client: &Client) {
     bench.patch_service("web", fields);
     let service = bench.ns.get(&["service", "web"]);
     assert!(service["spec"]["clusterIP"].is_null(), "{service}");
-    assert!(
-        service["spec"]["ports"][0]["nodePort"].is_null(),
-        "{service}"
-    );
+    assert!(service["spec"]["ports"][0]["nodePort"].is_null(), "{service}");
     let other = bench.ns.cluster_ip("other");
     let dig = format!(
         "dig +short +time=2 +tries=1 web.{}.svc.{DOMAIN} @{}",
@@ -167,10 +160,7 @@ fn from_node_port(site: &Site, client: &Client) {
     bench.expect_refused(&place(OUTSIDE), &to);
     // The port is free for another.
     let ports = json!([{"name": "http", "port": 80, "nodePort": port}]);
-    bench.make(&[service_with(
-        "next",
-        json!({"type": "NodePort", "ports": ports}),
-    )]);
+    bench.make(&[service_with("next", json!({"type": "NodePort", "ports": ports}))]);
 }
 
 fn external_ip(site: &Site, client: &Client) {
@@ -188,11 +178,7 @@ fn external_ip(site: &Site, client: &Client) {
 
 fn two_protocols(site: &Site, client: &Client) {
     let bench = Bench::new(site, client, "svc-protoports");
-    bench.make_ready(&[
-        service("web"),
-        server("one", "web"),
-        super::objects::client("client"),
-    ]);
+    bench.make_ready(&[service("web"), server("one", "web"), super::objects::client("client")]);
     let mut ports = [port("tcp", 80, 80, "TCP"), port("udp", 80, UDP_PORT, "UDP")];
     for port in &mut ports {
         port["nodePort"] = json!(30_040);
@@ -229,9 +215,7 @@ fn moved(site: &Site, client: &Client) {
 fn refusal(bench: &Bench<'_>, name: &str, port: u16) -> Option<String> {
     let ports = json!([{"name": "http", "port": 80, "nodePort": port}]);
     let service = service_with(name, json!({"type": "NodePort", "ports": ports}));
-    let output = bench
-        .ns
-        .run_with_input(&["create", "-f", "-"], &service.to_string());
+    let output = bench.ns.run_with_input(&["create", "-f", "-"], &service.to_string());
     (output.code != 0).then_some(output.stderr)
 }
 

@@ -14,18 +14,9 @@ use crate::{Client, OUTSIDE, scenarios::Background, wait_for};
 
 /// The tests of this file.
 pub const TESTS: &[(&str, Test)] = &[
-    (
-        "service_udp_client_of_a_cluster_ip_follows_a_new_pod",
-        cluster_ip,
-    ),
-    (
-        "service_udp_client_of_a_node_port_follows_a_new_pod",
-        node_port,
-    ),
-    (
-        "service_udp_client_before_the_first_endpoint_is_answered",
-        early,
-    ),
+    ("service_udp_client_of_a_cluster_ip_follows_a_new_pod", cluster_ip),
+    ("service_udp_client_of_a_node_port_follows_a_new_pod", node_port),
+    ("service_udp_client_before_the_first_endpoint_is_answered", early),
 ];
 
 /// A client that asks every 20 ms until it is dropped.
@@ -38,10 +29,7 @@ impl Asking {
     fn start(site: &Site, place: &str, to: &str) -> Self {
         let words = [&site.probe(), "ask-udp", to, "20"];
         let mut program = Background::start(site, place, &words);
-        Self {
-            answers: Box::new(program.lines()),
-            _program: program,
-        }
+        Self { answers: Box::new(program.lines()), _program: program }
     }
 
     /// Waits for an answer whose first word is this.
@@ -49,11 +37,7 @@ impl Asking {
     fn until(&mut self, wanted: &str) {
         wait_for(&format!("{wanted} to answer"), || {
             let answer = self.answers.next().expect("the client goes on asking");
-            if answer.split_whitespace().next() == Some(wanted) {
-                Ok(())
-            } else {
-                Err(answer)
-            }
+            if answer.split_whitespace().next() == Some(wanted) { Ok(()) } else { Err(answer) }
         });
     }
 }
@@ -98,10 +82,7 @@ fn early(site: &Site, client: &Client) {
     bench.make(&[service_with("web", fields("NodePort"))]);
     let inside = format!("{}:7", bench.ns.cluster_ip("web"));
     let outside = format!("{address}:{}", bench.node_port("web", 0));
-    let mut asking = [
-        Asking::start(site, &node, &inside),
-        Asking::start(site, OUTSIDE, &outside),
-    ];
+    let mut asking = [Asking::start(site, &node, &inside), Asking::start(site, OUTSIDE, &outside)];
     for client in &mut asking {
         client.until("none");
     }

@@ -37,15 +37,7 @@ pub fn dns_address(client: &Client) -> String {
 
 /// `default/kubernetes`.
 pub fn kubernetes_service(client: &Client) -> Value {
-    let args = [
-        "-n",
-        "default",
-        "get",
-        "service",
-        "kubernetes",
-        "-o",
-        "json",
-    ];
+    let args = ["-n", "default", "get", "service", "kubernetes", "-o", "json"];
     serde_json::from_str(&client.run(&args).ok()).expect("a Service")
 }
 

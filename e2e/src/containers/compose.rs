@@ -27,19 +27,13 @@ fn script() -> PathBuf {
 /// A command line of the lab's script.
 fn lab(variables: &[(&'static str, String)], args: &[&str]) -> Command {
     let mut command = Command::new(script());
-    command
-        .args(args)
-        .envs(variables.iter().map(|(name, value)| (*name, value)));
+    command.args(args).envs(variables.iter().map(|(name, value)| (*name, value)));
     command
 }
 
 fn free_port() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener
-        .local_addr()
-        .expect("an address")
-        .port()
-        .to_string()
+    listener.local_addr().expect("an address").port().to_string()
 }
 
 pub(super) fn start(options: &ComposeOptions, tag: &str) -> ContainerLab {
@@ -64,17 +58,11 @@ pub(super) fn start(options: &ComposeOptions, tag: &str) -> ContainerLab {
         ending: Ending::Compose(variables.clone()),
         _directory: directory,
     };
-    let up: Vec<&str> = ["up"]
-        .into_iter()
-        .chain(options.up.iter().map(String::as_str))
-        .collect();
+    let up: Vec<&str> = ["up"].into_iter().chain(options.up.iter().map(String::as_str)).collect();
     let started = Output::of(&mut lab(&variables, &up));
     assert!(started.code == 0, "{}\n{}", started.stdout, started.stderr);
-    fs::write(
-        &kubeconfig,
-        Output::of(&mut lab(&variables, &["kubeconfig"])).ok(),
-    )
-    .expect("the kubeconfig is written");
+    fs::write(&kubeconfig, Output::of(&mut lab(&variables, &["kubeconfig"])).ok())
+        .expect("the kubeconfig is written");
     lab_of.copy_probe();
     lab_of
 }

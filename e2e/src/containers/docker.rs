@@ -21,12 +21,8 @@ pub fn missing_docker() -> bool {
         .map(|program| format!("{program} is not installed"))
         .or_else(|| {
             let version = docker(&["version", "--format", "{{.Server.Version}}"]);
-            (version.code != 0).then(|| {
-                format!(
-                    "the Docker Engine does not answer: {}",
-                    version.stderr.trim()
-                )
-            })
+            (version.code != 0)
+                .then(|| format!("the Docker Engine does not answer: {}", version.stderr.trim()))
         });
     let Some(text) = seen else {
         return false;
@@ -81,19 +77,6 @@ pub fn detach_labelled(label: &str) {
     }
 }
 
-/// Whether the engine refuses to remove a network for containers that it does not know.
-pub fn is_miscounted(network: &str) -> bool {
-    let known = docker(&[
-        "network",
-        "inspect",
-        "--format",
-        "{{len .Containers}}",
-        network,
-    ]);
-    let removed = docker(&["network", "rm", network]);
-    known.stdout.trim() == "0" && removed.stderr.contains("has active endpoints")
-}
-
 /// Removes everything with a label.
 pub fn remove_labelled(label: &str) {
     detach_labelled(label);
@@ -117,12 +100,8 @@ pub fn remove_labelled(label: &str) {
 /// The first two numbers of a /16 that no network of the engine has, such as `10.213`.
 pub fn free_net() -> String {
     let ids = docker(&["network", "ls", "-q"]).ok_lines();
-    let mut args = vec![
-        "network",
-        "inspect",
-        "--format",
-        "{{range .IPAM.Config}}{{.Subnet}} {{end}}",
-    ];
+    let mut args =
+        vec!["network", "inspect", "--format", "{{range .IPAM.Config}}{{.Subnet}} {{end}}"];
     args.extend(ids.iter().map(String::as_str));
     let taken = docker(&args).ok();
     // Two test programs that start at once begin at different places.

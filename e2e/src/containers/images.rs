@@ -16,12 +16,7 @@ use crate::{Lab, Output};
 use super::docker::docker;
 
 /// Repositories that the script makes, all with one tag.
-const REPOSITORIES: [&str; 4] = [
-    "coracle",
-    "coracle-xtables",
-    "coracle-etcd",
-    "coracle-etcdctl",
-];
+const REPOSITORIES: [&str; 4] = ["coracle", "coracle-xtables", "coracle-etcd", "coracle-etcdctl"];
 /// Tags of the tests' images begin with this.
 const TAG: &str = "e2e-";
 
@@ -51,10 +46,7 @@ fn fingerprint(binary: &Path) -> String {
     let mut hasher = DefaultHasher::new();
     binary.hash(&mut hasher);
     about.len().hash(&mut hasher);
-    let modified = about
-        .modified()
-        .ok()
-        .and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+    let modified = about.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
     modified.hash(&mut hasher);
     format!("{:016x}", hasher.finish())
 }
@@ -64,15 +56,9 @@ fn remove_others(tag: &str) {
     for repository in REPOSITORIES {
         let of = format!("{repository}:{TAG}*");
         let filter = format!("reference={of}");
-        for image in docker(&[
-            "image",
-            "ls",
-            "--filter",
-            &filter,
-            "--format",
-            "{{.Repository}}:{{.Tag}}",
-        ])
-        .ok_lines()
+        for image in
+            docker(&["image", "ls", "--filter", &filter, "--format", "{{.Repository}}:{{.Tag}}"])
+                .ok_lines()
         {
             if !image.ends_with(tag) {
                 let _ = docker(&["image", "rm", &image]);

@@ -18,10 +18,7 @@ impl Member<'_> {
     #[track_caller]
     pub fn id(&self) -> String {
         let found = self.lab.ids_of(self.name);
-        found
-            .into_iter()
-            .next()
-            .unwrap_or_else(|| panic!("the lab has no member {}", self.name))
+        found.into_iter().next().unwrap_or_else(|| panic!("the lab has no member {}", self.name))
     }
 
     /// Stops all its processes where they are; its connections stay open and nothing answers.
@@ -57,14 +54,9 @@ impl Member<'_> {
 
     /// Its address on the cluster's network; empty while it is down.
     pub fn address(&self) -> String {
-        let format = format!(
-            "{{{{(index .NetworkSettings.Networks \"{}\").IPAddress}}}}",
-            self.lab.network
-        );
-        docker(&["inspect", "--format", &format, &self.id()])
-            .ok()
-            .trim()
-            .to_owned()
+        let format =
+            format!("{{{{(index .NetworkSettings.Networks \"{}\").IPAddress}}}}", self.lab.network);
+        docker(&["inspect", "--format", &format, &self.id()]).ok().trim().to_owned()
     }
 
     fn docker(&self, verb: &str) {
@@ -81,15 +73,7 @@ pub struct FromPod<'a> {
 impl FromPod<'_> {
     /// Runs `curl` in the pod; its image must have it, as `coracle.local/tools` does.
     pub fn curl(&self, url: &str) -> Output {
-        self.run(&[
-            "curl",
-            "--silent",
-            "--show-error",
-            "--fail",
-            "--max-time",
-            "5",
-            url,
-        ])
+        self.run(&["curl", "--silent", "--show-error", "--fail", "--max-time", "5", url])
     }
 
     /// Runs a program in the pod.

@@ -29,7 +29,7 @@ use tempfile::TempDir;
 use testcontainers::{Container, GenericImage};
 
 use crate::{Cluster, Lab, OUTSIDE, Output};
-use docker::{detach_labelled, docker, is_miscounted, label_values, labelled, remove_labelled};
+use docker::{detach_labelled, docker, label_values, remove_labelled};
 
 pub use compose::ComposeOptions;
 pub use docker::missing_docker;
@@ -111,16 +111,8 @@ impl ContainerLab {
     pub fn members(&self) -> Vec<String> {
         let filter = format!("label={}", self.label);
         let format = format!("{{{{.Label \"{}\"}}}}", self.member_label);
-        let mut names = docker(&[
-            "container",
-            "ls",
-            "-a",
-            "--filter",
-            &filter,
-            "--format",
-            &format,
-        ])
-        .ok_lines();
+        let mut names =
+            docker(&["container", "ls", "-a", "--filter", &filter, "--format", &format]).ok_lines();
         names.sort();
         names
     }
@@ -135,31 +127,14 @@ impl ContainerLab {
             .map(|address| format!("http://{address}:2379"))
             .collect();
         let (image, urls) = (format!("coracle-etcdctl:{}", self.tag), urls.join(","));
-        let run = [
-            "run",
-            "--rm",
-            "--network",
-            &self.network,
-            &image,
-            "--endpoints",
-            &urls,
-        ];
+        let run = ["run", "--rm", "--network", &self.network, &image, "--endpoints", &urls];
         docker(&[&run, args].concat())
     }
 
     fn ids_of(&self, member: &str) -> Vec<String> {
         let member = format!("label={}={member}", self.member_label);
         let lab = format!("label={}", self.label);
-        docker(&[
-            "container",
-            "ls",
-            "-aq",
-            "--filter",
-            &lab,
-            "--filter",
-            &member,
-        ])
-        .ok_lines()
+        docker(&["container", "ls", "-aq", "--filter", &lab, "--filter", &member]).ok_lines()
     }
 
     /// Puts the probe where `command_in` finds it.
@@ -178,9 +153,7 @@ impl Cluster for ContainerLab {
     fn command_in(&self, place: &str, program: &[&str]) -> Command {
         let member = if place == OUTSIDE { "client" } else { place };
         let mut command = Command::new("docker");
-        command
-            .args(["exec", "-i", &self.member(member).id()])
-            .args(program);
+        command.args(["exec", "-i", &self.member(member).id()]).args(program);
         command
     }
 
@@ -258,30 +231,14 @@ fn remove_stale() {
 }
 
 /// What tests' labs have left on this machine: whose containers, networks and volumes.
-///
-/// A network that the engine itself cannot let go is said loudly and not counted.
 pub fn leftovers() -> Vec<String> {
     let mut found = Vec::new();
     for kind in ["container", "network", "volume"] {
         for (label, prefix) in [(TEST_LABEL, ""), (PROJECT_LABEL, TEST_PROJECT)] {
             let values = label_values(kind, label);
             let ours = values.iter().filter(|value| value.starts_with(prefix));
-            let left = ours.filter(|value| kind != "network" || !held_by_engine(label, value));
-            found.extend(left.map(|value| format!("{kind} of {value}")));
+            found.extend(ours.map(|value| format!("{kind} of {value}")));
         }
     }
     found
-}
-
-/// Whether the networks with this label stay because the engine counts containers on them where it
-/// knows of none.
-fn held_by_engine(label: &str, value: &str) -> bool {
-    let networks = labelled("network", &format!("{label}={value}"));
-    let held = networks.iter().all(|id| is_miscounted(id));
-    if held && !networks.is_empty() {
-        crate::tools::say(&format!(
-            "the engine miscounts the containers on a network of {value}: it stays until the engine restarts"
-        ));
-    }
-    held
 }

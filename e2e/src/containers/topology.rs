@@ -36,13 +36,7 @@ pub struct Topology {
 
 impl Default for Topology {
     fn default() -> Self {
-        Self {
-            etcd: 0,
-            api_servers: 1,
-            controllers: 1,
-            nodes: 2,
-            node_grace_s: 40,
-        }
+        Self { etcd: 0, api_servers: 1, controllers: 1, nodes: 2, node_grace_s: 40 }
     }
 }
 
@@ -54,43 +48,28 @@ impl Topology {
 
     /// An etcd cluster of so many members, for all API servers.
     pub fn etcd(self, members: u8) -> Self {
-        Self {
-            etcd: members,
-            ..self
-        }
+        Self { etcd: members, ..self }
     }
 
     /// So many API servers; more than one need etcd.
     pub fn api_servers(self, count: u8) -> Self {
-        Self {
-            api_servers: count,
-            ..self
-        }
+        Self { api_servers: count, ..self }
     }
 
     /// So many of each controller program; they elect a leader.
     pub fn controllers(self, count: u8) -> Self {
-        Self {
-            controllers: count,
-            ..self
-        }
+        Self { controllers: count, ..self }
     }
 
     /// Silence after which a node counts as lost, in seconds: 40, unless said otherwise; more than
     /// the 10 between two signs of life.
     pub fn node_grace_s(self, node_grace_s: u64) -> Self {
-        Self {
-            node_grace_s,
-            ..self
-        }
+        Self { node_grace_s, ..self }
     }
 
     /// So many nodes, `worker-1` and on.
     pub fn nodes(self, count: u8) -> Self {
-        Self {
-            nodes: count,
-            ..self
-        }
+        Self { nodes: count, ..self }
     }
 }
 
@@ -106,10 +85,7 @@ struct Builder {
 }
 
 pub(super) fn start(topology: &Topology, tag: &str) -> ContainerLab {
-    assert!(
-        topology.api_servers == 1 || topology.etcd > 0,
-        "several API servers need etcd"
-    );
+    assert!(topology.api_servers == 1 || topology.etcd > 0, "several API servers need etcd");
     static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
     let pid = std::process::id();
     let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -136,28 +112,16 @@ pub(super) fn start(topology: &Topology, tag: &str) -> ContainerLab {
         &lab,
     ])
     .ok();
-    let mut builder = Builder {
-        lab,
-        net,
-        tag: tag.to_owned(),
-        api: Vec::new(),
-        started: Vec::new(),
-    };
+    let mut builder =
+        Builder { lab, net, tag: tag.to_owned(), api: Vec::new(), started: Vec::new() };
     builder.start_all(topology, &container_lab);
     container_lab.ending = Ending::Containers(builder.started);
     let forwarder = container_lab.member("forwarder").id();
     let port = docker(&["port", &forwarder, &API_PORT.to_string()]).ok();
     let server = format!("https://{}", port.trim());
     let client = container_lab.member("client").id();
-    let kubeconfig = docker(&[
-        "exec",
-        &client,
-        "/coracle/coracle",
-        "member",
-        "kubeconfig",
-        "--server",
-        &server,
-    ]);
+    let kubeconfig =
+        docker(&["exec", &client, "/coracle/coracle", "member", "kubeconfig", "--server", &server]);
     fs::write(&container_lab.kubeconfig, kubeconfig.ok()).expect("the kubeconfig is written");
     container_lab.copy_probe();
     container_lab
@@ -189,22 +153,16 @@ impl Builder {
         for n in 1..=topology.etcd {
             self.etcd(n, topology.etcd);
         }
-        let etcd = self.peers("etcd", topology.etcd, |_, host| {
-            format!("http://{host}:2379")
-        });
+        let etcd = self.peers("etcd", topology.etcd, |_, host| format!("http://{host}:2379"));
         for n in 1..=topology.api_servers {
             let name = format!("apiserver-{n}");
-            let server = self
-                .member(&name, &["apiserver"])
-                .with_env_var("CORACLE_ETCD_SERVERS", &etcd);
+            let server =
+                self.member(&name, &["apiserver"]).with_env_var("CORACLE_ETCD_SERVERS", &etcd);
             self.run(server);
             self.api.push(lab.member(&name).address());
         }
         for n in 1..=topology.controllers {
-            let grace = format!(
-                "--node-monitor-grace-period-seconds={}",
-                topology.node_grace_s
-            );
+            let grace = format!("--node-monitor-grace-period-seconds={}", topology.node_grace_s);
             let manager = ["controller-manager", "--", &grace];
             for role in [&manager[..], &["endpoints-controller"]] {
                 let controller = self.member(&format!("{}-{n}", role[0]), role);
@@ -219,9 +177,7 @@ impl Builder {
         let client = with_host_tools(client);
         self.run(client);
         self.forwarder();
-        let names: Vec<String> = (1..=topology.nodes)
-            .map(|n| format!("worker-{n}"))
-            .collect();
+        let names: Vec<String> = (1..=topology.nodes).map(|n| format!("worker-{n}")).collect();
         let done = WaitFor::exit(ExitWaitStrategy::new().with_exit_code(0));
         let setup = self
             .member("setup", &["setup"])
@@ -230,18 +186,15 @@ impl Builder {
             .with_startup_timeout(PATIENCE);
         match setup.start() {
             Ok(setup) => self.started.push(setup),
-            Err(error) => panic!(
-                "the cluster does not come up: {error}\n{}",
-                crate::Cluster::log(lab)
-            ),
+            Err(error) => {
+                panic!("the cluster does not come up: {error}\n{}", crate::Cluster::log(lab))
+            }
         }
     }
 
     fn run(&mut self, request: ContainerRequest<GenericImage>) {
         let name = request.container_name().clone().unwrap_or_default();
-        let started = request
-            .start()
-            .unwrap_or_else(|error| panic!("start {name}: {error}"));
+        let started = request.start().unwrap_or_else(|error| panic!("start {name}: {error}"));
         self.started.push(started);
     }
 
@@ -271,9 +224,7 @@ impl Builder {
     fn etcd(&mut self, n: u8, count: u8) {
         let name = format!("etcd-{n}");
         let host = format!("{}-{name}", self.lab);
-        let cluster = self.peers("etcd", count, |name, host| {
-            format!("{name}=http://{host}:2380")
-        });
+        let cluster = self.peers("etcd", count, |name, host| format!("{name}=http://{host}:2380"));
         let etcd = self
             .container("coracle-etcd", &name)
             .with_env_var("ETCD_NAME", &name)
@@ -281,10 +232,7 @@ impl Builder {
             .with_env_var("ETCD_LISTEN_CLIENT_URLS", "http://0.0.0.0:2379")
             .with_env_var("ETCD_LISTEN_PEER_URLS", "http://0.0.0.0:2380")
             .with_env_var("ETCD_ADVERTISE_CLIENT_URLS", format!("http://{host}:2379"))
-            .with_env_var(
-                "ETCD_INITIAL_ADVERTISE_PEER_URLS",
-                format!("http://{host}:2380"),
-            )
+            .with_env_var("ETCD_INITIAL_ADVERTISE_PEER_URLS", format!("http://{host}:2380"))
             .with_env_var("ETCD_INITIAL_CLUSTER", cluster);
         self.run(etcd);
     }
@@ -296,11 +244,7 @@ impl Builder {
             name: Some(RestartPolicyNameEnum::ON_FAILURE),
             maximum_retry_count: None,
         };
-        let hosts: Vec<String> = self
-            .api
-            .iter()
-            .map(|ip| format!("apiserver:{ip}"))
-            .collect();
+        let hosts: Vec<String> = self.api.iter().map(|ip| format!("apiserver:{ip}")).collect();
         self.container("coracle", name)
             .with_cmd([&["member"], role].concat())
             .with_env_var("CORACLE_MEMBER_CIDR", format!("{}.0.0/24", self.net))
@@ -309,10 +253,7 @@ impl Builder {
             .with_host_config_modifier(move |config: &mut HostConfig| {
                 // Two addresses of one name: what the library's own option cannot say.
                 config.restart_policy = Some(restart.clone());
-                config
-                    .extra_hosts
-                    .get_or_insert_default()
-                    .extend(hosts.clone());
+                config.extra_hosts.get_or_insert_default().extend(hosts.clone());
             })
     }
 
@@ -335,10 +276,7 @@ impl Builder {
         let rule = format!("6443={}", servers.join(","));
         let loopback = HashMap::from([(
             format!("{API_PORT}/tcp"),
-            Some(vec![PortBinding {
-                host_ip: Some("127.0.0.1".to_owned()),
-                host_port: None,
-            }]),
+            Some(vec![PortBinding { host_ip: Some("127.0.0.1".to_owned()), host_port: None }]),
         )]);
         let image = GenericImage::new("coracle", &self.tag).with_exposed_port(API_PORT.tcp());
         let forwarder = self
@@ -350,22 +288,14 @@ impl Builder {
                 config.publish_all_ports = None;
             });
         self.run(forwarder);
-        docker(&[
-            "network",
-            "connect",
-            &self.lab,
-            &format!("{}-forwarder", self.lab),
-        ])
-        .ok();
+        docker(&["network", "connect", &self.lab, &format!("{}-forwarder", self.lab)]).ok();
     }
 }
 
 /// This machine's programs, read-only: `curl` and `dig` on nodes and in pods.
 fn with_host_tools(request: ContainerRequest<GenericImage>) -> ContainerRequest<GenericImage> {
-    ["/usr", "/etc/alternatives", "/etc/ssl"]
-        .into_iter()
-        .fold(request, |request, path| {
-            let mount = Mount::bind_mount(path, path);
-            request.with_mount(mount.with_access_mode(testcontainers::core::AccessMode::ReadOnly))
-        })
+    ["/usr", "/etc/alternatives", "/etc/ssl"].into_iter().fold(request, |request, path| {
+        let mount = Mount::bind_mount(path, path);
+        request.with_mount(mount.with_access_mode(testcontainers::core::AccessMode::ReadOnly))
+    })
 }

@@ -14,12 +14,7 @@ const REQUESTS: usize = 20;
 const TIMEOUT_S: u64 = 2;
 
 fn seen(lab: &dyn Cluster, place: &str, ns: &Namespace) -> BTreeSet<String> {
-    let answers = lab.get_many(
-        place,
-        at(&ns.cluster_ip("web"), 80),
-        "/hostname.html",
-        REQUESTS,
-    );
+    let answers = lab.get_many(place, at(&ns.cluster_ip("web"), 80), "/hostname.html", REQUESTS);
     let name = |answer: Answer| match answer {
         Answer::Http(200, name) => name,
         other => panic!("{place} got {other}"),
@@ -33,37 +28,19 @@ pub fn sticky(lab: &dyn Cluster, client: &Client) {
     ns.apply(&(deployment("web", 3, "/index.html") + &service("web", "sessionAffinity: ClientIP")));
     ns.wait_endpoints("web", 3, 0);
     let service = ns.get(&["service", "web"]);
-    assert_eq!(
-        service["spec"]["sessionAffinityConfig"]["clientIP"]["timeoutSeconds"],
-        10800
-    );
+    assert_eq!(service["spec"]["sessionAffinityConfig"]["clientIP"]["timeoutSeconds"], 10800);
     for place in &lab.node_names() {
         wait_for(&format!("{place} to be remembered"), || {
             let pods = seen(lab, place, &ns);
-            if pods.len() == 1 {
-                Ok(())
-            } else {
-                Err(format!("{pods:?}"))
-            }
+            if pods.len() == 1 { Ok(()) } else { Err(format!("{pods:?}")) }
         });
         let first = seen(lab, place, &ns);
         assert_eq!(seen(lab, place, &ns), first, "{place} stays with its pod");
     }
-    ns.run(&[
-        "patch",
-        "service",
-        "web",
-        "-p",
-        r#"{"spec":{"sessionAffinity":"None"}}"#,
-    ])
-    .ok();
+    ns.run(&["patch", "service", "web", "-p", r#"{"spec":{"sessionAffinity":"None"}}"#]).ok();
     wait_for("all pods to answer again", || {
         let pods = seen(lab, "worker-1", &ns);
-        if pods.len() == 3 {
-            Ok(())
-        } else {
-            Err(format!("{pods:?}"))
-        }
+        if pods.len() == 3 { Ok(()) } else { Err(format!("{pods:?}")) }
     });
 }
 
@@ -77,16 +54,8 @@ pub fn timeout(lab: &dyn Cluster, client: &Client) {
     ns.wait_endpoints("web", 3, 0);
     let mut met = BTreeSet::new();
     let unused = Duration::from_secs(TIMEOUT_S + 1);
-    wait_at_pace(
-        "the choice to be forgotten and another pod met",
-        unused,
-        || {
-            met.extend(seen(lab, "worker-1", &ns));
-            if met.len() > 1 {
-                Ok(())
-            } else {
-                Err(format!("{met:?}"))
-            }
-        },
-    );
+    wait_at_pace("the choice to be forgotten and another pod met", unused, || {
+        met.extend(seen(lab, "worker-1", &ns));
+        if met.len() > 1 { Ok(()) } else { Err(format!("{met:?}")) }
+    });
 }

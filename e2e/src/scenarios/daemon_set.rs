@@ -38,10 +38,7 @@ fn pods(ns: &Namespace) -> (Vec<String>, BTreeSet<String>) {
     let all = list["items"].as_array().cloned().unwrap_or_default();
     let mut nodes: Vec<String> = all.iter().map(|pod| text(pod, "/spec/nodeName")).collect();
     nodes.sort();
-    (
-        nodes,
-        all.iter().map(|pod| text(pod, "/metadata/name")).collect(),
-    )
+    (nodes, all.iter().map(|pod| text(pod, "/metadata/name")).collect())
 }
 
 pub fn one_pod_a_node(_lab: &dyn Cluster, client: &Client) {
@@ -49,10 +46,7 @@ pub fn one_pod_a_node(_lab: &dyn Cluster, client: &Client) {
     ns.apply(&manifest("one"));
     let rolled_out = ["rollout", "status", "ds/agent", "--timeout=90s"];
     let said = ns.run(&rolled_out).ok();
-    assert!(
-        said.contains("daemon set \"agent\" successfully rolled out"),
-        "{said}"
-    );
+    assert!(said.contains("daemon set \"agent\" successfully rolled out"), "{said}");
     // The control plane's taint is not tolerated.
     let (nodes, first) = pods(&ns);
     assert_eq!(nodes, ["worker-1", "worker-2"]);

@@ -15,17 +15,12 @@ pub fn cluster_ip(lab: &dyn Cluster, client: &Client) {
     let ns = client.namespace("s04");
     ns.apply(&(deployment("web", 1, "/index.html") + &service("web", "") + &client_pod()));
     ns.wait_endpoints("web", 1, 0);
-    let (ip, name) = (
-        ns.cluster_ip("web"),
-        format!("web.{}.svc.cluster.local.", ns.name),
-    );
+    let (ip, name) = (ns.cluster_ip("web"), format!("web.{}.svc.cluster.local.", ns.name));
     for transport in ["+notcp", "+tcp"] {
         let answer = wait_for(&format!("an address over {transport}"), || {
             let output = lab.exec(
                 "worker-1",
-                &[
-                    "dig", "-t", "A", transport, "+time=2", "+tries=1", &name, SERVER,
-                ],
+                &["dig", "-t", "A", transport, "+time=2", "+tries=1", &name, SERVER],
             );
             if output.stdout.contains("ANSWER SECTION") {
                 Ok(output.stdout)
@@ -33,32 +28,17 @@ pub fn cluster_ip(lab: &dyn Cluster, client: &Client) {
                 Err(format!("{output:?}"))
             }
         });
-        let flags = answer
-            .lines()
-            .find(|line| line.starts_with(";; flags:"))
-            .unwrap_or_default();
-        assert!(
-            flags.contains(" aa") && flags.contains("ANSWER: 1,"),
-            "{answer}"
-        );
-        let record = answer
-            .lines()
-            .find(|line| line.starts_with(&name))
-            .unwrap_or_default();
+        let flags = answer.lines().find(|line| line.starts_with(";; flags:")).unwrap_or_default();
+        assert!(flags.contains(" aa") && flags.contains("ANSWER: 1,"), "{answer}");
+        let record = answer.lines().find(|line| line.starts_with(&name)).unwrap_or_default();
         let record: Vec<&str> = record.split_whitespace().collect();
         assert_eq!(record, [&name, "30", "IN", "A", &ip]);
     }
     ns.wait_ready("client");
     let pod = ns.pods("app=web").remove(0);
-    for short in [
-        "web".to_owned(),
-        format!("web.{}", ns.name),
-        format!("web.{}.svc", ns.name),
-    ] {
+    for short in ["web".to_owned(), format!("web.{}", ns.name), format!("web.{}.svc", ns.name)] {
         let url = format!("http://{short}/hostname.html");
-        let body = ns
-            .exec("client", &["curl", "-sS", "--max-time", "5", &url])
-            .ok();
+        let body = ns.exec("client", &["curl", "-sS", "--max-time", "5", &url]).ok();
         assert_eq!(body.trim(), pod, "{url}");
     }
 }
@@ -82,22 +62,13 @@ spec:
     assert!(service["spec"]["clusterIP"].is_null(), "{service}");
     let line = ns.run(&["get", "svc", "elsewhere", "--no-headers"]).ok();
     let columns: Vec<&str> = line.split_whitespace().collect();
-    assert_eq!(
-        columns[..4],
-        ["elsewhere", "ExternalName", "<none>", "www.example.test"]
-    );
-    assert!(
-        ns.run(&["get", "endpoints", "elsewhere"])
-            .failed()
-            .contains("NotFound")
-    );
+    assert_eq!(columns[..4], ["elsewhere", "ExternalName", "<none>", "www.example.test"]);
+    assert!(ns.run(&["get", "endpoints", "elsewhere"]).failed().contains("NotFound"));
     let name = format!("elsewhere.{}.svc.cluster.local.", ns.name);
     wait_for("the CNAME", || {
         let output = lab.exec(
             "worker-1",
-            &[
-                "dig", "-t", "CNAME", "+short", "+time=2", "+tries=1", &name, SERVER,
-            ],
+            &["dig", "-t", "CNAME", "+short", "+time=2", "+tries=1", &name, SERVER],
         );
         if output.stdout.trim() == "www.example.test." {
             Ok(())

@@ -17,21 +17,12 @@ pub fn last_resort(lab: &dyn Cluster, client: &Client) {
     let pod = ns.pods("app=web").remove(0);
     let to = at(&ns.cluster_ip("web"), 80);
     let served = Answer::Http(200, pod.clone());
-    wait_for("the pod to answer", || {
-        match lab.get("worker-1", to, "/hostname.html") {
-            answer if answer == served => Ok(()),
-            other => Err(other.to_string()),
-        }
+    wait_for("the pod to answer", || match lab.get("worker-1", to, "/hostname.html") {
+        answer if answer == served => Ok(()),
+        other => Err(other.to_string()),
     });
     // Asked all the while: it serves until nobody asks.
-    let words = [
-        &lab.probe(),
-        "ask",
-        &to.to_string(),
-        "/hostname.html",
-        "20",
-        "2000",
-    ];
+    let words = [&lab.probe(), "ask", &to.to_string(), "/hostname.html", "20", "2000"];
     let mut asking = Background::start(lab, "worker-1", &words);
     let mut answers = asking.lines();
     let mut is_served = || {

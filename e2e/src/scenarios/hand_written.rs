@@ -12,11 +12,9 @@ fn serve(lab: &dyn Cluster, port: u16) -> Background {
     let own = lab.outside_address();
     let at = format!("{own}:{port}");
     let server = Background::start(lab, "outside", &[&lab.probe(), "serve", &at, "elsewhere"]);
-    wait_for("the outside server", || {
-        match lab.get("outside", self::at(&own, port), "/") {
-            Answer::Http(200, _) => Ok(()),
-            other => Err(other.to_string()),
-        }
+    wait_for("the outside server", || match lab.get("outside", self::at(&own, port), "/") {
+        Answer::Http(200, _) => Ok(()),
+        other => Err(other.to_string()),
     });
     server
 }
@@ -33,16 +31,8 @@ pub fn outside_address(lab: &dyn Cluster, client: &Client) {
     let outside = lab.outside_address();
     ns.apply(&hand_written("elsewhere", &[&outside], port));
     let slices = wait_for("the mirrored slice", || {
-        let slices = ns.get(&[
-            "endpointslices",
-            "-l",
-            "kubernetes.io/service-name=elsewhere",
-        ]);
-        if slices["items"][0].is_object() {
-            Ok(slices)
-        } else {
-            Err(slices.to_string())
-        }
+        let slices = ns.get(&["endpointslices", "-l", "kubernetes.io/service-name=elsewhere"]);
+        if slices["items"][0].is_object() { Ok(slices) } else { Err(slices.to_string()) }
     });
     let slice = &slices["items"][0];
     let managed_by = &slice["metadata"]["labels"]["endpointslice.kubernetes.io/managed-by"];
@@ -50,19 +40,14 @@ pub fn outside_address(lab: &dyn Cluster, client: &Client) {
     assert_eq!(slice["endpoints"][0]["addresses"][0], outside);
     let to = at(&ns.cluster_ip("elsewhere"), 6666);
     for node in &lab.node_names() {
-        wait_for(
-            &format!("{node} to reach the outside address"),
-            || match lab.get(node, to, "/") {
+        wait_for(&format!("{node} to reach the outside address"), || {
+            match lab.get(node, to, "/") {
                 Answer::Http(200, body) if body.starts_with("elsewhere ") => Ok(()),
                 other => Err(other.to_string()),
-            },
-        );
+            }
+        });
     }
-    assert_eq!(
-        ns.endpoints("elsewhere").0,
-        [outside],
-        "nobody wrote over the Endpoints"
-    );
+    assert_eq!(ns.endpoints("elsewhere").0, [outside], "nobody wrote over the Endpoints");
 }
 
 pub fn dead_address(lab: &dyn Cluster, client: &Client) {
@@ -72,26 +57,13 @@ pub fn dead_address(lab: &dyn Cluster, client: &Client) {
     let mut both = vec![lab.outside_address(), lab.nobodys_address()];
     both.sort();
     ns.apply(&hand_written("half-dead", &[&both[0], &both[1]], port));
-    let request = Request {
-        to: at(&ns.cluster_ip("half-dead"), 6666),
-        path: "/".into(),
-        timeout_ms: 200,
-    };
+    let request =
+        Request { to: at(&ns.cluster_ip("half-dead"), 6666), path: "/".into(), timeout_ms: 200 };
     wait_for("both an answer and none", || {
         let answers = lab.get_with("worker-1", &request, 20);
-        let answered = answers
-            .iter()
-            .filter(|answer| matches!(answer, Answer::Http(200, _)))
-            .count();
-        if answered > 0 && answered < answers.len() {
-            Ok(())
-        } else {
-            Err(format!("{answers:?}"))
-        }
+        let answered =
+            answers.iter().filter(|answer| matches!(answer, Answer::Http(200, _))).count();
+        if answered > 0 && answered < answers.len() { Ok(()) } else { Err(format!("{answers:?}")) }
     });
-    assert_eq!(
-        ns.endpoints("half-dead").0,
-        both,
-        "a Service does not check health"
-    );
+    assert_eq!(ns.endpoints("half-dead").0, both, "a Service does not check health");
 }

@@ -21,33 +21,16 @@ fn address(ns: &Namespace) -> String {
 }
 
 fn give_address(lab: &dyn Cluster, ns: &Namespace, ip: &str) {
-    let able = if ns.client.minor < FIRST_MINOR_WITH_SUBRESOURCE {
-        lab.lite()
-    } else {
-        ns.client.clone()
-    };
-    let ns = Namespace {
-        client: able,
-        name: ns.name.clone(),
-    };
+    let able =
+        if ns.client.minor < FIRST_MINOR_WITH_SUBRESOURCE { lab.lite() } else { ns.client.clone() };
+    let ns = Namespace { client: able, name: ns.name.clone() };
     let patch = format!(r#"{{"status":{{"loadBalancer":{{"ingress":[{{"ip":"{ip}"}}]}}}}}}"#);
-    ns.run(&[
-        "patch",
-        "service",
-        "web",
-        "--subresource=status",
-        "-p",
-        &patch,
-    ])
-    .ok();
+    ns.run(&["patch", "service", "web", "--subresource=status", "-p", &patch]).ok();
 }
 
 fn external_ip(ns: &Namespace) -> String {
     let line = ns.run(&["get", "svc", "web", "--no-headers"]).ok();
-    line.split_whitespace()
-        .nth(3)
-        .unwrap_or_default()
-        .to_owned()
+    line.split_whitespace().nth(3).unwrap_or_default().to_owned()
 }
 
 pub fn address_and_ranges(lab: &dyn Cluster, client: &Client) {
@@ -67,13 +50,7 @@ pub fn address_and_ranges(lab: &dyn Cluster, client: &Client) {
         ns.run(&["patch", "service", "web", "-p", &patch]).ok();
     };
     allow("203.0.113.0/24");
-    expect(
-        lab,
-        "outside",
-        (&ip, 80),
-        "/hostname.html",
-        &Answer::Timeout,
-    );
+    expect(lab, "outside", (&ip, 80), "/hostname.html", &Answer::Timeout);
     allow(&format!("{}/32", lab.outside_address()));
     expect(lab, "outside", (&ip, 80), "/hostname.html", &pod);
 }

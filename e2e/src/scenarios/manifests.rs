@@ -68,10 +68,7 @@ spec:
 
 /// A Service without a selector, port 6666, and Endpoints of its name at these addresses.
 pub fn hand_written(name: &str, addresses: &[&str], port: u16) -> String {
-    let addresses: String = addresses
-        .iter()
-        .map(|ip| format!("  - ip: {ip}\n"))
-        .collect();
+    let addresses: String = addresses.iter().map(|ip| format!("  - ip: {ip}\n")).collect();
     format!(
         "apiVersion: v1
 kind: Service
@@ -96,7 +93,5 @@ subsets:
 /// `ADDRESS:PORT` as a socket address.
 #[track_caller]
 pub fn at(address: &str, port: u16) -> SocketAddr {
-    format!("{address}:{port}")
-        .parse()
-        .unwrap_or_else(|error| panic!("{address}:{port}: {error}"))
+    format!("{address}:{port}").parse().unwrap_or_else(|error| panic!("{address}:{port}: {error}"))
 }

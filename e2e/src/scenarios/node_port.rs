@@ -37,31 +37,23 @@ pub fn every_node(lab: &dyn Cluster, client: &Client) {
     let places = lab.places();
     for (node, address) in lab.nodes() {
         for place in &places {
-            wait_for(
-                &format!("{place} to reach the pod through {node}"),
-                || match lab.get(place, at(&address, port), "/hostname.html") {
+            wait_for(&format!("{place} to reach the pod through {node}"), || {
+                match lab.get(place, at(&address, port), "/hostname.html") {
                     Answer::Http(200, name) if name == pod => Ok(()),
                     other => Err(other.to_string()),
-                },
-            );
+                }
+            });
         }
     }
     let Some(host) = lab.host_address() else {
         return;
     };
     assert!(host.starts_with("127."), "{host} is not loopback");
-    let request = Request {
-        to: at(&host, port),
-        path: "/hostname.html".into(),
-        timeout_ms: 2_000,
-    };
-    wait_for(
-        "the host to reach the pod on the lab's loopback address",
-        || match request.send() {
-            Answer::Http(200, name) if name == pod => Ok(()),
-            other => Err(other.to_string()),
-        },
-    );
+    let request = Request { to: at(&host, port), path: "/hostname.html".into(), timeout_ms: 2_000 };
+    wait_for("the host to reach the pod on the lab's loopback address", || match request.send() {
+        Answer::Http(200, name) if name == pod => Ok(()),
+        other => Err(other.to_string()),
+    });
 }
 
 /// S6: a port in use or out of range is a 422 that says so.
@@ -69,25 +61,14 @@ pub fn bad_ports(_lab: &dyn Cluster, client: &Client) {
     let ns = client.namespace("s06b");
     let taken = if client.name == "lite" { 32124 } else { 32123 };
     ns.apply(&service_with("first", &node_port(taken)));
-    let apply = |port| {
-        ns.run_with_input(
-            &["create", "-f", "-"],
-            &service_with("second", &node_port(port)),
-        )
-    };
+    let apply =
+        |port| ns.run_with_input(&["create", "-f", "-"], &service_with("second", &node_port(port)));
     let error = apply(taken).failed();
     assert!(
         error.contains("spec.ports[0].nodePort") && error.contains("already allocated"),
         "{error}"
     );
     let error = apply(80).failed();
-    assert!(
-        error.contains("spec.ports[0].nodePort") && error.contains("30000-32767"),
-        "{error}"
-    );
-    assert!(
-        ns.run(&["get", "service", "second"])
-            .failed()
-            .contains("NotFound")
-    );
+    assert!(error.contains("spec.ports[0].nodePort") && error.contains("30000-32767"), "{error}");
+    assert!(ns.run(&["get", "service", "second"]).failed().contains("NotFound"));
 }

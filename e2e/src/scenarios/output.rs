@@ -10,11 +10,8 @@ use super::manifests::{deployment, service};
 fn header(ns: &Namespace, args: &[&str], wanted: &[&str]) -> String {
     let text = ns.run(args).ok();
     let first = text.lines().next().unwrap_or_default();
-    let columns: Vec<&str> = first
-        .split("  ")
-        .map(str::trim)
-        .filter(|column| !column.is_empty())
-        .collect();
+    let columns: Vec<&str> =
+        first.split("  ").map(str::trim).filter(|column| !column.is_empty()).collect();
     assert_eq!(columns, wanted, "{text}");
     text
 }
@@ -23,8 +20,7 @@ fn header(ns: &Namespace, args: &[&str], wanted: &[&str]) -> String {
 fn fields(text: &str, wanted: &[&str]) {
     for field in wanted {
         assert!(
-            text.lines()
-                .any(|line| line.trim_start().starts_with(field)),
+            text.lines().any(|line| line.trim_start().starts_with(field)),
             "{field} is missing in\n{text}"
         );
     }
@@ -34,15 +30,7 @@ pub fn columns_and_fields(_lab: &dyn Cluster, client: &Client) {
     let ns = client.namespace("s03");
     ns.apply(&(deployment("web", 2, "/index.html") + &service("web", "type: NodePort")));
     let addresses = ns.wait_endpoints("web", 2, 0);
-    let svc = [
-        "NAME",
-        "TYPE",
-        "CLUSTER-IP",
-        "EXTERNAL-IP",
-        "PORT(S)",
-        "AGE",
-        "SELECTOR",
-    ];
+    let svc = ["NAME", "TYPE", "CLUSTER-IP", "EXTERNAL-IP", "PORT(S)", "AGE", "SELECTOR"];
     let text = header(&ns, &["get", "svc", "-o", "wide"], &svc);
     assert!(text.contains("app=web,release=stable"), "{text}");
     let po = [
@@ -58,22 +46,9 @@ pub fn columns_and_fields(_lab: &dyn Cluster, client: &Client) {
     ];
     header(&ns, &["get", "po", "-o", "wide"], &po);
     let text = header(&ns, &["get", "ep"], &["NAME", "ENDPOINTS", "AGE"]);
-    assert!(
-        addresses
-            .iter()
-            .all(|ip| text.contains(&format!("{ip}:80"))),
-        "{text}"
-    );
-    let deploy = [
-        "NAME",
-        "READY",
-        "UP-TO-DATE",
-        "AVAILABLE",
-        "AGE",
-        "CONTAINERS",
-        "IMAGES",
-        "SELECTOR",
-    ];
+    assert!(addresses.iter().all(|ip| text.contains(&format!("{ip}:80"))), "{text}");
+    let deploy =
+        ["NAME", "READY", "UP-TO-DATE", "AVAILABLE", "AGE", "CONTAINERS", "IMAGES", "SELECTOR"];
     header(&ns, &["get", "deploy", "-o", "wide"], &deploy);
     other_forms(&ns);
     describe(&ns);
@@ -81,38 +56,20 @@ pub fn columns_and_fields(_lab: &dyn Cluster, client: &Client) {
 
 fn other_forms(ns: &Namespace) {
     let several = ns.run(&["get", "svc,po,ep,deploy"]).ok();
-    for name in [
-        "service/web",
-        "pod/web-",
-        "endpoints/web",
-        "deployment.apps/web",
-    ] {
+    for name in ["service/web", "pod/web-", "endpoints/web", "deployment.apps/web"] {
         assert!(several.contains(name), "{name} is missing in\n{several}");
     }
-    let labels = ns
-        .run(&["get", "pods", "--show-labels", "-l", "app=web"])
-        .ok();
-    assert!(
-        labels.contains("LABELS") && labels.contains("pod-template-hash="),
-        "{labels}"
-    );
+    let labels = ns.run(&["get", "pods", "--show-labels", "-l", "app=web"]).ok();
+    assert!(labels.contains("LABELS") && labels.contains("pod-template-hash="), "{labels}");
     let none = ns.run(&["get", "pods", "-l", "app=nothing"]);
     assert!(none.stderr.contains("No resources found"), "{none:?}");
     let yaml = ns.run(&["get", "svc", "web", "-o", "yaml"]).ok();
     fields(
         &yaml,
-        &[
-            "apiVersion: v1",
-            "kind: Service",
-            "clusterIP: 10.96.",
-            "sessionAffinity: None",
-        ],
+        &["apiVersion: v1", "kind: Service", "clusterIP: 10.96.", "sessionAffinity: None"],
     );
     let warned = ns.run(&["get", "endpoints"]);
-    assert!(
-        warned.stderr.contains("Endpoints is deprecated"),
-        "{warned:?}"
-    );
+    assert!(warned.stderr.contains("Endpoints is deprecated"), "{warned:?}");
 }
 
 fn describe(ns: &Namespace) {

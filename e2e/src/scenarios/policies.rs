@@ -10,15 +10,12 @@ use super::manifests::{at, client_pod, deployment, service};
 /// (name, address) of the node that runs the only pod of `web`, and of one that does not.
 pub fn with_and_without(lab: &dyn Cluster, ns: &Namespace) -> [(String, String); 2] {
     let pods = ns.get(&["pods", "-l", "app=web"]);
-    let with = pods["items"][0]["spec"]["nodeName"]
-        .as_str()
-        .expect("the pod has a node")
-        .to_owned();
+    let with =
+        pods["items"][0]["spec"]["nodeName"].as_str().expect("the pod has a node").to_owned();
     let nodes = lab.nodes();
     let find = |wanted: bool| {
-        let mut found = nodes
-            .iter()
-            .filter(|(name, _)| (*name == with) == wanted && name != "control-plane");
+        let mut found =
+            nodes.iter().filter(|(name, _)| (*name == with) == wanted && name != "control-plane");
         found.next().cloned().expect("two workers")
     };
     [find(true), find(false)]
@@ -27,17 +24,10 @@ pub fn with_and_without(lab: &dyn Cluster, ns: &Namespace) -> [(String, String);
 /// Waits until a request from `place` gets that answer.
 #[track_caller]
 pub fn expect(lab: &dyn Cluster, place: &str, to: (&str, u16), path: &str, wanted: &Answer) {
-    wait_for(
-        &format!("{place} → {}:{}{path} to be {wanted}", to.0, to.1),
-        || {
-            let answer = lab.get(place, at(to.0, to.1), path);
-            if answer == *wanted {
-                Ok(())
-            } else {
-                Err(answer.to_string())
-            }
-        },
-    );
+    wait_for(&format!("{place} → {}:{}{path} to be {wanted}", to.0, to.1), || {
+        let answer = lab.get(place, at(to.0, to.1), path);
+        if answer == *wanted { Ok(()) } else { Err(answer.to_string()) }
+    });
 }
 
 /// S7: `externalTrafficPolicy: Local`, and the pod sees the client's own address.
@@ -47,11 +37,7 @@ pub fn external_local(lab: &dyn Cluster, client: &Client) {
     let own = format!("{} ", lab.outside_address());
     wait_for("the client's own address in the pod's log", || {
         let log = ns.run(&["logs", name]).ok();
-        if log.lines().any(|line| line.starts_with(&own)) {
-            Ok(())
-        } else {
-            Err(log)
-        }
+        if log.lines().any(|line| line.starts_with(&own)) { Ok(()) } else { Err(log) }
     });
 }
 
@@ -66,19 +52,8 @@ pub fn external_local_answers(lab: &dyn Cluster, client: &Client) -> Namespace {
     let pod = Answer::Http(200, ns.pods("app=web").remove(0));
     expect(lab, "outside", (&without_ip, port), "/hostname.html", &pod);
 
-    ns.edit(
-        "service/web",
-        "externalTrafficPolicy: Cluster",
-        "externalTrafficPolicy: Local",
-    )
-    .ok();
-    expect(
-        lab,
-        "outside",
-        (&without_ip, port),
-        "/hostname.html",
-        &Answer::Timeout,
-    );
+    ns.edit("service/web", "externalTrafficPolicy: Cluster", "externalTrafficPolicy: Local").ok();
+    expect(lab, "outside", (&without_ip, port), "/hostname.html", &Answer::Timeout);
     expect(lab, "outside", (&with_ip, port), "/hostname.html", &pod);
     // A node of the cluster meets all endpoints, through its own address too.
     expect(lab, &without, (&without_ip, port), "/hostname.html", &pod);
@@ -95,12 +70,7 @@ pub fn internal_local(lab: &dyn Cluster, client: &Client) {
     let ip = ns.cluster_ip("web");
     let pod = Answer::Http(200, ns.pods("app=web").remove(0));
     expect(lab, &without, (&ip, 80), "/hostname.html", &pod);
-    ns.edit(
-        "service/web",
-        "internalTrafficPolicy: Cluster",
-        "internalTrafficPolicy: Local",
-    )
-    .ok();
+    ns.edit("service/web", "internalTrafficPolicy: Cluster", "internalTrafficPolicy: Local").ok();
     expect(lab, &without, (&ip, 80), "/hostname.html", &Answer::Timeout);
     expect(lab, &with, (&ip, 80), "/hostname.html", &pod);
 }
@@ -112,11 +82,9 @@ pub fn misspelt(_lab: &dyn Cluster, client: &Client) {
     for field in ["externalTrafficPolicy", "internalTrafficPolicy"] {
         let patch = format!(r#"{{"spec":{{"{field}":"local"}}}}"#);
         let error = ns.run(&["patch", "service", "web", "-p", &patch]).failed();
-        for wanted in [
-            &format!("spec.{field}"),
-            "Unsupported value: \"local\"",
-            "\"Cluster\", \"Local\"",
-        ] {
+        for wanted in
+            [&format!("spec.{field}"), "Unsupported value: \"local\"", "\"Cluster\", \"Local\""]
+        {
             assert!(error.contains(wanted), "{wanted} is missing in {error}");
         }
     }

@@ -51,31 +51,19 @@ spec:
 /// Reads a client's lines until it is killed.
 fn read_lines(client: &mut Child) -> JoinHandle<Vec<String>> {
     let stdout = client.stdout.take().expect("a pipe was asked for");
-    thread::spawn(move || {
-        BufReader::new(stdout)
-            .lines()
-            .map_while(Result::ok)
-            .collect()
-    })
+    thread::spawn(move || BufReader::new(stdout).lines().map_while(Result::ok).collect())
 }
 
 /// Restarts the Deployment and waits until none of its former pods is left.
 fn roll(ns: &Namespace) {
     let before: BTreeSet<String> = ns.pods("app=web").into_iter().collect();
     ns.run(&["rollout", "restart", "deployment/web"]).ok();
-    ns.run(&["rollout", "status", "deployment/web", "--timeout=90s"])
-        .ok();
+    ns.run(&["rollout", "status", "deployment/web", "--timeout=90s"]).ok();
     wait_for("the former pods to be gone", || {
         let left = ns.run(&["get", "pods", "-l", "app=web", "-o", "name"]).ok();
-        let left: Vec<&str> = left
-            .lines()
-            .filter(|pod| before.contains(pod.trim_start_matches("pod/")))
-            .collect();
-        if left.is_empty() {
-            Ok(())
-        } else {
-            Err(format!("{left:?}"))
-        }
+        let left: Vec<&str> =
+            left.lines().filter(|pod| before.contains(pod.trim_start_matches("pod/"))).collect();
+        if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
     });
 }
 
@@ -89,11 +77,9 @@ pub fn loses_no_request(lab: &dyn Cluster, client: &Client) {
         timeout_ms: 10_000,
     };
     for place in PLACES {
-        wait_for("the rules to be there", || {
-            match lab.get_with(place, &request, 1).remove(0) {
-                crate::Answer::Http(200, _) => Ok(()),
-                other => Err(other.to_string()),
-            }
+        wait_for("the rules to be there", || match lab.get_with(place, &request, 1).remove(0) {
+            crate::Answer::Http(200, _) => Ok(()),
+            other => Err(other.to_string()),
         });
     }
     let words = lab.probe_get(&request, REQUESTS, PAUSE_MS);
@@ -118,15 +104,10 @@ pub fn loses_no_request(lab: &dyn Cluster, client: &Client) {
     }
     told.push(("a pod", ns.run(&["logs", "asking"]).ok_lines()));
     for (place, lines) in told {
-        let failures: Vec<&String> = lines
-            .iter()
-            .filter(|line| !line.starts_with("200 "))
-            .collect();
+        let failures: Vec<&String> =
+            lines.iter().filter(|line| !line.starts_with("200 ")).collect();
         let count = lines.len();
-        assert!(
-            failures.is_empty(),
-            "from {place}, of {count}: {failures:?}"
-        );
+        assert!(failures.is_empty(), "from {place}, of {count}: {failures:?}");
         assert!(count >= ANSWERS_MIN, "from {place}: only {count} requests");
     }
 }

@@ -90,14 +90,8 @@ pub fn prepare(lab: &ContainerLab) {
 fn steady(lab: &ContainerLab, name: &str) -> Result<(), String> {
     let seen = lab.lite().run(&["get", "endpoints", name, "-o", "json"]);
     let endpoints: Value = serde_json::from_str(&seen.stdout).unwrap_or_default();
-    let ready = endpoints["subsets"][0]["addresses"]
-        .as_array()
-        .map_or(0, Vec::len);
-    if ready == 6 {
-        Ok(())
-    } else {
-        Err(format!("{ready} endpoints\n{}", pods(lab)))
-    }
+    let ready = endpoints["subsets"][0]["addresses"].as_array().map_or(0, Vec::len);
+    if ready == 6 { Ok(()) } else { Err(format!("{ready} endpoints\n{}", pods(lab))) }
 }
 
 fn pods(lab: &ContainerLab) -> String {
@@ -115,11 +109,7 @@ impl Fault {
             Target::Proxy => "proxy",
             Target::Dns => "dns_server",
         };
-        let way = if self.1 == Way::Killed {
-            "killed"
-        } else {
-            "paused"
-        };
+        let way = if self.1 == Way::Killed { "killed" } else { "paused" };
         format!("{target}_{way}")
     }
 
@@ -214,8 +204,7 @@ impl Fault {
 fn signal(lab: &ContainerLab, node: &str, signal: &str, program: &str) {
     let (first, rest) = program.split_at(1);
     let pattern = format!("coracle [{first}]{rest}");
-    lab.exec(node, &["pkill", &format!("-{signal}"), "-f", &pattern])
-        .ok();
+    lab.exec(node, &["pkill", &format!("-{signal}"), "-f", &pattern]).ok();
 }
 
 fn enough(writes: usize, answers: usize) -> Result<(), String> {
@@ -231,12 +220,7 @@ fn etcd_leader(lab: &ContainerLab) -> String {
     let status: Value = serde_json::from_str(&status).expect("JSON");
     let leads =
         |member: &&Value| member["Status"]["leader"] == member["Status"]["header"]["member_id"];
-    let leader = status
-        .as_array()
-        .into_iter()
-        .flatten()
-        .find(leads)
-        .expect("etcd has a leader");
+    let leader = status.as_array().into_iter().flatten().find(leads).expect("etcd has a leader");
     let url = leader["Endpoint"].as_str().unwrap_or_default();
     let members = lab.members();
     let mut etcd = members.iter().filter(|name| name.starts_with("etcd-"));
@@ -248,15 +232,7 @@ fn etcd_leader(lab: &ContainerLab) -> String {
 fn holder(lab: &ContainerLab, lease: &str) -> String {
     let text = lab
         .lite()
-        .run(&[
-            "-n",
-            "kube-system",
-            "get",
-            "lease",
-            lease,
-            "-o",
-            "jsonpath={.spec.holderIdentity}",
-        ])
+        .run(&["-n", "kube-system", "get", "lease", lease, "-o", "jsonpath={.spec.holderIdentity}"])
         .ok();
     text.split('_').next().unwrap_or_default().to_owned()
 }
@@ -267,22 +243,15 @@ fn works_again(lab: &ContainerLab, observer: &str, name: &str) {
     let manifest = service(name, "").replace(&format!("app: {name}"), "app: web");
     wait_for("the new Service to be taken", || {
         let taken = with_limit(lab, &["apply", "-f", "-"], &manifest);
-        if taken.code == 0 {
-            Ok(())
-        } else {
-            Err(taken.stderr)
-        }
+        if taken.code == 0 { Ok(()) } else { Err(taken.stderr) }
     });
     wait_for("the new Service to answer by its name, every time", || {
         let mut ip = String::new();
         for _ in 0..QUERIES {
             ip = look_up(lab, observer, name)?;
         }
-        let request = Request {
-            to: at(&ip, 80),
-            path: "/hostname.html".into(),
-            timeout_ms: TIMEOUT_MS,
-        };
+        let request =
+            Request { to: at(&ip, 80), path: "/hostname.html".into(), timeout_ms: TIMEOUT_MS };
         let answers = lab.get_with(observer, &request, STEADY);
         let mut failed = answers.iter();
         match failed.find(|answer| !matches!(answer, Answer::Http(200, _))) {
@@ -312,16 +281,8 @@ fn with_limit(lab: &ContainerLab, args: &[&str], input: &str) -> Output {
 
 fn nodes_ready(lab: &ContainerLab) -> Result<(), String> {
     let text = with_limit(lab, &["get", "nodes", "--no-headers"], "");
-    let ready = text
-        .stdout
-        .lines()
-        .filter(|line| line.contains(" Ready "))
-        .count();
-    if text.code == 0 && ready == 3 {
-        Ok(())
-    } else {
-        Err(text.stdout + &text.stderr)
-    }
+    let ready = text.stdout.lines().filter(|line| line.contains(" Ready ")).count();
+    if text.code == 0 && ready == 3 { Ok(()) } else { Err(text.stdout + &text.stderr) }
 }
 
 /// What a client of a Service got.
@@ -341,10 +302,8 @@ struct Client {
 
 impl Client {
     fn start(lab: &ContainerLab) -> Self {
-        let ip = lab
-            .lite()
-            .run(&["get", "service", "web", "-o", "jsonpath={.spec.clusterIP}"])
-            .ok();
+        let ip =
+            lab.lite().run(&["get", "service", "web", "-o", "jsonpath={.spec.clusterIP}"]).ok();
         let words = [
             &lab.probe(),
             "ask",
@@ -370,11 +329,7 @@ impl Client {
                 }
             }
         });
-        Self {
-            got,
-            program,
-            reader,
-        }
+        Self { got, program, reader }
     }
 
     fn answers(&self) -> usize {

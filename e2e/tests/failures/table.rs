@@ -53,12 +53,8 @@ impl Table {
         if record {
             let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("FAILURES.md");
             let document = fs::read_to_string(&path).expect("the document is there");
-            let begin = document
-                .find("| Fault ")
-                .expect("the document has the table");
-            let rest = document[begin..]
-                .find("\n\n")
-                .map_or("", |end| &document[begin + end..]);
+            let begin = document.find("| Fault ").expect("the document has the table");
+            let rest = document[begin..].find("\n\n").map_or("", |end| &document[begin + end..]);
             let new = format!("{}{}{rest}", &document[..begin], text.trim_end());
             fs::write(&path, new).expect("the document is written");
         }

@@ -57,11 +57,7 @@ impl Writer {
         let seen = Arc::new(Seen::default());
         let (theirs, path, round) = (seen.clone(), kubeconfig.to_owned(), round.to_owned());
         let thread = thread::spawn(move || runtime().block_on(write(&theirs, &path, &round)));
-        Self {
-            seen,
-            kubeconfig: kubeconfig.to_owned(),
-            thread: Some(thread),
-        }
+        Self { seen, kubeconfig: kubeconfig.to_owned(), thread: Some(thread) }
     }
 
     /// How many writes were acknowledged so far.
@@ -85,10 +81,7 @@ impl Writer {
 }
 
 fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime")
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
 }
 
 async fn write(seen: &Seen, kubeconfig: &Path, round: &str) {

@@ -34,10 +34,7 @@ pub fn chains(lab: &dyn Cluster, client: &Client) {
 fn follow(saved: &str, ip: &str, endpoints: &[String]) -> Result<(), String> {
     let rules_of = |chain: &str| -> Vec<&str> {
         let head = format!("-A {chain} ");
-        saved
-            .lines()
-            .filter(|rule| rule.starts_with(&head))
-            .collect()
+        saved.lines().filter(|rule| rule.starts_with(&head)).collect()
     };
     let after = |rule: &str, word: &str| -> Option<String> {
         let (_, rest) = rule.split_once(&format!("{word} "))?;
@@ -73,25 +70,18 @@ fn follow(saved: &str, ip: &str, endpoints: &[String]) -> Result<(), String> {
         .filter_map(|rule| after(rule, "--to-destination"))
         .collect();
     let wanted: BTreeSet<String> = endpoints.iter().map(|ip| format!("{ip}:80")).collect();
-    if met == wanted {
-        Ok(())
-    } else {
-        Err(format!("{met:?} instead of {wanted:?}"))
-    }
+    if met == wanted { Ok(()) } else { Err(format!("{met:?} instead of {wanted:?}")) }
 }
 
 pub fn nftables_table(lab: &dyn Cluster, client: &Client) {
     let (_, ip, endpoints) = web(client, 4);
     wait_for("the elements of four endpoints", || {
-        let table = lab
-            .exec(NODE, &["nft", "list", "table", "ip", "coracle-proxy"])
-            .ok();
+        let table = lab.exec(NODE, &["nft", "list", "table", "ip", "coracle-proxy"]).ok();
         let missing: Vec<&String> = endpoints
             .iter()
             .filter(|endpoint| {
-                let mut elements = table
-                    .lines()
-                    .filter(|line| line.contains(&format!("{ip} . tcp . 80 . ")));
+                let mut elements =
+                    table.lines().filter(|line| line.contains(&format!("{ip} . tcp . 80 . ")));
                 !elements.any(|line| line.contains(&format!(": {endpoint} . 80")))
             })
             .collect();
@@ -108,11 +98,7 @@ pub fn userspace_table(lab: &dyn Cluster, client: &Client) {
     wait_for("the cluster IP in the table of listeners", || {
         let words = ["nft", "list", "table", "ip", "coracle-userspace"];
         let table = lab.exec(NODE, &words).ok();
-        if table.contains(&format!("{ip} . tcp . 80")) {
-            Ok(())
-        } else {
-            Err(table)
-        }
+        if table.contains(&format!("{ip} . tcp . 80")) { Ok(()) } else { Err(table) }
     });
 }
 
@@ -128,18 +114,10 @@ pub fn in_turn(lab: &dyn Cluster, client: &Client) {
     wait_for("all three to answer", || {
         let seen: BTreeSet<String> = names(3).into_iter().collect();
         let answered = seen.iter().all(|answer| answer.starts_with("200 "));
-        if seen.len() == 3 && answered {
-            Ok(())
-        } else {
-            Err(format!("{seen:?}"))
-        }
+        if seen.len() == 3 && answered { Ok(()) } else { Err(format!("{seen:?}")) }
     });
     let seen = names(30);
     let turns: Vec<&[String]> = seen.chunks(3).collect();
     assert!(turns.iter().all(|turn| *turn == turns[0]), "{seen:?}");
-    assert_eq!(
-        turns[0].iter().collect::<BTreeSet<_>>().len(),
-        3,
-        "{seen:?}"
-    );
+    assert_eq!(turns[0].iter().collect::<BTreeSet<_>>().len(), 3, "{seen:?}");
 }

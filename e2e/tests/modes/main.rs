@@ -20,40 +20,20 @@ const IN_EVERY_MODE: &[(&str, Scenario)] = &[
     ("s02_all_pods_answer", readiness::mended),
     ("s05_a_client_stays_with_its_pod", affinity::sticky),
     ("s05_affinity_ends_after_its_timeout", affinity::timeout),
-    (
-        "s06_a_node_port_answers_on_every_node",
-        node_port::every_node,
-    ),
-    (
-        "s07_internal_traffic_policy_local",
-        policies::internal_local,
-    ),
+    ("s06_a_node_port_answers_on_every_node", node_port::every_node),
+    ("s07_internal_traffic_policy_local", policies::internal_local),
 ];
 
 /// What differs by mode.
 const IN_ONE_MODE: &[(&str, &str, Scenario)] = &[
-    (
-        "iptables",
-        "s07_external_traffic_policy_local",
-        policies::external_local,
-    ),
+    ("iptables", "s07_external_traffic_policy_local", policies::external_local),
     ("iptables", "s18_the_chains_and_probabilities", look::chains),
     ("userspace", "s02_strictly_in_turn", look::in_turn),
-    (
-        "userspace",
-        "s07_external_traffic_policy_local",
-        |lab, client| drop(policies::external_local_answers(lab, client)),
-    ),
-    (
-        "userspace",
-        "s18_the_listeners_are_in_its_table",
-        look::userspace_table,
-    ),
-    (
-        "nftables",
-        "s07_external_traffic_policy_local",
-        policies::external_local,
-    ),
+    ("userspace", "s07_external_traffic_policy_local", |lab, client| {
+        drop(policies::external_local_answers(lab, client))
+    }),
+    ("userspace", "s18_the_listeners_are_in_its_table", look::userspace_table),
+    ("nftables", "s07_external_traffic_policy_local", policies::external_local),
     ("nftables", "s18_its_table", look::nftables_table),
 ];
 

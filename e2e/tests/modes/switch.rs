@@ -11,21 +11,13 @@ use e2e::{
 const PROXIES: &str = "k8s-app=kube-proxy";
 
 fn system(client: &Client) -> Namespace {
-    Namespace {
-        client: client.clone(),
-        name: "kube-system".into(),
-    }
+    Namespace { client: client.clone(), name: "kube-system".into() }
 }
 
 /// Edits the ConfigMap and deletes the proxy's pods; returns when there are others.
 fn restart_in(client: &Client, mode: &str) {
     let ns = system(client);
-    ns.edit(
-        "configmap/kube-proxy",
-        "mode: [a-z]*",
-        &format!("mode: {mode}"),
-    )
-    .ok();
+    ns.edit("configmap/kube-proxy", "mode: [a-z]*", &format!("mode: {mode}")).ok();
     let old = ns.pods(PROXIES);
     assert_eq!(old.len(), 3, "{old:?}");
     ns.run(&["delete", "pod", "-l", PROXIES]).ok();
@@ -70,11 +62,7 @@ pub fn ensure(lab: &dyn Cluster, client: &Client, mode: &str) {
 /// The modes that have something in the node's kernel.
 fn traces(lab: &dyn Cluster, node: &str) -> Vec<&'static str> {
     let tables = lab.exec(node, &["nft", "list", "tables"]).ok();
-    let has = |name: &str| {
-        tables
-            .lines()
-            .any(|line| line.split(' ').next_back() == Some(name))
-    };
+    let has = |name: &str| tables.lines().any(|line| line.split(' ').next_back() == Some(name));
     let saved = ["iptables-save", "ip6tables-save"].map(|tool| lab.exec(node, &[tool]).stdout);
     let mut found = Vec::new();
     if has("coracle-proxy") {

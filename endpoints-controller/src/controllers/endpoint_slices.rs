@@ -36,11 +36,7 @@ fn watch_services_and_slices(world: &Arc<World>, queue: &Arc<WorkQueue<Key>>) {
     let to = queue.clone();
     world.services.on_change(move |change| {
         // After a deletion the queue still has to remove what is left.
-        change
-            .states()
-            .last()
-            .into_iter()
-            .for_each(|service| to.add(Key::of(service.as_ref())));
+        change.states().last().into_iter().for_each(|service| to.add(Key::of(service.as_ref())));
     });
     let to = queue.clone();
     world.slices.on_change(move |change| {
@@ -69,10 +65,7 @@ fn watch_pods_and_nodes(world: &Arc<World>, queue: &Arc<WorkQueue<Key>>) {
     world.nodes.on_change(move |change| {
         let Some(world) = view.upgrade() else { return };
         let zone = |node: &Arc<k8s_openapi::api::core::v1::Node>| {
-            node.metadata
-                .labels
-                .as_ref()
-                .and_then(|labels| labels.get(LABEL_ZONE).cloned())
+            node.metadata.labels.as_ref().and_then(|labels| labels.get(LABEL_ZONE).cloned())
         };
         // Heartbeats change nodes all the time; only coming, going and zones matter here.
         if change.old.is_some()
@@ -81,16 +74,10 @@ fn watch_pods_and_nodes(world: &Arc<World>, queue: &Arc<WorkQueue<Key>>) {
         {
             return;
         }
-        let name = change
-            .states()
-            .last()
-            .and_then(|node| node.metadata.name.clone())
-            .unwrap_or_default();
+        let name =
+            change.states().last().and_then(|node| node.metadata.name.clone()).unwrap_or_default();
         for pod in world.pods.cache.by_index(PODS_BY_NODE, &name) {
-            world
-                .services_of(&pod)
-                .iter()
-                .for_each(|service| to.add(Key::of(service.as_ref())));
+            world.services_of(&pod).iter().for_each(|service| to.add(Key::of(service.as_ref())));
         }
     });
 }
@@ -99,30 +86,20 @@ async fn sync(world: &World, times: &Mutex<TriggerTimes>, key: &Key) -> anyhow::
     let slices = world.slices_of(MANAGER, key);
     let plan = match world.services.cache.get(key) {
         None => {
-            times
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .forget(key);
-            Plan {
-                delete: slices,
-                ..Plan::default()
-            }
+            times.lock().unwrap_or_else(PoisonError::into_inner).forget(key);
+            Plan { delete: slices, ..Plan::default() }
         }
         Some(service) if !gets_slices(&service) => return Ok(()),
         Some(service) => {
             let pods = world.pods_of(&service);
-            let node_names = pods
-                .iter()
-                .filter_map(|pod| pod.spec.as_ref()?.node_name.clone());
+            let node_names = pods.iter().filter_map(|pod| pod.spec.as_ref()?.node_name.clone());
             let nodes: BTreeMap<_, _> = node_names
                 .filter_map(|name| {
                     Some((name.clone(), world.nodes.cache.get(&Key::new("", name))?))
                 })
                 .collect();
-            let trigger_time = times
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .observe(key, &service, &pods);
+            let trigger_time =
+                times.lock().unwrap_or_else(PoisonError::into_inner).observe(key, &service, &pods);
             let observed = Observed {
                 service: &service,
                 pods: &pods,
@@ -133,11 +110,7 @@ async fn sync(world: &World, times: &Mutex<TriggerTimes>, key: &Key) -> anyhow::
             reconcile(&observed, world.max_endpoints_per_slice)
         }
     };
-    if plan.is_empty() {
-        Ok(())
-    } else {
-        write(world, &key.namespace, plan).await
-    }
+    if plan.is_empty() { Ok(()) } else { write(world, &key.namespace, plan).await }
 }
 
 fn gets_slices(service: &Service) -> bool {

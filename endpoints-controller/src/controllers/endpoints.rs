@@ -22,11 +22,7 @@ pub fn start(world: Arc<World>) -> BoxFuture<'static, ()> {
     let queue = WorkQueue::new();
     let to = queue.clone();
     world.services.on_change(move |change| {
-        change
-            .states()
-            .last()
-            .into_iter()
-            .for_each(|service| to.add(Key::of(service.as_ref())));
+        change.states().last().into_iter().for_each(|service| to.add(Key::of(service.as_ref())));
     });
     let to = queue.clone();
     world.endpoints.on_change(move |change| {
@@ -63,10 +59,7 @@ async fn sync(world: &World, times: &Mutex<TriggerTimes>, key: &Key) -> anyhow::
     let api: Api<Endpoints> = Api::namespaced(world.client.clone(), &key.namespace);
     let current = world.endpoints.cache.get(key);
     let Some(service) = world.services.cache.get(key) else {
-        times
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .forget(key);
+        times.lock().unwrap_or_else(PoisonError::into_inner).forget(key);
         return match current {
             Some(left) if is_managed(&left) => remove(world, &api, &left).await,
             _ => Ok(()),
@@ -76,22 +69,15 @@ async fn sync(world: &World, times: &Mutex<TriggerTimes>, key: &Key) -> anyhow::
         return Ok(());
     }
     let pods = world.pods_of(&service);
-    let trigger_time = times
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .observe(key, &service, &pods);
+    let trigger_time =
+        times.lock().unwrap_or_else(PoisonError::into_inner).observe(key, &service, &pods);
     let Some(wanted) = reconcile(&service, &pods, current.as_deref(), trigger_time) else {
         return Ok(());
     };
     let written = match &current {
-        None => api
-            .create(&PostParams::default(), &wanted)
-            .await
-            .context("creating Endpoints")?,
+        None => api.create(&PostParams::default(), &wanted).await.context("creating Endpoints")?,
         Some(_) => {
-            let answer = api
-                .replace(&key.name, &PostParams::default(), &wanted)
-                .await;
+            let answer = api.replace(&key.name, &PostParams::default(), &wanted).await;
             if is_status(&answer, 404) {
                 world.endpoints.cache.forget(&wanted);
             }
@@ -103,17 +89,9 @@ async fn sync(world: &World, times: &Mutex<TriggerTimes>, key: &Key) -> anyhow::
 }
 
 async fn remove(world: &World, api: &Api<Endpoints>, left: &Endpoints) -> anyhow::Result<()> {
-    let same_life = Preconditions {
-        uid: left.metadata.uid.clone(),
-        resource_version: None,
-    };
-    let params = DeleteParams {
-        preconditions: Some(same_life),
-        ..DeleteParams::default()
-    };
-    let answer = api
-        .delete(left.metadata.name.as_deref().unwrap_or_default(), &params)
-        .await;
+    let same_life = Preconditions { uid: left.metadata.uid.clone(), resource_version: None };
+    let params = DeleteParams { preconditions: Some(same_life), ..DeleteParams::default() };
+    let answer = api.delete(left.metadata.name.as_deref().unwrap_or_default(), &params).await;
     if !is_status(&answer, 404) {
         answer.context("deleting Endpoints")?;
     }

@@ -25,11 +25,7 @@ pub fn start(world: Arc<World>) -> BoxFuture<'static, ()> {
     });
     let to = queue.clone();
     world.services.on_change(move |change| {
-        change
-            .states()
-            .last()
-            .into_iter()
-            .for_each(|service| to.add(Key::of(service.as_ref())));
+        change.states().last().into_iter().for_each(|service| to.add(Key::of(service.as_ref())));
     });
     let to = queue.clone();
     world.slices.on_change(move |change| {
@@ -45,9 +41,7 @@ pub fn start(world: Arc<World>) -> BoxFuture<'static, ()> {
             let world = &world;
             async move { drop_if_terminating(sync(world, &key).await).map(|()| None) }
         };
-        queue
-            .run("endpointslicemirroring", CONCURRENT_SERVICES, work)
-            .await;
+        queue.run("endpointslicemirroring", CONCURRENT_SERVICES, work).await;
     })
 }
 
@@ -55,15 +49,7 @@ async fn sync(world: &World, key: &Key) -> anyhow::Result<()> {
     let endpoints = world.endpoints.cache.get(key);
     let service = world.services.cache.get(key);
     let slices = world.slices_of(MANAGER, key);
-    let plan = reconcile(
-        endpoints.as_deref(),
-        service.as_deref(),
-        &slices,
-        world.max_endpoints_per_slice,
-    );
-    if plan.is_empty() {
-        Ok(())
-    } else {
-        write(world, &key.namespace, plan).await
-    }
+    let plan =
+        reconcile(endpoints.as_deref(), service.as_deref(), &slices, world.max_endpoints_per_slice);
+    if plan.is_empty() { Ok(()) } else { write(world, &key.namespace, plan).await }
 }

@@ -53,10 +53,9 @@ async fn write(world: &World, namespace: &str, plan: Plan) -> anyhow::Result<()>
         .map(anyhow::Ok)
         .try_for_each_concurrent(CONCURRENT_WRITES, |write| async move {
             let written = match write {
-                Write::Create(slice) => api
-                    .create(&PostParams::default(), &slice)
-                    .await
-                    .context("creating a slice")?,
+                Write::Create(slice) => {
+                    api.create(&PostParams::default(), &slice).await.context("creating a slice")?
+                }
                 Write::Update(slice) => {
                     let name = slice.metadata.name.clone().unwrap_or_default();
                     let answer = api.replace(&name, &PostParams::default(), &slice).await;
@@ -74,14 +73,9 @@ async fn write(world: &World, namespace: &str, plan: Plan) -> anyhow::Result<()>
         .map(anyhow::Ok)
         .try_for_each_concurrent(CONCURRENT_WRITES, |slice| async move {
             let name = slice.metadata.name.clone().unwrap_or_default();
-            let same_life = Preconditions {
-                uid: slice.metadata.uid.clone(),
-                resource_version: None,
-            };
-            let params = DeleteParams {
-                preconditions: Some(same_life),
-                ..DeleteParams::default()
-            };
+            let same_life =
+                Preconditions { uid: slice.metadata.uid.clone(), resource_version: None };
+            let params = DeleteParams { preconditions: Some(same_life), ..DeleteParams::default() };
             let answer = api.delete(&name, &params).await;
             if !is_status(&answer, 404) {
                 answer.context("deleting a slice")?;

@@ -33,20 +33,14 @@ pub fn scene(text: &str) -> Scene {
             "svc" => service = Some(parse_service(&words)),
             "pod" => pods.push(Arc::new(parse_pod(&words))),
             "node" => {
-                let zone = words
-                    .get(2)
-                    .map(|zone| json!({"topology.kubernetes.io/zone": zone}));
+                let zone = words.get(2).map(|zone| json!({"topology.kubernetes.io/zone": zone}));
                 let node = json!({"metadata": {"name": words[1], "labels": zone}});
                 nodes.insert(words[1].to_owned(), Arc::new(from(node)));
             }
             other => panic!("no such object: {other}"),
         }
     }
-    Scene {
-        service: service.expect("a line begins with svc"),
-        pods,
-        nodes,
-    }
+    Scene { service: service.expect("a line begins with svc"), pods, nodes }
 }
 
 fn from<K: serde::de::DeserializeOwned>(value: Value) -> K {
@@ -58,23 +52,15 @@ fn parse_service(words: &[&str]) -> Service {
     let port = |word: &&str| {
         let (name, rest) = word.split_once(':')?;
         let (port, target) = rest.split_once('>')?;
-        let target = target
-            .parse::<i32>()
-            .map_or_else(|_| json!(target), |number| json!(number));
+        let target = target.parse::<i32>().map_or_else(|_| json!(target), |number| json!(number));
         Some(
             json!({"name": name, "port": port.parse::<i32>().ok()?, "targetPort": target, "protocol": "TCP"}),
         )
     };
     let ports: Vec<Value> = words[2..].iter().filter_map(port).collect();
-    let labels: BTreeMap<&str, &str> = words
-        .iter()
-        .filter_map(|word| word.strip_prefix("labels=")?.split_once(':'))
-        .collect();
-    let families = if has("dual") {
-        json!(["IPv4", "IPv6"])
-    } else {
-        json!(["IPv4"])
-    };
+    let labels: BTreeMap<&str, &str> =
+        words.iter().filter_map(|word| word.strip_prefix("labels=")?.split_once(':')).collect();
+    let families = if has("dual") { json!(["IPv4", "IPv6"]) } else { json!(["IPv4"]) };
     from(json!({
         "metadata": {"name": words[1], "namespace": "default", "uid": "service-uid", "labels": labels},
         "spec": {
@@ -97,11 +83,8 @@ fn parse_pod(words: &[&str]) -> Pod {
         })
         .collect();
     let hostname = words.iter().find_map(|word| word.strip_prefix("host="));
-    let ips: Vec<Value> = words[2]
-        .split(',')
-        .filter(|ip| *ip != "-")
-        .map(|ip| json!({"ip": ip}))
-        .collect();
+    let ips: Vec<Value> =
+        words[2].split(',').filter(|ip| *ip != "-").map(|ip| json!({"ip": ip})).collect();
     from(json!({
         "metadata": {
             "name": words[1], "namespace": "default", "uid": format!("uid-{}", words[1]), "labels": {"app": "web"},
@@ -121,48 +104,22 @@ fn parse_pod(words: &[&str]) -> Pod {
 
 /// Plans for a scene.
 pub fn plan(scene: &Scene, slices: &[Arc<EndpointSlice>], max: usize) -> Plan {
-    let Scene {
-        service,
-        pods,
-        nodes,
-    } = scene;
-    reconcile(
-        &Observed {
-            service,
-            pods,
-            nodes,
-            slices,
-            trigger_time: None,
-        },
-        max,
-    )
+    let Scene { service, pods, nodes } = scene;
+    reconcile(&Observed { service, pods, nodes, slices, trigger_time: None }, max)
 }
 
 /// What the API server holds after a plan; new slices are named by their number.
 pub fn apply(plan: Plan, slices: &[Arc<EndpointSlice>]) -> Vec<Arc<EndpointSlice>> {
-    let name = |slice: &EndpointSlice| {
-        slice
-            .metadata
-            .name
-            .clone()
-            .expect("a stored slice has a name")
-    };
-    let mut held: BTreeMap<String, Arc<EndpointSlice>> = slices
-        .iter()
-        .map(|slice| (name(slice), slice.clone()))
-        .collect();
+    let name =
+        |slice: &EndpointSlice| slice.metadata.name.clone().expect("a stored slice has a name");
+    let mut held: BTreeMap<String, Arc<EndpointSlice>> =
+        slices.iter().map(|slice| (name(slice), slice.clone())).collect();
     for gone in &plan.delete {
-        assert!(
-            held.remove(&name(gone)).is_some(),
-            "a deleted slice existed"
-        );
+        assert!(held.remove(&name(gone)).is_some(), "a deleted slice existed");
     }
     for changed in plan.update {
         let key = name(&changed);
-        assert!(
-            held.insert(key, Arc::new(changed)).is_some(),
-            "an updated slice existed"
-        );
+        assert!(held.insert(key, Arc::new(changed)).is_some(), "an updated slice existed");
     }
     for mut slice in plan.create {
         let number = (0..)
@@ -180,13 +137,7 @@ pub fn show(slice: &EndpointSlice) -> String {
         .ports
         .iter()
         .flatten()
-        .map(|port| {
-            format!(
-                "{}:{}",
-                port.name.as_deref().unwrap_or("-"),
-                port.port.unwrap_or(0)
-            )
-        })
+        .map(|port| format!("{}:{}", port.name.as_deref().unwrap_or("-"), port.port.unwrap_or(0)))
         .collect();
     let mut line = format!(
         "{} {} [{}]",
@@ -197,31 +148,16 @@ pub fn show(slice: &EndpointSlice) -> String {
     for endpoint in slice.endpoints.iter().flatten() {
         let conditions = endpoint.conditions.clone().unwrap_or_default();
         let flag = |set: Option<bool>, letter: &str| {
-            if set == Some(true) {
-                letter.to_owned()
-            } else {
-                String::new()
-            }
+            if set == Some(true) { letter.to_owned() } else { String::new() }
         };
         let flags = flag(conditions.ready, "r")
             + &flag(conditions.serving, "s")
             + &flag(conditions.terminating, "t");
         line += &format!(" {}({flags})", endpoint.addresses.join(","));
-        line += &endpoint
-            .node_name
-            .as_ref()
-            .map(|node| format!("@{node}"))
-            .unwrap_or_default();
-        line += &endpoint
-            .zone
-            .as_ref()
-            .map(|zone| format!("/{zone}"))
-            .unwrap_or_default();
-        line += &endpoint
-            .hostname
-            .as_ref()
-            .map(|name| format!(" named {name}"))
-            .unwrap_or_default();
+        line += &endpoint.node_name.as_ref().map(|node| format!("@{node}")).unwrap_or_default();
+        line += &endpoint.zone.as_ref().map(|zone| format!("/{zone}")).unwrap_or_default();
+        line +=
+            &endpoint.hostname.as_ref().map(|name| format!(" named {name}")).unwrap_or_default();
     }
     line
 }
@@ -236,11 +172,7 @@ pub fn show_endpoints(endpoints: &Endpoints) -> String {
             .map(|port| format!("{}:{}", port.name.as_deref().unwrap_or("-"), port.port))
             .collect();
         let ips = |list: &Option<Vec<k8s_openapi::api::core::v1::EndpointAddress>>| {
-            list.iter()
-                .flatten()
-                .map(|address| address.ip.clone())
-                .collect::<Vec<_>>()
-                .join(" ")
+            list.iter().flatten().map(|address| address.ip.clone()).collect::<Vec<_>>().join(" ")
         };
         format!(
             "[{}] {} | {}",
@@ -249,13 +181,7 @@ pub fn show_endpoints(endpoints: &Endpoints) -> String {
             ips(&subset.not_ready_addresses)
         )
     };
-    endpoints
-        .subsets
-        .iter()
-        .flatten()
-        .map(line)
-        .collect::<Vec<_>>()
-        .join("\n")
+    endpoints.subsets.iter().flatten().map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// Compares texts line by line, blind to indentation.

@@ -129,10 +129,7 @@ impl Elector {
     /// Takes in the answer to a write that was begun at `begun`.
     pub fn wrote(&mut self, begun: Duration, answered: Duration, lease: Lease) {
         self.renewed = Some(begun);
-        self.observed = Some(Observed {
-            lease,
-            at: answered,
-        });
+        self.observed = Some(Observed { lease, at: answered });
     }
 
     /// Ends this instance's leadership. Returns the Lease to write so that the next one need
@@ -170,11 +167,8 @@ impl Elector {
         if !own {
             spec.acquire_time = Some(MicroTime(now.wall));
             let before = spec.lease_transitions;
-            spec.lease_transitions = Some(if existed {
-                before.unwrap_or(0).saturating_add(1)
-            } else {
-                0
-            });
+            spec.lease_transitions =
+                Some(if existed { before.unwrap_or(0).saturating_add(1) } else { 0 });
         }
         spec.holder_identity = Some(self.identity.clone());
         spec.renew_time = Some(MicroTime(now.wall));
@@ -188,6 +182,5 @@ impl Elector {
 /// `holderIdentity`; empty where nobody holds the Lease.
 pub fn holder(lease: &Lease) -> &str {
     let spec = lease.spec.as_ref();
-    spec.and_then(|spec| spec.holder_identity.as_deref())
-        .unwrap_or_default()
+    spec.and_then(|spec| spec.holder_identity.as_deref()).unwrap_or_default()
 }

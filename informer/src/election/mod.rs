@@ -71,12 +71,7 @@ pub async fn run(
     tasks.spawn(events);
     if let Some(lease) = candidate.elector.lease() {
         let who = elector::holder(lease);
-        recorder.event(
-            lease,
-            EventType::Normal,
-            "LeaderElection",
-            format!("{who} became leader"),
-        );
+        recorder.event(lease, EventType::Normal, "LeaderElection", format!("{who} became leader"));
     }
     let ended = tokio::select! {
         biased;
@@ -177,9 +172,7 @@ impl Candidate {
     /// How long this instance still leads.
     fn left(&self) -> Option<Duration> {
         let until = self.elector.leads_until()?;
-        until
-            .checked_sub(since_boot())
-            .filter(|left| !left.is_zero())
+        until.checked_sub(since_boot()).filter(|left| !left.is_zero())
     }
 
     /// Tries once to hold the Lease.
@@ -273,10 +266,7 @@ impl Candidate {
 }
 
 fn now() -> Moment {
-    Moment {
-        at: since_boot(),
-        wall: Timestamp::now(),
-    }
+    Moment { at: since_boot(), wall: Timestamp::now() }
 }
 
 /// Some time from `period` on, so that instances that started together do not ask together.

@@ -68,10 +68,7 @@ impl Instance {
     }
 
     fn now(&self) -> Moment {
-        Moment {
-            at: self.clock,
-            wall: Timestamp::from_second(self.wall).expect("a time"),
-        }
+        Moment { at: self.clock, wall: Timestamp::from_second(self.wall).expect("a time") }
     }
 
     /// What it does next with a server that answers at once.

@@ -55,15 +55,8 @@ impl LeaderElection {
             renew_deadline: self.leader_elect_renew_deadline,
             retry_period: self.leader_elect_retry_period,
         };
-        let Timing {
-            lease_duration,
-            renew_deadline,
-            retry_period,
-        } = timing;
-        ensure!(
-            !retry_period.is_zero(),
-            "--leader-elect-retry-period must be longer than 0"
-        );
+        let Timing { lease_duration, renew_deadline, retry_period } = timing;
+        ensure!(!retry_period.is_zero(), "--leader-elect-retry-period must be longer than 0");
         ensure!(
             lease_duration.as_secs() >= 1 && lease_duration.as_secs() <= MAX_LEASE_S,
             "--leader-elect-lease-duration={lease_duration:?} must be from 1s to {MAX_LEASE_S}s: a Lease counts whole seconds"
@@ -89,9 +82,7 @@ const MAX_LEASE_S: u64 = 86_400;
 fn duration(text: &str) -> Result<Duration, String> {
     match text.parse::<kube::core::Duration>() {
         Ok(duration) if !duration.is_negative() => Ok(duration.into()),
-        _ => Err(format!(
-            "`{text}` is no duration; write 15s, 500ms or 1m30s"
-        )),
+        _ => Err(format!("`{text}` is no duration; write 15s, 500ms or 1m30s")),
     }
 }
 
@@ -116,19 +107,12 @@ mod tests {
             Ok(program) => match program.election.timing() {
                 Err(error) => error.to_string(),
                 Ok(timing) => {
-                    let times = [
-                        timing.lease_duration,
-                        timing.renew_deadline,
-                        timing.retry_period,
-                    ];
+                    let times = [timing.lease_duration, timing.renew_deadline, timing.retry_period];
                     times.map(|time| time.as_millis().to_string()).join(" ")
                 }
             },
         };
-        assert!(
-            outcome.contains(expected),
-            "`{line}`: {outcome}\nexpected: {expected}"
-        );
+        assert!(outcome.contains(expected), "`{line}`: {outcome}\nexpected: {expected}");
     }
 
     #[test]
@@ -143,10 +127,7 @@ mod tests {
             "--leader-elect-lease-duration=1s --leader-elect-renew-deadline=700ms --leader-elect-retry-period=100ms",
             "1000 700 100",
         );
-        check(
-            "--leader-elect-lease-duration=soon",
-            "`soon` is no duration",
-        );
+        check("--leader-elect-lease-duration=soon", "`soon` is no duration");
         check("--leader-elect-lease-duration=-3s", "is no duration");
         check("--leader-elect-lease-duration=15", "is no duration");
         check(

@@ -28,33 +28,14 @@ pub struct Arguments {
 
 /// Runs `api-resources`.
 pub async fn run(arguments: Arguments, context: &Context) -> Result {
-    let mut kinds: Vec<_> = context
-        .discovery()
-        .await?
-        .kinds
-        .iter()
-        .filter(|it| it.preferred)
-        .collect();
-    kinds.retain(|it| {
-        arguments
-            .namespaced
-            .is_none_or(|wanted| it.namespaced == wanted)
-    });
-    kinds.retain(|it| {
-        arguments
-            .api_group
-            .as_ref()
-            .is_none_or(|group| it.group == *group)
-    });
+    let mut kinds: Vec<_> =
+        context.discovery().await?.kinds.iter().filter(|it| it.preferred).collect();
+    kinds.retain(|it| arguments.namespaced.is_none_or(|wanted| it.namespaced == wanted));
+    kinds.retain(|it| arguments.api_group.as_ref().is_none_or(|group| it.group == *group));
     kinds
         .sort_by(|left, right| (&left.group, &left.resource).cmp(&(&right.group, &right.resource)));
     if arguments.output.as_deref() == Some("name") {
-        return print(
-            &kinds
-                .iter()
-                .map(|it| it.qualified_resource() + "\n")
-                .collect::<String>(),
-        );
+        return print(&kinds.iter().map(|it| it.qualified_resource() + "\n").collect::<String>());
     }
     let wide = arguments.output.as_deref() == Some("wide");
     let mut text = String::new();
@@ -70,11 +51,7 @@ pub async fn run(arguments: Arguments, context: &Context) -> Result {
             kind.resource, kind.kind
         ));
         if wide {
-            text.push_str(&format!(
-                "\t{}\t{}",
-                kind.verbs.join(","),
-                kind.categories.join(",")
-            ));
+            text.push_str(&format!("\t{}\t{}", kind.verbs.join(","), kind.categories.join(",")));
         }
         text.push('\n');
     }

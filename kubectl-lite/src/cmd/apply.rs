@@ -27,13 +27,7 @@ const MAX_ATTEMPTS: usize = 5;
 #[derive(Clone, Debug, clap::Args)]
 pub struct Arguments {
     /// Files, folders or - with the objects
-    #[arg(
-        long,
-        short = 'f',
-        value_name = "FILE",
-        value_delimiter = ',',
-        required = true
-    )]
+    #[arg(long, short = 'f', value_name = "FILE", value_delimiter = ',', required = true)]
     pub filename: Vec<PathBuf>,
     /// Folders below the given ones too
     #[arg(long, short = 'R')]
@@ -191,10 +185,7 @@ async fn server_side(
         method: Some(Method::PATCH),
         path: &path,
         // JSON is YAML.
-        body: Some((
-            "application/apply-patch+yaml",
-            wanted.to_string().into_bytes(),
-        )),
+        body: Some(("application/apply-patch+yaml", wanted.to_string().into_bytes())),
         ..Call::default()
     }
     .parameter("fieldManager", "kubectl")
@@ -218,10 +209,6 @@ async fn report(
             let format = Format::parse(Some(output))?;
             get::print_object(&format, object, context).await
         }
-        None => say(format!(
-            "{} {verb}{}",
-            target.shown(),
-            arguments.dry_run.suffix()
-        )),
+        None => say(format!("{} {verb}{}", target.shown(), arguments.dry_run.suffix())),
     }
 }

@@ -45,11 +45,7 @@ pub fn run(arguments: Arguments, global: &Global) -> Result {
     let file = client::kubeconfig(global)?;
     let mut value = serde_json::to_value(&file)
         .map_err(|error| Error::message(format!("the kubeconfig cannot be shown: {error}")))?;
-    let current = global
-        .context
-        .clone()
-        .or(file.current_context)
-        .unwrap_or_default();
+    let current = global.context.clone().or(file.current_context).unwrap_or_default();
     match arguments.verb {
         Verb::CurrentContext if current.is_empty() => {
             Err(Error::message("current-context is not set"))
@@ -77,21 +73,14 @@ pub fn run(arguments: Arguments, global: &Global) -> Result {
                 keep_only(&mut value, &current);
             }
             redact(&mut value);
-            print(&if output == "json" {
-                render::json(&value)
-            } else {
-                yaml::yaml(&value)
-            })
+            print(&if output == "json" { render::json(&value) } else { yaml::yaml(&value) })
         }
     }
 }
 
 fn keep_only(value: &mut Value, current: &str) {
     let contexts = value["contexts"].as_array().cloned().unwrap_or_default();
-    let context = contexts
-        .into_iter()
-        .find(|it| it["name"] == current)
-        .unwrap_or_default();
+    let context = contexts.into_iter().find(|it| it["name"] == current).unwrap_or_default();
     let parts = [
         ("contexts", context["name"].clone()),
         ("clusters", context["context"]["cluster"].clone()),

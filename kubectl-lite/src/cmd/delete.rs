@@ -76,9 +76,9 @@ impl Arguments {
     /// Seconds to ask for; `None` leaves it to the object.
     fn grace_seconds(&self) -> Result<Option<i64>> {
         match self.grace_period {
-            _ if self.now && self.grace_period >= 0 => Err(Error::message(
-                "--now and --grace-period cannot be specified together",
-            )),
+            _ if self.now && self.grace_period >= 0 => {
+                Err(Error::message("--now and --grace-period cannot be specified together"))
+            }
             ..0 if self.now => Ok(Some(1)),
             ..0 if self.force => Ok(Some(0)),
             ..0 => Ok(None),
@@ -105,10 +105,7 @@ pub async fn run(arguments: Arguments, context: &Context) -> Result {
     let ignore = arguments.ignore_not_found
         || arguments.selection.all
         || arguments.selection.selector.is_some();
-    let (targets, mut errors) = arguments
-        .selection
-        .find(context, &arguments.resources)
-        .await?;
+    let (targets, mut errors) = arguments.selection.find(context, &arguments.resources).await?;
     if targets.is_empty() && errors.is_empty() {
         return say("No resources found");
     }
@@ -161,10 +158,7 @@ async fn one(
     let uid = if arguments.dry_run == DryRun::Client {
         Value::Null
     } else {
-        let answer = context
-            .server
-            .call(Call::with_json(Method::DELETE, &path, &options))
-            .await?;
+        let answer = context.server.call(Call::with_json(Method::DELETE, &path, &options)).await?;
         // The answer is the object as it was, or a Status about it.
         match &answer["details"]["uid"] {
             Value::Null => answer["metadata"]["uid"].clone(),
@@ -176,16 +170,9 @@ async fn one(
         say(target.shown())?;
         return Ok(uid);
     }
-    let forced = if arguments.force && grace == Some(0) {
-        "force "
-    } else {
-        ""
-    };
+    let forced = if arguments.force && grace == Some(0) { "force " } else { "" };
     let kind = target.kind.qualified_singular();
-    say(format!(
-        "{kind} {name:?} {forced}deleted{}",
-        arguments.dry_run.suffix()
-    ))?;
+    say(format!("{kind} {name:?} {forced}deleted{}", arguments.dry_run.suffix()))?;
     Ok(uid)
 }
 

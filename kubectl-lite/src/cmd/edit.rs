@@ -36,10 +36,7 @@ pub struct Arguments {
 
 /// Runs `edit`.
 pub async fn run(arguments: Arguments, context: &Context) -> Result {
-    let (targets, mut errors) = arguments
-        .selection
-        .find(context, &arguments.resources)
-        .await?;
+    let (targets, mut errors) = arguments.selection.find(context, &arguments.resources).await?;
     for target in targets {
         if let Err(error) = one(&target, context).await {
             errors.push(error);
@@ -67,11 +64,8 @@ async fn one(target: &Target, context: &Context) -> Result {
         file.flush().map_err(failed)?;
         open_editor(file.path()).await?;
         let edited = std::fs::read_to_string(file.path()).map_err(failed)?;
-        let bare: String = edited
-            .lines()
-            .filter(|it| !it.starts_with('#'))
-            .map(|it| format!("{it}\n"))
-            .collect();
+        let bare: String =
+            edited.lines().filter(|it| !it.starts_with('#')).map(|it| format!("{it}\n")).collect();
         if bare.trim().is_empty() || bare == original || (attempt > 1 && edited == text) {
             return say(if attempt == 1 {
                 "Edit cancelled, no changes made."
@@ -89,10 +83,7 @@ async fn one(target: &Target, context: &Context) -> Result {
         text = format!("{HEADER}{notes}#\n{bare}");
     }
     let kept = file.keep().map_err(|error| failed(error.error))?;
-    Err(Error::message(format!(
-        "given up; a copy of your changes is in {}",
-        kept.1.display()
-    )))
+    Err(Error::message(format!("given up; a copy of your changes is in {}", kept.1.display())))
 }
 
 async fn send(
@@ -103,10 +94,7 @@ async fn send(
     context: &Context,
 ) -> Result {
     let wanted: Value = serde_saphyr::from_str(text).map_err(|error| {
-        Error::message(format!(
-            "the edited file is no YAML: {}",
-            error.without_snippet()
-        ))
+        Error::message(format!("the edited file is no YAML: {}", error.without_snippet()))
     })?;
     let style = Style::of_group(&target.kind.group);
     let change = patch::three_way(object, &wanted, object, style);
@@ -127,12 +115,8 @@ async fn send(
 
 /// Opens `$KUBE_EDITOR`, `$EDITOR` or vi. The variable may carry arguments, so a shell reads it.
 async fn open_editor(path: &std::path::Path) -> Result {
-    let named = ["KUBE_EDITOR", "EDITOR"]
-        .iter()
-        .find_map(|name| std::env::var(name).ok());
-    let editor = named
-        .filter(|it| !it.trim().is_empty())
-        .unwrap_or_else(|| "vi".to_owned());
+    let named = ["KUBE_EDITOR", "EDITOR"].iter().find_map(|name| std::env::var(name).ok());
+    let editor = named.filter(|it| !it.trim().is_empty()).unwrap_or_else(|| "vi".to_owned());
     let status = tokio::process::Command::new("/bin/sh")
         .args(["-c", &format!("{editor} \"$0\"")])
         .arg(path)
@@ -140,11 +124,11 @@ async fn open_editor(path: &std::path::Path) -> Result {
         .await;
     match status {
         Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(Error::message(format!(
-            "there was a problem with the editor {editor:?}: {status}"
-        ))),
-        Err(error) => Err(Error::message(format!(
-            "unable to launch the editor {editor:?}: {error}"
-        ))),
+        Ok(status) => {
+            Err(Error::message(format!("there was a problem with the editor {editor:?}: {status}")))
+        }
+        Err(error) => {
+            Err(Error::message(format!("unable to launch the editor {editor:?}: {error}")))
+        }
     }
 }

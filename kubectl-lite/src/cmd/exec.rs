@@ -72,10 +72,7 @@ pub async fn run(arguments: Arguments, context: &Context) -> Result {
         .max_stdout_buf_size(COPY_BYTES)
         .max_stderr_buf_size(COPY_BYTES);
     let pods: Api<Pod> = Api::namespaced(context.server.client(), context.namespace());
-    let mut process = pods
-        .exec(name, &arguments.command, &parameters)
-        .await
-        .map_err(refused)?;
+    let mut process = pods.exec(name, &arguments.command, &parameters).await.map_err(refused)?;
     let _raw = tty.then(RawTerminal::enter).flatten();
     if tty && let Some(sizes) = process.terminal_size() {
         tokio::spawn(follow_size(sizes));
@@ -96,10 +93,8 @@ pub async fn run(arguments: Arguments, context: &Context) -> Result {
     }
     let status = process.take_status();
     let (stdout, stderr) = (process.stdout(), process.stderr());
-    let (out, err) = tokio::join!(
-        copy(stdout, tokio::io::stdout()),
-        copy(stderr, tokio::io::stderr()),
-    );
+    let (out, err) =
+        tokio::join!(copy(stdout, tokio::io::stdout()), copy(stderr, tokio::io::stderr()),);
     out?;
     err?;
     let status = match status {
@@ -128,17 +123,12 @@ async fn copy(
 /// Zero, the command's own code, or what kept it from running.
 fn finish(status: Option<Status>) -> Result {
     let Some(status) = status else {
-        return Err(Error::message(
-            "the connection ended before the command did",
-        ));
+        return Err(Error::message("the connection ended before the command did"));
     };
     if status.status.as_deref() == Some("Success") {
         return Ok(());
     }
-    let causes = status
-        .details
-        .iter()
-        .flat_map(|it| it.causes.iter().flatten());
+    let causes = status.details.iter().flat_map(|it| it.causes.iter().flatten());
     let mut codes = causes.filter(|it| it.reason.as_deref() == Some("ExitCode"));
     let code = codes.find_map(|it| it.message.as_ref()?.parse::<i32>().ok());
     match code {
@@ -146,9 +136,7 @@ fn finish(status: Option<Status>) -> Result {
             eprintln!("command terminated with exit code {code}");
             Err(Error::Exit(code))
         }
-        None => Err(Error::message(
-            status.message.unwrap_or_else(|| "unknown".to_owned()),
-        )),
+        None => Err(Error::message(status.message.unwrap_or_else(|| "unknown".to_owned()))),
     }
 }
 
@@ -169,10 +157,7 @@ async fn follow_size(mut sizes: futures::channel::mpsc::Sender<TerminalSize>) {
     };
     loop {
         if let Ok(size) = termios::tcgetwinsize(std::io::stdout()) {
-            let size = TerminalSize {
-                width: size.ws_col,
-                height: size.ws_row,
-            };
+            let size = TerminalSize { width: size.ws_col, height: size.ws_row };
             if sizes.send(size).await.is_err() {
                 return;
             }

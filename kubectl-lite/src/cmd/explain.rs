@@ -40,10 +40,7 @@ pub async fn run(arguments: Arguments, context: &Context) -> Result {
     if let Some(version) = &arguments.api_version {
         let found = discovery.of_object(version, &kind.kind);
         let missing = || {
-            Error::message(format!(
-                "couldn't find resource for {version:?}, Kind={}",
-                kind.kind
-            ))
+            Error::message(format!("couldn't find resource for {version:?}, Kind={}", kind.kind))
         };
         kind = found.ok_or_else(missing)?;
     }
@@ -54,10 +51,7 @@ pub async fn run(arguments: Arguments, context: &Context) -> Result {
     let document = context.server.call(Call::get(&path)).await?;
     let schemas = &document["components"]["schemas"];
     let is_kind = |schema: &&Value| {
-        let mut kinds = schema["x-kubernetes-group-version-kind"]
-            .as_array()
-            .into_iter()
-            .flatten();
+        let mut kinds = schema["x-kubernetes-group-version-kind"].as_array().into_iter().flatten();
         kinds.any(|it| {
             it["group"] == kind.group.as_str()
                 && it["version"] == kind.version.as_str()
@@ -66,10 +60,7 @@ pub async fn run(arguments: Arguments, context: &Context) -> Result {
     };
     let found = schemas.as_object().and_then(|it| it.values().find(is_kind));
     let mut schema = found.ok_or_else(|| {
-        Error::message(format!(
-            "the server's OpenAPI does not describe {}",
-            kind.kind
-        ))
+        Error::message(format!("the server's OpenAPI does not describe {}", kind.kind))
     })?;
     let mut description = text(schema).to_owned();
     let mut field_line = String::new();
@@ -102,18 +93,10 @@ pub async fn run(arguments: Arguments, context: &Context) -> Result {
 }
 
 fn list(schemas: &Value, schema: &Value, indent: usize, recursive: bool, out: &mut String) {
-    let required: Vec<_> = schema["required"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .collect();
+    let required: Vec<_> = schema["required"].as_array().into_iter().flatten().collect();
     for (name, property) in schema["properties"].as_object().into_iter().flatten() {
         let margin = " ".repeat(indent);
-        let must = if required.iter().any(|it| *it == name) {
-            " -required-"
-        } else {
-            ""
-        };
+        let must = if required.iter().any(|it| *it == name) { " -required-" } else { "" };
         let kind = type_name(schemas, property);
         out.push_str(&format!("{margin}{name}\t<{kind}>{must}\n"));
         if recursive {
@@ -151,26 +134,18 @@ fn type_name(schemas: &Value, schema: &Value) -> String {
     let reference = schema["$ref"].as_str().or_else(|| wrapped["$ref"].as_str());
     let target = resolve(schemas, schema);
     if let Some(reference) = reference.filter(|_| target["properties"].is_object()) {
-        return reference
-            .rsplit(['.', '/'])
-            .next()
-            .unwrap_or_default()
-            .to_owned();
+        return reference.rsplit(['.', '/']).next().unwrap_or_default().to_owned();
     }
     if target["items"].is_object() {
         return format!("[]{}", type_name(schemas, &target["items"]));
     }
     if target["additionalProperties"].is_object() {
-        return format!(
-            "map[string]{}",
-            type_name(schemas, &target["additionalProperties"])
-        );
+        return format!("map[string]{}", type_name(schemas, &target["additionalProperties"]));
     }
     match target["type"].as_str() {
-        Some("object") | None if reference.is_some() => reference
-            .and_then(|it| it.rsplit('.').next())
-            .unwrap_or("Object")
-            .to_owned(),
+        Some("object") | None if reference.is_some() => {
+            reference.and_then(|it| it.rsplit('.').next()).unwrap_or("Object").to_owned()
+        }
         Some("object") | None => "Object".to_owned(),
         Some(other) => other.to_owned(),
     }
@@ -182,11 +157,7 @@ fn text(schema: &Value) -> &str {
 
 fn wrap(text: &str, indent: usize) -> String {
     let margin = " ".repeat(indent);
-    let text = if text.is_empty() {
-        "<no description>"
-    } else {
-        text
-    };
+    let text = if text.is_empty() { "<no description>" } else { text };
     let mut out = String::new();
     for paragraph in text.lines() {
         let mut line = String::new();

@@ -56,17 +56,13 @@ pub async fn run(arguments: Arguments, context: &Context) -> Result {
         return Err(Error::message("expose takes one object: TYPE NAME"));
     };
     if target.name.is_none() {
-        return Err(Error::message(
-            "resource(s) were provided, but no name was specified",
-        ));
+        return Err(Error::message("resource(s) were provided, but no name was specified"));
     }
     let object = context.server.call(Call::get(&target.path())).await?;
     let mut service = service(&arguments, &object)?;
     service["metadata"]["namespace"] = target.namespace.clone().into();
     if arguments.sending.dry_run != DryRun::Client {
-        let path = discovery
-            .find("services")?
-            .collection(Some(&target.namespace));
+        let path = discovery.find("services")?.collection(Some(&target.namespace));
         let mut call = Call::with_json(Method::POST, &path, &service)
             .parameter("fieldManager", "kubectl-expose");
         if arguments.sending.dry_run == DryRun::Server {
@@ -130,9 +126,7 @@ fn selector(object: &Value) -> Result<Map<String, Value>> {
 /// `--port`, else every port of the containers.
 fn ports(arguments: &Arguments, object: &Value) -> Result<Vec<Value>> {
     let template = &object["spec"]["template"]["spec"]["containers"];
-    let containers = template
-        .as_array()
-        .or(object["spec"]["containers"].as_array());
+    let containers = template.as_array().or(object["spec"]["containers"].as_array());
     let known = containers
         .into_iter()
         .flatten()
@@ -145,9 +139,7 @@ fn ports(arguments: &Arguments, object: &Value) -> Result<Vec<Value>> {
             .collect(),
     };
     if found.is_empty() {
-        return Err(Error::message(
-            "couldn't find port via --port flag or introspection",
-        ));
+        return Err(Error::message("couldn't find port via --port flag or introspection"));
     }
     let several = found.len() > 1;
     let port = |(index, (number, protocol)): (usize, (Value, Option<Value>))| {
@@ -197,10 +189,7 @@ mod tests {
 
     #[test]
     fn a_service_has_the_selector_and_the_port_that_was_asked_for() {
-        let made = of(
-            "deployment web --port=80 --target-port=http --type=NodePort",
-            &deployment(),
-        );
+        let made = of("deployment web --port=80 --target-port=http --type=NodePort", &deployment());
         let made = made.expect("a Service");
         assert_eq!(made["metadata"]["name"], "web");
         assert_eq!(made["metadata"]["labels"]["team"], "x");

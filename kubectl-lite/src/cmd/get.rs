@@ -113,9 +113,9 @@ impl Format {
             "json" => Ok(Self::Json),
             "yaml" => Ok(Self::Yaml),
             "name" => Ok(Self::Name),
-            "jsonpath" if value.is_empty() => Err(Error::message(
-                "template format specified but no template given",
-            )),
+            "jsonpath" if value.is_empty() => {
+                Err(Error::message("template format specified but no template given"))
+            }
             "jsonpath" | "jsonpath-as-json" => template(value).map(Self::JsonPath),
             "jsonpath-file" => {
                 let text = std::fs::read_to_string(value).map_err(|error| {
@@ -123,9 +123,7 @@ impl Format {
                 })?;
                 template(&text).map(Self::JsonPath)
             }
-            "custom-columns" => Columns::parse(value)
-                .map(Self::Columns)
-                .map_err(Error::message),
+            "custom-columns" => Columns::parse(value).map(Self::Columns).map_err(Error::message),
             _ => Err(Error::message(format!(
                 "unable to match a printer suitable for the output format {name:?}, allowed formats are: \
                  custom-columns,json,jsonpath,jsonpath-file,name,wide,yaml"
@@ -282,9 +280,7 @@ pub fn as_table(answer: Value) -> Value {
     let rows: Vec<_> = items
         .into_iter()
         .map(|item| {
-            let created = item["metadata"]["creationTimestamp"]
-                .as_str()
-                .unwrap_or_default();
+            let created = item["metadata"]["creationTimestamp"].as_str().unwrap_or_default();
             let cells = json!([item["metadata"]["name"], time::since(created)]);
             json!({"cells": cells, "object": item})
         })
@@ -298,15 +294,11 @@ fn sort(items: &mut [Value], path: &str, object: impl Fn(&Value) -> &Value) -> R
     items.sort_by(|left, right| {
         let left = path.select(object(left)).first().copied().cloned();
         let right = path.select(object(right)).first().copied().cloned();
-        let numbers = (
-            left.as_ref().and_then(Value::as_f64),
-            right.as_ref().and_then(Value::as_f64),
-        );
+        let numbers =
+            (left.as_ref().and_then(Value::as_f64), right.as_ref().and_then(Value::as_f64));
         match numbers {
             (Some(left), Some(right)) => left.total_cmp(&right),
-            _ => left
-                .map(|it| it.to_string())
-                .cmp(&right.map(|it| it.to_string())),
+            _ => left.map(|it| it.to_string()).cmp(&right.map(|it| it.to_string())),
         }
     });
     Ok(())
@@ -363,10 +355,7 @@ async fn objects(
         Format::Columns(columns) => columns.render(items.iter(), !arguments.no_headers),
         Format::Name => {
             let discovery = context.discovery().await?;
-            items
-                .iter()
-                .map(|item| name(discovery, item) + "\n")
-                .collect()
+            items.iter().map(|item| name(discovery, item) + "\n").collect()
         }
         Format::JsonPath(template) => template.render(&whole()),
         Format::Yaml => yaml::yaml(&whole()),
@@ -381,10 +370,8 @@ async fn objects(
 /// Items of a list come without their kind.
 fn typed(mut item: Value, target: &Target) -> Value {
     if let Some(map) = item.as_object_mut() {
-        map.entry("apiVersion")
-            .or_insert_with(|| target.kind.api_version().into());
-        map.entry("kind")
-            .or_insert_with(|| target.kind.kind.clone().into());
+        map.entry("apiVersion").or_insert_with(|| target.kind.api_version().into());
+        map.entry("kind").or_insert_with(|| target.kind.kind.clone().into());
     }
     item
 }

@@ -39,9 +39,7 @@ pub async fn change(arguments: Arguments, field: &str, done: &str, context: &Con
     let resources: Vec<String> = resources.into_iter().cloned().collect();
     if pairs.is_empty() {
         let what = field.trim_end_matches('s');
-        return Err(Error::message(format!(
-            "at least one {what} update is required"
-        )));
+        return Err(Error::message(format!("at least one {what} update is required")));
     }
     let mut wanted = serde_json::Map::new();
     for pair in pairs {
@@ -75,17 +73,10 @@ pub async fn change(arguments: Arguments, field: &str, done: &str, context: &Con
             }
             let patch = json!({"metadata": {field: wanted}});
             let mut call = Call::with_json(Method::PATCH, &path, &patch);
-            call.body = Some((
-                "application/merge-patch+json",
-                patch.to_string().into_bytes(),
-            ));
+            call.body = Some(("application/merge-patch+json", patch.to_string().into_bytes()));
             context.server.call(call).await?;
             let only_removed = field == "labels" && wanted.values().all(Value::is_null);
-            say(format!(
-                "{} {}",
-                target.shown(),
-                if only_removed { "unlabeled" } else { done }
-            ))
+            say(format!("{} {}", target.shown(), if only_removed { "unlabeled" } else { done }))
         };
         match changed.await {
             Err(error @ Error::Output(_)) => return Err(error),

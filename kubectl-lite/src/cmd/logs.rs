@@ -84,18 +84,11 @@ pub async fn run(arguments: Arguments, context: &Context) -> Result {
         let containers = if arguments.all_containers {
             names(pod)
         } else {
-            let wanted = arguments
-                .container
-                .as_ref()
-                .or(arguments.container_name.as_ref());
+            let wanted = arguments.container.as_ref().or(arguments.container_name.as_ref());
             vec![container(pod, wanted.map(String::as_str))?]
         };
         let name = pod["metadata"]["name"].as_str().unwrap_or_default();
-        logs.extend(
-            containers
-                .into_iter()
-                .map(|container| (name.to_owned(), container)),
-        );
+        logs.extend(containers.into_iter().map(|container| (name.to_owned(), container)));
     }
     if logs.is_empty() {
         eprintln!("No resources found in {} namespace.", context.namespace());
@@ -112,9 +105,7 @@ pub async fn run(arguments: Arguments, context: &Context) -> Result {
         }
         return Ok(());
     }
-    let streams = logs
-        .iter()
-        .map(|(pod, container)| copy(&arguments, pod, container, context));
+    let streams = logs.iter().map(|(pod, container)| copy(&arguments, pod, container, context));
     let mut streams: FuturesUnordered<_> = streams.collect();
     while let Some(ended) = streams.next().await {
         ended?;
@@ -200,10 +191,7 @@ pub async fn pod(context: &Context, resource: &str) -> Result<Value> {
     let mut found = select::list(context, &pods, Some(&selector)).await?;
     found.sort_by_key(|pod| pod["status"]["phase"] != "Running");
     if found.is_empty() {
-        return Err(Error::message(format!(
-            "no pods of {} found",
-            target.shown()
-        )));
+        return Err(Error::message(format!("no pods of {} found", target.shown())));
     }
     if found.len() > 1 {
         let name = found[0]["metadata"]["name"].as_str().unwrap_or_default();
@@ -216,8 +204,7 @@ pub async fn pod(context: &Context, resource: &str) -> Result<Value> {
 fn names(pod: &Value) -> Vec<String> {
     let of = |field: &str| pod["spec"][field].as_array().cloned().unwrap_or_default();
     let all = ["containers", "initContainers"].into_iter().flat_map(of);
-    all.filter_map(|it| it["name"].as_str().map(str::to_owned))
-        .collect()
+    all.filter_map(|it| it["name"].as_str().map(str::to_owned)).collect()
 }
 
 /// The container that is meant, by name or as the pod's default one.
@@ -234,10 +221,7 @@ pub fn container(pod: &Value, wanted: Option<&str>) -> Result<String> {
         )));
     }
     let annotation = &pod["metadata"]["annotations"]["kubectl.kubernetes.io/default-container"];
-    if let Some(default) = annotation
-        .as_str()
-        .filter(|it| known.iter().any(|name| name == it))
-    {
+    if let Some(default) = annotation.as_str().filter(|it| known.iter().any(|name| name == it)) {
         return Ok(default.to_owned());
     }
     let first = pod["spec"]["containers"][0]["name"].as_str();
@@ -246,9 +230,7 @@ pub fn container(pod: &Value, wanted: Option<&str>) -> Result<String> {
     if known.len() > 1 {
         let regular = known.iter().take(count).cloned();
         let init = known.iter().skip(count);
-        let shown: Vec<_> = regular
-            .chain(init.map(|it| format!("{it} (init)")))
-            .collect();
+        let shown: Vec<_> = regular.chain(init.map(|it| format!("{it} (init)"))).collect();
         eprintln!("Defaulted container {first:?} out of: {}", shown.join(", "));
     }
     Ok(first.to_owned())

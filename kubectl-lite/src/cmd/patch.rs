@@ -70,10 +70,7 @@ pub async fn run(arguments: Arguments, context: &Context) -> Result {
     let text = match (&arguments.patch, &arguments.patch_file) {
         (Some(text), _) => text.clone(),
         (None, Some(path)) => std::fs::read_to_string(path).map_err(|error| {
-            Error::message(format!(
-                "cannot read the patch {:?}: {error}",
-                path.display()
-            ))
+            Error::message(format!("cannot read the patch {:?}: {error}", path.display()))
         })?,
         (None, None) => {
             return Err(Error::message(
@@ -82,15 +79,9 @@ pub async fn run(arguments: Arguments, context: &Context) -> Result {
         }
     };
     let patch: serde_json::Value = serde_saphyr::from_str(&text).map_err(|error| {
-        Error::message(format!(
-            "unable to parse {text:?}: {}",
-            error.without_snippet()
-        ))
+        Error::message(format!("unable to parse {text:?}: {}", error.without_snippet()))
     })?;
-    let selection = Selection {
-        filename: arguments.filename.clone(),
-        ..Selection::default()
-    };
+    let selection = Selection { filename: arguments.filename.clone(), ..Selection::default() };
     let (targets, mut errors) = selection.find(context, &arguments.resources).await?;
     for target in targets {
         match one(&arguments, &target, &patch, context).await {
@@ -120,10 +111,7 @@ async fn one(
         let mut call = Call {
             method: Some(Method::PATCH),
             path: &path,
-            body: Some((
-                arguments.kind.content_type(),
-                patch.to_string().into_bytes(),
-            )),
+            body: Some((arguments.kind.content_type(), patch.to_string().into_bytes())),
             ..Call::default()
         }
         .parameter("fieldManager", "kubectl-patch");
@@ -137,14 +125,6 @@ async fn one(
     }
     let version = |it: &serde_json::Value| it["metadata"]["resourceVersion"].clone();
     let same = version(&before) == version(&after);
-    let note = if same && arguments.dry_run == DryRun::None {
-        " (no change)"
-    } else {
-        ""
-    };
-    say(format!(
-        "{} patched{}{note}",
-        target.shown(),
-        arguments.dry_run.suffix()
-    ))
+    let note = if same && arguments.dry_run == DryRun::None { " (no change)" } else { "" };
+    say(format!("{} patched{}{note}", target.shown(), arguments.dry_run.suffix()))
 }

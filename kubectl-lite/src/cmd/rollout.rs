@@ -50,11 +50,7 @@ enum Verb {
 pub async fn run(arguments: Arguments, context: &Context) -> Result {
     let selection = Selection::default();
     match arguments.verb {
-        Verb::Status {
-            resources,
-            timeout,
-            watch,
-        } => {
+        Verb::Status { resources, timeout, watch } => {
             let (targets, _) = selection.find(context, &resources).await?;
             let until = (!timeout.is_zero()).then(|| Instant::now() + timeout);
             for target in targets {
@@ -72,19 +68,14 @@ pub async fn run(arguments: Arguments, context: &Context) -> Result {
 }
 
 async fn restart(target: &Target, context: &Context) -> Result {
-    let now = jiff::Timestamp::now()
-        .strftime("%Y-%m-%dT%H:%M:%SZ")
-        .to_string();
+    let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let annotations = json!({"kubectl.kubernetes.io/restartedAt": now});
     let patch = json!({"spec": {"template": {"metadata": {"annotations": annotations}}}});
     let path = target.path();
     let call = Call {
         method: Some(Method::PATCH),
         path: &path,
-        body: Some((
-            "application/merge-patch+json",
-            patch.to_string().into_bytes(),
-        )),
+        body: Some(("application/merge-patch+json", patch.to_string().into_bytes())),
         ..Call::default()
     };
     context.server.call(call).await?;
@@ -116,9 +107,7 @@ fn progress(object: &Value) -> Result<(String, bool)> {
     match object["kind"].as_str().unwrap_or_default() {
         "Deployment" => deployment(object),
         "DaemonSet" => daemon_set(object),
-        kind => Err(Error::message(format!(
-            "no status viewer has been implemented for {kind}"
-        ))),
+        kind => Err(Error::message(format!("no status viewer has been implemented for {kind}"))),
     }
 }
 
@@ -160,46 +149,28 @@ fn deployment(object: &Value) -> Result<(String, bool)> {
     let name = object["metadata"]["name"].as_str().unwrap_or_default();
     let status = &object["status"];
     if is_unseen(object) {
-        return Ok((
-            "Waiting for deployment spec update to be observed...".to_owned(),
-            false,
-        ));
+        return Ok(("Waiting for deployment spec update to be observed...".to_owned(), false));
     }
     let mut conditions = status["conditions"].as_array().into_iter().flatten();
     if conditions
         .any(|it| it["type"] == "Progressing" && it["reason"] == "ProgressDeadlineExceeded")
     {
-        return Err(Error::message(format!(
-            "deployment {name:?} exceeded its progress deadline"
-        )));
+        return Err(Error::message(format!("deployment {name:?} exceeded its progress deadline")));
     }
     let wanted = object["spec"]["replicas"].as_i64().unwrap_or(1);
-    let (updated, total) = (
-        number(&status["updatedReplicas"]),
-        number(&status["replicas"]),
-    );
+    let (updated, total) = (number(&status["updatedReplicas"]), number(&status["replicas"]));
     let available = number(&status["availableReplicas"]);
     let waiting = |what: String| {
-        Ok((
-            format!("Waiting for deployment {name:?} rollout to finish: {what}..."),
-            false,
-        ))
+        Ok((format!("Waiting for deployment {name:?} rollout to finish: {what}..."), false))
     };
     if updated < wanted {
-        return waiting(format!(
-            "{updated} out of {wanted} new replicas have been updated"
-        ));
+        return waiting(format!("{updated} out of {wanted} new replicas have been updated"));
     }
     if total > updated {
-        return waiting(format!(
-            "{} old replicas are pending termination",
-            total - updated
-        ));
+        return waiting(format!("{} old replicas are pending termination", total - updated));
     }
     if available < updated {
-        return waiting(format!(
-            "{available} of {updated} updated replicas are available"
-        ));
+        return waiting(format!("{available} of {updated} updated replicas are available"));
     }
     Ok((format!("deployment {name:?} successfully rolled out"), true))
 }
@@ -241,10 +212,7 @@ mod tests {
             set("RollingUpdate", 2, 3, 2),
             "Waiting for daemon set \"agent\" rollout to finish: 2 of 3 updated pods are available...|false",
         );
-        check(
-            set("RollingUpdate", 2, 3, 3),
-            "daemon set \"agent\" successfully rolled out|true",
-        );
+        check(set("RollingUpdate", 2, 3, 3), "daemon set \"agent\" successfully rolled out|true");
         check(
             set("OnDelete", 2, 3, 3),
             "error: rollout status is only available for RollingUpdate strategy type",

@@ -31,10 +31,7 @@ pub struct Arguments {
 
 /// Runs `scale`.
 pub async fn run(arguments: Arguments, context: &Context) -> Result {
-    let (targets, mut errors) = arguments
-        .selection
-        .find(context, &arguments.resources)
-        .await?;
+    let (targets, mut errors) = arguments.selection.find(context, &arguments.resources).await?;
     for target in targets {
         match one(&arguments, &target, context).await {
             Err(error @ Error::Output(_)) => return Err(error),
@@ -54,19 +51,14 @@ async fn one(arguments: &Arguments, target: &Target, context: &Context) -> Resul
         let now = context.server.call(Call::get(&path)).await?["spec"]["replicas"].as_u64();
         if now != Some(expected) {
             let now = now.unwrap_or(0);
-            return Err(Error::message(format!(
-                "Expected replicas to be {expected}, was {now}"
-            )));
+            return Err(Error::message(format!("Expected replicas to be {expected}, was {now}")));
         }
     }
     let patch = json!({"spec": {"replicas": arguments.replicas}});
     let call = Call {
         method: Some(Method::PATCH),
         path: &path,
-        body: Some((
-            "application/merge-patch+json",
-            patch.to_string().into_bytes(),
-        )),
+        body: Some(("application/merge-patch+json", patch.to_string().into_bytes())),
         ..Call::default()
     };
     context.server.call(call).await?;

@@ -44,11 +44,7 @@ pub async fn run(arguments: Arguments, context: &Context) -> Result {
             if let Some(version) = known {
                 value["serverVersion"] = version;
             }
-            print(&if format == "json" {
-                render::json(&value)
-            } else {
-                yaml::yaml(&value)
-            })?;
+            print(&if format == "json" { render::json(&value) } else { yaml::yaml(&value) })?;
         }
         Some(_) => return Err(Error::message("--output must be 'yaml' or 'json'")),
     }

@@ -51,10 +51,7 @@ impl Condition {
         if let Some(path) = text.strip_prefix("jsonpath=") {
             let path = path.trim_matches('\'');
             let (path, value) = match path.rfind("}=") {
-                Some(end) => (
-                    &path[..=end],
-                    Some(path[end + 2..].trim_matches('\'').to_owned()),
-                ),
+                Some(end) => (&path[..=end], Some(path[end + 2..].trim_matches('\'').to_owned())),
                 None => (path, None),
             };
             let template = Template::parse_relaxed(path).map_err(Error::message)?;
@@ -73,10 +70,8 @@ impl Condition {
             (_, None) => false,
             (Self::Created, Some(_)) => true,
             (Self::Status(name, value), Some(object)) => {
-                let mut conditions = object["status"]["conditions"]
-                    .as_array()
-                    .into_iter()
-                    .flatten();
+                let mut conditions =
+                    object["status"]["conditions"].as_array().into_iter().flatten();
                 let lower = |value: &Value| value.as_str().unwrap_or_default().to_lowercase();
                 conditions.any(|it| lower(&it["type"]) == *name && lower(&it["status"]) == *value)
             }
@@ -93,10 +88,7 @@ impl Condition {
 /// Runs `wait`.
 pub async fn run(arguments: Arguments, context: &Context) -> Result {
     let condition = Condition::parse(&arguments.condition)?;
-    let (targets, mut errors) = arguments
-        .selection
-        .find(context, &arguments.resources)
-        .await?;
+    let (targets, mut errors) = arguments.selection.find(context, &arguments.resources).await?;
     if targets.is_empty() && errors.is_empty() && !matches!(condition, Condition::Deleted) {
         return Err(Error::message("no matching resources found"));
     }
@@ -120,11 +112,8 @@ async fn one(target: &Target, condition: &Condition, until: Instant, context: &C
             Err(error) => return Err(error),
         };
         if condition.is_met(object.as_ref()) {
-            let met = if matches!(condition, Condition::Deleted) {
-                "deleted"
-            } else {
-                "condition met"
-            };
+            let met =
+                if matches!(condition, Condition::Deleted) { "deleted" } else { "condition met" };
             return say(format!("{} {met}", target.shown()));
         }
         if object.is_none() && !matches!(condition, Condition::Created) {
@@ -132,14 +121,9 @@ async fn one(target: &Target, condition: &Condition, until: Instant, context: &C
             context.server.call(Call::get(&path)).await?;
         }
         if Instant::now() >= until {
-            let shown = format!(
-                "{}/{}",
-                target.kind.resource,
-                target.name.as_deref().unwrap_or_default()
-            );
-            return Err(Error::message(format!(
-                "timed out waiting for the condition on {shown}"
-            )));
+            let shown =
+                format!("{}/{}", target.kind.resource, target.name.as_deref().unwrap_or_default());
+            return Err(Error::message(format!("timed out waiting for the condition on {shown}")));
         }
         tokio::time::sleep(GLANCE).await;
     }

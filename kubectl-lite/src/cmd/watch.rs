@@ -24,10 +24,7 @@ pub struct Lines {
 impl Lines {
     /// Reads this body.
     pub fn new(body: Body) -> Self {
-        Self {
-            body,
-            buffer: Vec::new(),
-        }
+        Self { body, buffer: Vec::new() }
     }
 
     /// The next line without its end; `None` when the server has closed.
@@ -65,20 +62,12 @@ pub async fn run(
     context: &Context,
 ) -> Result {
     let [target] = targets else {
-        return Err(Error::message(
-            "you may only specify a single resource type",
-        ));
+        return Err(Error::message("you may only specify a single resource type"));
     };
     let tables = matches!(format, Format::Table);
-    let collection = Target {
-        name: None,
-        ..target.clone()
-    };
+    let collection = Target { name: None, ..target.clone() };
     let path = get::path(arguments, &collection);
-    let by_name = target
-        .name
-        .as_ref()
-        .map(|name| format!("metadata.name={name}"));
+    let by_name = target.name.as_ref().map(|name| format!("metadata.name={name}"));
     let call = |path| {
         let mut call = get::select(arguments, Call::get(path));
         if let Some(by_name) = &by_name {
@@ -92,10 +81,7 @@ pub async fn run(
         // A name that is missing is an error here, too.
         context.server.call(Call::get(&target.path())).await?;
     }
-    let version = listed["metadata"]["resourceVersion"]
-        .as_str()
-        .unwrap_or_default()
-        .to_owned();
+    let version = listed["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
     let mut printer = Printer {
         shown: get::shown(arguments, target, false),
         definitions: Vec::new(),
@@ -112,13 +98,9 @@ pub async fn run(
             }
         }
     }
-    let watch = call(&path)
-        .parameter("watch", "true")
-        .parameter("resourceVersion", version);
+    let watch = call(&path).parameter("watch", "true").parameter("resourceVersion", version);
     let response = context.server.send(watch).await?;
-    printer
-        .follow(Lines::new(response.into_body()), format, context)
-        .await
+    printer.follow(Lines::new(response.into_body()), format, context).await
 }
 
 /// Keeps columns as wide as the widest cell so far.
@@ -140,10 +122,7 @@ impl Printer {
             let object = event["object"].take();
             match kind.as_str() {
                 "ERROR" => {
-                    return Err(Error::Status {
-                        status: object,
-                        doing: None,
-                    });
+                    return Err(Error::Status { status: object, doing: None });
                 }
                 "BOOKMARK" => {}
                 _ if matches!(format, Format::Table) => self.rows(&kind, &get::as_table(object))?,
@@ -154,10 +133,7 @@ impl Printer {
     }
 
     fn rows(&mut self, event: &str, table: &Value) -> Result {
-        if let Some(columns) = table["columnDefinitions"]
-            .as_array()
-            .filter(|it| !it.is_empty())
-        {
+        if let Some(columns) = table["columnDefinitions"].as_array().filter(|it| !it.is_empty()) {
             self.definitions.clone_from(columns);
         }
         let rows = table["rows"].as_array().map_or(&[][..], Vec::as_slice);

@@ -58,16 +58,9 @@ impl Template {
     /// the leading dot may be left out.
     pub fn parse_relaxed(text: &str) -> Result<Self, String> {
         let bare = text.trim();
-        let bare = bare
-            .strip_prefix('{')
-            .and_then(|it| it.strip_suffix('}'))
-            .unwrap_or(bare);
+        let bare = bare.strip_prefix('{').and_then(|it| it.strip_suffix('}')).unwrap_or(bare);
         let bare = bare.strip_prefix('$').unwrap_or(bare);
-        let dot = if bare.starts_with(['.', '[']) {
-            ""
-        } else {
-            "."
-        };
+        let dot = if bare.starts_with(['.', '[']) { "" } else { "." };
         Self::parse(&format!("{{{dot}{bare}}}"))
     }
 
@@ -200,9 +193,7 @@ fn parts(action: &str) -> Vec<String> {
 
 fn unquote(text: &str) -> Result<String, String> {
     let quote = text.chars().next().unwrap_or('"');
-    let inner = text
-        .strip_prefix(quote)
-        .and_then(|it| it.strip_suffix(quote));
+    let inner = text.strip_prefix(quote).and_then(|it| it.strip_suffix(quote));
     let inner = inner.ok_or_else(|| format!("unterminated quoted string {text}"))?;
     let mut out = String::new();
     let mut symbols = inner.chars();
@@ -311,9 +302,7 @@ fn subscript(text: &str) -> Result<Step, String> {
         if it.is_empty() {
             return Ok(None);
         }
-        it.parse()
-            .map(Some)
-            .map_err(|_| format!("invalid array index {it}"))
+        it.parse().map(Some).map_err(|_| format!("invalid array index {it}"))
     };
     if text.contains(':') {
         let bounds: Result<Vec<_>, _> = text.split(':').map(number).collect();

@@ -56,12 +56,7 @@ fn row_cells(definitions: &[Value], row: &Value, visible: &[usize], shown: &Show
     let mut cells = Vec::new();
     cells.extend(shown.event.clone());
     if shown.namespace {
-        cells.push(
-            metadata["namespace"]
-                .as_str()
-                .unwrap_or_default()
-                .to_owned(),
-        );
+        cells.push(metadata["namespace"].as_str().unwrap_or_default().to_owned());
     }
     for index in visible {
         let text = one_line(&row["cells"][*index]);
@@ -95,9 +90,7 @@ fn one_line(cell: &Value) -> String {
 
 /// Aligned text of a whole table.
 pub fn render(table: &Value, shown: &Shown) -> String {
-    let definitions = table["columnDefinitions"]
-        .as_array()
-        .map_or(&[][..], Vec::as_slice);
+    let definitions = table["columnDefinitions"].as_array().map_or(&[][..], Vec::as_slice);
     let rows = table["rows"].as_array().map_or(&[][..], Vec::as_slice);
     tabs::align(&lines(definitions, rows, shown, true), tabs::GET)
 }

@@ -13,22 +13,13 @@ pub struct Layout {
 }
 
 /// Layout of `get`.
-pub const GET: Layout = Layout {
-    min_width: 6,
-    padding: 3,
-};
+pub const GET: Layout = Layout { min_width: 6, padding: 3 };
 /// Layout of `describe`.
-pub const DESCRIBE: Layout = Layout {
-    min_width: 0,
-    padding: 2,
-};
+pub const DESCRIBE: Layout = Layout { min_width: 0, padding: 2 };
 
 /// Replaces the tabs of `text` by spaces.
 pub fn align(text: &str, layout: Layout) -> String {
-    let lines: Vec<Vec<&str>> = text
-        .lines()
-        .map(|line| line.split('\t').collect())
-        .collect();
+    let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split('\t').collect()).collect();
     let mut widths: Vec<Vec<usize>> = lines.iter().map(|cells| vec![0; cells.len()]).collect();
     measure(&lines, &mut widths, 0, 0..lines.len(), layout);
     let mut out = String::with_capacity(text.len() * 2);
@@ -63,9 +54,7 @@ fn measure(
         while line < range.end && has_cell(line) {
             line += 1;
         }
-        let widest = (start..line)
-            .map(|it| lines[it][column].chars().count())
-            .max();
+        let widest = (start..line).map(|it| lines[it][column].chars().count()).max();
         let widest = widest.unwrap_or(0);
         // A column without any text takes no room, as in Go.
         let width = match widest + layout.padding {
@@ -93,9 +82,6 @@ mod tests {
     #[test]
     fn a_get_cell_is_at_least_six_wide() {
         assert_eq!(align("A\tB\nx\ty\n", GET), "A     B\nx     y\n");
-        assert_eq!(
-            align("NAME\tAGE\nlonger\t1s\n", GET),
-            "NAME     AGE\nlonger   1s\n"
-        );
+        assert_eq!(align("NAME\tAGE\nlonger\t1s\n", GET), "NAME     AGE\nlonger   1s\n");
     }
 }

@@ -80,9 +80,7 @@ fn scalar(out: &mut String, value: &Value, depth: usize) {
 }
 
 fn text(out: &mut String, text: &str, depth: usize) {
-    let printable = text
-        .chars()
-        .all(|it| !it.is_control() || it == '\n' || it == '\t');
+    let printable = text.chars().all(|it| !it.is_control() || it == '\n' || it == '\t');
     if text.contains('\n') && printable && !text.starts_with([' ', '\n']) && !text.contains(" \n") {
         return block(out, text, depth);
     }
@@ -145,9 +143,8 @@ fn is_time(text: &str) -> bool {
 }
 
 fn needs_quotes(text: &str) -> bool {
-    const STARTS: [char; 17] = [
-        ',', '[', ']', '{', '}', '#', '&', '*', '!', '|', '>', '\'', '"', '%', '@', '`', ' ',
-    ];
+    const STARTS: [char; 17] =
+        [',', '[', ']', '{', '}', '#', '&', '*', '!', '|', '>', '\'', '"', '%', '@', '`', ' '];
     text.starts_with(STARTS)
         || text.ends_with([' ', ':'])
         || text.contains(": ")

@@ -71,10 +71,7 @@ const DEFAULT: [&str; 14] = [
 pub fn number(name: &str) -> Option<u8> {
     let name = name.to_ascii_uppercase();
     let name = name.strip_prefix("CAP_").unwrap_or(&name);
-    NAMES
-        .iter()
-        .position(|known| *known == name)
-        .map(|position| position as u8)
+    NAMES.iter().position(|known| *known == name).map(|position| position as u8)
 }
 
 /// All capabilities, for `add: ["ALL"]`.

@@ -44,10 +44,7 @@ pub(super) fn start(
 ) -> Result<(i32, Streams)> {
     let (report, theirs) = UnixStream::pair().context("make a report socket")?;
     let mut command = Command::new("/proc/self/exe");
-    command
-        .arg(LAUNCH_MARKER)
-        .arg(theirs.as_raw_fd().to_string())
-        .env_clear();
+    command.arg(LAUNCH_MARKER).arg(theirs.as_raw_fd().to_string()).env_clear();
     let streams = connect_streams(&mut command, tty_path, stdin)?;
     let fd = theirs.as_raw_fd();
     // SAFETY: the closure makes one async-signal-safe system call.
@@ -69,9 +66,9 @@ fn shake_hands(
     write_json(&mut report, Kind::Request, launch)?;
     let ended = "the process ended before it reported";
     let pid = match read_frame(&mut report)?.context(ended)? {
-        (Kind::Request, pid) => String::from_utf8_lossy(&pid)
-            .parse::<i32>()
-            .context("the process's pid")?,
+        (Kind::Request, pid) => {
+            String::from_utf8_lossy(&pid).parse::<i32>().context("the process's pid")?
+        }
         (_, error) => return Err(anyhow!("{}", String::from_utf8_lossy(&error))),
     };
     // The one that stays becomes this process's child when the one between has gone; only then may it go on.
@@ -96,10 +93,7 @@ fn connect_streams(command: &mut Command, tty_path: Option<&str>, stdin: bool) -
     if let Some(path) = tty_path {
         let (master, slave) =
             open_terminal(path).with_context(|| format!("open a terminal from {path}"))?;
-        command
-            .stdin(slave.try_clone()?)
-            .stdout(slave.try_clone()?)
-            .stderr(slave);
+        command.stdin(slave.try_clone()?).stdout(slave.try_clone()?).stderr(slave);
         return Ok(Streams {
             stdin: Some(master.try_clone()?.into()),
             stdout: Some(master.try_clone()?),
@@ -107,12 +101,7 @@ fn connect_streams(command: &mut Command, tty_path: Option<&str>, stdin: bool) -
             terminal: Some(master),
         });
     }
-    let mut streams = Streams {
-        stdin: None,
-        terminal: None,
-        stdout: None,
-        stderr: None,
-    };
+    let mut streams = Streams { stdin: None, terminal: None, stdout: None, stderr: None };
     if stdin {
         let (read, write) = pipe()?;
         command.stdin(read);
@@ -133,10 +122,7 @@ fn connect_streams(command: &mut Command, tty_path: Option<&str>, stdin: bool) -
 /// number stays its own until [`reap`].
 pub(super) fn wait(pid: i32) -> (i32, i32) {
     loop {
-        match waitid(
-            Id::Pid(Pid::from_raw(pid)),
-            WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT,
-        ) {
+        match waitid(Id::Pid(Pid::from_raw(pid)), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT) {
             Ok(WaitStatus::Exited(_, code)) => return (code, 0),
             Ok(WaitStatus::Signaled(_, signal, _)) => return (128 + signal as i32, signal as i32),
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
@@ -165,9 +151,7 @@ impl Console {
     pub(super) fn attach(&self, sink: Sink) -> io::Result<()> {
         let mut attached = self.attached.lock().unwrap_or_else(PoisonError::into_inner);
         if attached.len() >= MAX_ATTACHED {
-            return Err(io::Error::other(format!(
-                "{MAX_ATTACHED} clients are attached already"
-            )));
+            return Err(io::Error::other(format!("{MAX_ATTACHED} clients are attached already")));
         }
         attached.push(sink);
         Ok(())
@@ -200,14 +184,8 @@ pub(super) fn start_container(
     ));
     let tty = spec.tty.then_some("/dev/ptmx");
     let (stdin, stdin_once) = (spec.stdin, spec.stdin_once);
-    let (pid, streams) = start(
-        &Launch::Container {
-            spec,
-            mount_point: mount_point.to_owned(),
-        },
-        tty,
-        stdin,
-    )?;
+    let (pid, streams) =
+        start(&Launch::Container { spec, mount_point: mount_point.to_owned() }, tty, stdin)?;
     let console = Arc::new(Console {
         stdin: Mutex::new(streams.stdin),
         terminal: streams.terminal,
@@ -215,16 +193,12 @@ pub(super) fn start_container(
         attached: Mutex::default(),
     });
     let mut pumps = Vec::new();
-    for (fd, name, kind) in [
-        (streams.stdout, "stdout", Kind::Stdout),
-        (streams.stderr, "stderr", Kind::Stderr),
-    ] {
+    for (fd, name, kind) in
+        [(streams.stdout, "stdout", Kind::Stdout), (streams.stderr, "stderr", Kind::Stderr)]
+    {
         let Some(fd) = fd else { continue };
         let (log, console) = (log.clone(), console.clone());
-        let mut lines = Lines {
-            cutter: LineCutter::new(name),
-            log,
-        };
+        let mut lines = Lines { cutter: LineCutter::new(name), log };
         pumps.push(pump(fd, move |bytes| {
             lines.push(bytes);
             console.broadcast(kind, bytes);
@@ -241,16 +215,12 @@ struct Lines {
 
 impl Lines {
     fn push(&mut self, bytes: &[u8]) {
-        self.cutter.push(
-            bytes,
-            &mut self.log.lock().unwrap_or_else(PoisonError::into_inner),
-        );
+        self.cutter.push(bytes, &mut self.log.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }
 
 impl Drop for Lines {
     fn drop(&mut self) {
-        self.cutter
-            .finish(&mut self.log.lock().unwrap_or_else(PoisonError::into_inner));
+        self.cutter.finish(&mut self.log.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }

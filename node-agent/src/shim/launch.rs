@@ -121,21 +121,11 @@ fn become_program(report: &UnixStream, launch: Box<Launch>) -> Result<Infallible
             }
             run(&spec.argv, &spec.env)
         }
-        Launch::Exec {
-            argv,
-            env,
-            cwd,
-            tty,
-            privileged,
-            add_capabilities,
-            ..
-        } => {
+        Launch::Exec { argv, env, cwd, tty, privileged, add_capabilities, .. } => {
             if tty {
                 take_terminal()?;
             }
-            chdir(cwd.as_str())
-                .or_else(|_| chdir("/"))
-                .context("enter the working directory")?;
+            chdir(cwd.as_str()).or_else(|_| chdir("/")).context("enter the working directory")?;
             if !privileged {
                 capabilities::limit(&add_capabilities)?;
             }
@@ -154,17 +144,10 @@ fn take_terminal() -> Result<()> {
 
 fn run(argv: &[String], env: &[(String, String)]) -> Result<Infallible> {
     restore_signals();
-    let program = argv
-        .first()
-        .context("no command: the image and the pod name none")?;
-    let path = env
-        .iter()
-        .find(|(name, _)| name == "PATH")
-        .map_or(DEFAULT_PATH, |(_, value)| value);
-    let arguments: Vec<CString> = argv
-        .iter()
-        .map(|word| CString::new(word.as_str()))
-        .collect::<Result<_, _>>()?;
+    let program = argv.first().context("no command: the image and the pod name none")?;
+    let path = env.iter().find(|(name, _)| name == "PATH").map_or(DEFAULT_PATH, |(_, value)| value);
+    let arguments: Vec<CString> =
+        argv.iter().map(|word| CString::new(word.as_str())).collect::<Result<_, _>>()?;
     let environment: Vec<CString> = env
         .iter()
         .map(|(name, value)| CString::new(format!("{name}={value}")))
@@ -182,13 +165,11 @@ fn find(program: &str, path: &str) -> Option<String> {
     if program.contains('/') {
         return Some(program.to_owned());
     }
-    path.split(':')
-        .map(|folder| format!("{folder}/{program}"))
-        .find(|file| {
-            use std::os::unix::fs::PermissionsExt;
-            std::fs::metadata(Path::new(file))
-                .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
-        })
+    path.split(':').map(|folder| format!("{folder}/{program}")).find(|file| {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::metadata(Path::new(file))
+            .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+    })
 }
 
 /// What this program or its parents ignored or blocked is not the container's business.

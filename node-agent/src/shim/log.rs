@@ -28,11 +28,7 @@ impl LogWriter {
         }
         let file = File::options().append(true).create(true).open(path)?;
         let size = file.metadata()?.len();
-        Ok(LogWriter {
-            path: path.to_owned(),
-            file: Some(file),
-            size,
-        })
+        Ok(LogWriter { path: path.to_owned(), file: Some(file), size })
     }
 
     fn write_line(&mut self, stream: &str, tag: char, text: &[u8]) {
@@ -53,11 +49,7 @@ impl LogWriter {
         let mut old = self.path.clone().into_os_string();
         old.push(".1");
         fs::rename(&self.path, old).ok();
-        self.file = File::options()
-            .append(true)
-            .create(true)
-            .open(&self.path)
-            .ok();
+        self.file = File::options().append(true).create(true).open(&self.path).ok();
         self.size = 0;
     }
 }
@@ -71,10 +63,7 @@ pub(super) struct LineCutter {
 impl LineCutter {
     /// For the stream named `stdout` or `stderr`.
     pub(super) fn new(stream: &'static str) -> LineCutter {
-        LineCutter {
-            stream,
-            pending: Vec::new(),
-        }
+        LineCutter { stream, pending: Vec::new() }
     }
 
     /// Takes more bytes; full lines go to the log.
@@ -122,17 +111,12 @@ mod tests {
         }
         cutter.finish(&mut log);
         let text = fs::read_to_string(path).unwrap();
-        text.lines()
-            .map(|line| line.split_once(' ').unwrap().1.to_owned())
-            .collect()
+        text.lines().map(|line| line.split_once(' ').unwrap().1.to_owned()).collect()
     }
 
     #[test]
     fn bytes_become_lines() {
-        assert_eq!(
-            logged(&[b"a\nb", b"c\n", b"\n"]),
-            ["stdout F a", "stdout F bc", "stdout F "]
-        );
+        assert_eq!(logged(&[b"a\nb", b"c\n", b"\n"]), ["stdout F a", "stdout F bc", "stdout F "]);
         assert_eq!(logged(&[b"no end"]), ["stdout P no end"]);
     }
 
@@ -152,11 +136,7 @@ mod tests {
         let mut log = LogWriter::open(&path).unwrap();
         log.size = LOG_MAX_BYTES;
         log.write_line("stdout", 'F', b"new");
-        assert!(
-            fs::read_to_string(&path)
-                .unwrap()
-                .ends_with("stdout F new\n")
-        );
+        assert!(fs::read_to_string(&path).unwrap().ends_with("stdout F new\n"));
         assert!(dir.path().join("0.log.1").exists());
     }
 }

@@ -142,11 +142,8 @@ fn make_namespaces(spec: &SandboxSpec) -> Result<()> {
 fn leave_agents_streams() -> Result<()> {
     println!("{READY}");
     std::io::stdout().flush()?;
-    let null = File::options()
-        .read(true)
-        .write(true)
-        .open("/dev/null")
-        .context("open /dev/null")?;
+    let null =
+        File::options().read(true).write(true).open("/dev/null").context("open /dev/null")?;
     nix::unistd::dup2_stdin(null.as_fd())?;
     nix::unistd::dup2_stdout(null.as_fd())?;
     std::env::set_current_dir("/").context("leave the working directory")

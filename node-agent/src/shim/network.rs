@@ -27,10 +27,7 @@ pub fn node_side_name(uid: &str) -> String {
 }
 
 fn short(uid: &str) -> String {
-    uid.chars()
-        .filter(char::is_ascii_alphanumeric)
-        .take(11)
-        .collect()
+    uid.chars().filter(char::is_ascii_alphanumeric).take(11).collect()
 }
 
 /// Leaves the calling thread in a new network namespace that is linked to the former one.
@@ -47,9 +44,7 @@ pub fn enter_new(uid: &str, spec: &NetworkSpec) -> Result<()> {
 
 /// Runs netlink requests on a runtime without threads of its own, in the current namespace.
 fn with_netlink(work: impl AsyncFnOnce(Handle) -> Result<()>) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     runtime.block_on(async {
         let (connection, handle, _) =
             rtnetlink::new_connection().context("open a netlink socket")?;
@@ -61,14 +56,7 @@ fn with_netlink(work: impl AsyncFnOnce(Handle) -> Result<()>) -> Result<()> {
 }
 
 async fn index_of(handle: &Handle, name: &str) -> Result<Option<u32>> {
-    match handle
-        .link()
-        .get()
-        .match_name(name.to_owned())
-        .execute()
-        .try_next()
-        .await
-    {
+    match handle.link().get().match_name(name.to_owned()).execute().try_next().await {
         Ok(link) => Ok(link.map(|link| link.header.index)),
         Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == -nix::libc::ENODEV => {
             Ok(None)
@@ -78,9 +66,7 @@ async fn index_of(handle: &Handle, name: &str) -> Result<Option<u32>> {
 }
 
 async fn must_index(handle: &Handle, name: &str) -> Result<u32> {
-    index_of(handle, name)
-        .await?
-        .with_context(|| format!("interface {name} has gone"))
+    index_of(handle, name).await?.with_context(|| format!("interface {name} has gone"))
 }
 
 async fn link_node_side(
@@ -101,33 +87,16 @@ async fn link_node_side(
         .execute()
         .await
         .with_context(|| format!("make veth {name}"))?;
-    let (node_index, peer_index) = (
-        must_index(handle, &name).await?,
-        must_index(handle, peer).await?,
-    );
-    let move_peer = LinkUnspec::new_with_index(peer_index)
-        .setns_by_fd(pod.as_raw_fd())
-        .build();
-    handle
-        .link()
-        .set(move_peer)
-        .execute()
-        .await
-        .context("move the veth's peer into the pod")?;
+    let (node_index, peer_index) =
+        (must_index(handle, &name).await?, must_index(handle, peer).await?);
+    let move_peer = LinkUnspec::new_with_index(peer_index).setns_by_fd(pod.as_raw_fd()).build();
+    handle.link().set(move_peer).execute().await.context("move the veth's peer into the pod")?;
     let mut address = handle.address().add(node_index, IpAddr::V4(GATEWAY), 32);
     // Link scope: never chosen as the source of the node's own packets.
     address.message_mut().header.scope = AddressScope::Link;
-    address
-        .execute()
-        .await
-        .context("give the node's end its gateway address")?;
+    address.execute().await.context("give the node's end its gateway address")?;
     let up = LinkUnspec::new_with_index(node_index).up().build();
-    handle
-        .link()
-        .set(up)
-        .execute()
-        .await
-        .context("set the node's end up")?;
+    handle.link().set(up).execute().await.context("set the node's end up")?;
     drop_routes_to(handle, spec.pod_ip).await?;
     let route = RouteMessageBuilder::<Ipv4Addr>::new()
         .destination_prefix(spec.pod_ip, 32)
@@ -171,12 +140,7 @@ async fn link_pod_side(handle: &Handle, peer: &str, pod_ip: Ipv4Addr) -> Result<
     handle.link().set(up).execute().await.context("set lo up")?;
     let index = must_index(handle, peer).await?;
     let rename = LinkUnspec::new_with_index(index).name("eth0").build();
-    handle
-        .link()
-        .set(rename)
-        .execute()
-        .await
-        .context("name the pod's end eth0")?;
+    handle.link().set(rename).execute().await.context("name the pod's end eth0")?;
     handle
         .address()
         .add(index, IpAddr::V4(pod_ip), 32)
@@ -184,31 +148,14 @@ async fn link_pod_side(handle: &Handle, peer: &str, pod_ip: Ipv4Addr) -> Result<
         .await
         .context("give eth0 the pod's address")?;
     let up = LinkUnspec::new_with_index(index).up().build();
-    handle
-        .link()
-        .set(up)
-        .execute()
-        .await
-        .context("set eth0 up")?;
+    handle.link().set(up).execute().await.context("set eth0 up")?;
     let gateway = RouteMessageBuilder::<Ipv4Addr>::new()
         .destination_prefix(GATEWAY, 32)
         .output_interface(index)
         .scope(RouteScope::Link)
         .build();
-    handle
-        .route()
-        .add(gateway)
-        .execute()
-        .await
-        .context("route the gateway to eth0")?;
-    let default = RouteMessageBuilder::<Ipv4Addr>::new()
-        .gateway(GATEWAY)
-        .pref_source(pod_ip)
-        .build();
-    handle
-        .route()
-        .add(default)
-        .execute()
-        .await
-        .context("add the default route")
+    handle.route().add(gateway).execute().await.context("route the gateway to eth0")?;
+    let default =
+        RouteMessageBuilder::<Ipv4Addr>::new().gateway(GATEWAY).pref_source(pod_ip).build();
+    handle.route().add(default).execute().await.context("add the default route")
 }

@@ -38,17 +38,12 @@ impl Kind {
     /// The kind with this number on the wire.
     pub fn from_byte(byte: u8) -> io::Result<Kind> {
         use Kind::*;
-        [
-            Request, Response, Stdin, CloseStdin, Resize, Stdout, Stderr, Exit,
-        ]
-        .into_iter()
-        .find(|kind| *kind as u8 == byte)
-        .ok_or_else(|| {
-            io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!("unknown frame kind {byte}"),
-            )
-        })
+        [Request, Response, Stdin, CloseStdin, Resize, Stdout, Stderr, Exit]
+            .into_iter()
+            .find(|kind| *kind as u8 == byte)
+            .ok_or_else(|| {
+                io::Error::new(io::ErrorKind::InvalidData, format!("unknown frame kind {byte}"))
+            })
     }
 }
 
@@ -189,25 +184,14 @@ mod tests {
         write_frame(&mut bytes, Kind::Stdin, b"abc").unwrap();
         write_frame(&mut bytes, Kind::CloseStdin, b"").unwrap();
         let mut input = &bytes[..];
-        assert_eq!(
-            read_frame(&mut input).unwrap(),
-            Some((Kind::Stdin, b"abc".to_vec()))
-        );
-        assert_eq!(
-            read_frame(&mut input).unwrap(),
-            Some((Kind::CloseStdin, vec![]))
-        );
+        assert_eq!(read_frame(&mut input).unwrap(), Some((Kind::Stdin, b"abc".to_vec())));
+        assert_eq!(read_frame(&mut input).unwrap(), Some((Kind::CloseStdin, vec![])));
         assert_eq!(read_frame(&mut input).unwrap(), None);
     }
 
     #[test]
     fn bad_frames_are_errors() {
-        for bytes in [
-            &[9u8, 0, 0, 0, 0][..],
-            &[3, 255, 0, 0, 0],
-            &[3, 0, 0, 0, 2, 1],
-            &[3, 0],
-        ] {
+        for bytes in [&[9u8, 0, 0, 0, 0][..], &[3, 255, 0, 0, 0], &[3, 0, 0, 0, 2, 1], &[3, 0]] {
             assert!(read_frame(&mut &bytes[..]).is_err(), "{bytes:?}");
         }
     }

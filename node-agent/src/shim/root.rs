@@ -25,24 +25,12 @@ const OWN_NAMES: [&str; 6] = ["proc", "dev", "sys", "tmp", "run", "etc"];
 
 /// Makes the container's root at `mount_point` and turns it into `/`.
 pub fn build_and_enter(spec: &ContainerSpec, mount_point: &Path) -> Result<()> {
-    mount(
-        None::<&str>,
-        "/",
-        None::<&str>,
-        MsFlags::MS_REC | MsFlags::MS_SLAVE,
-        None::<&str>,
-    )
-    .context("keep mounts from reaching the node")?;
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_SLAVE, None::<&str>)
+        .context("keep mounts from reaching the node")?;
     fs::create_dir_all(mount_point).with_context(|| format!("make {}", mount_point.display()))?;
     let options = format!("mode=755,size={ROOT_MAX_BYTES}");
-    mount(
-        Some("tmpfs"),
-        mount_point,
-        Some("tmpfs"),
-        MsFlags::MS_NOSUID,
-        Some(options.as_str()),
-    )
-    .context("mount the root's tmpfs")?;
+    mount(Some("tmpfs"), mount_point, Some("tmpfs"), MsFlags::MS_NOSUID, Some(options.as_str()))
+        .context("mount the root's tmpfs")?;
     for name in ["proc", "dev", "sys", "tmp", "run", "etc", "var"] {
         fs::create_dir_all(mount_point.join(name))?;
     }
@@ -120,11 +108,7 @@ fn fill_from_host(root: &Path) -> Result<()> {
     bind(Path::new("/etc"), &host_etc, true)?;
     for entry in fs::read_dir("/etc").context("read the host's /etc")? {
         let name = entry?.file_name();
-        symlink(
-            Path::new("/").join(HOST_ETC).join(&name),
-            root.join("etc").join(&name),
-        )
-        .ok();
+        symlink(Path::new("/").join(HOST_ETC).join(&name), root.join("etc").join(&name)).ok();
     }
     // These are files of the pod's own, bound later where the pod has them.
     for name in ["hosts", "hostname", "resolv.conf", "mtab"] {
@@ -174,14 +158,8 @@ fn mount_sys(root: &Path, privileged: bool) -> Result<()> {
 
 fn fill_dev(root: &Path, tty: bool) -> Result<()> {
     let dev = root.join("dev");
-    mount(
-        Some("tmpfs"),
-        &dev,
-        Some("tmpfs"),
-        MsFlags::MS_NOSUID,
-        Some("mode=755,size=64k"),
-    )
-    .context("mount /dev")?;
+    mount(Some("tmpfs"), &dev, Some("tmpfs"), MsFlags::MS_NOSUID, Some("mode=755,size=64k"))
+        .context("mount /dev")?;
     for name in DEVICES {
         let target = dev.join(name);
         fs::write(&target, "")?;
@@ -231,13 +209,8 @@ fn bind_volume(root: &Path, volume: &MountSpec) -> Result<()> {
     let made = if source.is_dir() {
         fs::create_dir_all(&target)
     } else {
-        fs::create_dir_all(target.parent().unwrap_or(root)).and_then(|()| {
-            fs::OpenOptions::new()
-                .append(true)
-                .create(true)
-                .open(&target)
-                .map(drop)
-        })
+        fs::create_dir_all(target.parent().unwrap_or(root))
+            .and_then(|()| fs::OpenOptions::new().append(true).create(true).open(&target).map(drop))
     };
     if !target.exists() {
         made.with_context(|| {
@@ -254,12 +227,8 @@ fn bind_volume(root: &Path, volume: &MountSpec) -> Result<()> {
 /// `target` below `root`; links on the way are followed as if `root` were `/`.
 fn inside(root: &Path, target: &str) -> Result<PathBuf> {
     let mut path = root.to_path_buf();
-    let mut pending: Vec<String> = target
-        .split('/')
-        .rev()
-        .filter(|part| !part.is_empty())
-        .map(str::to_owned)
-        .collect();
+    let mut pending: Vec<String> =
+        target.split('/').rev().filter(|part| !part.is_empty()).map(str::to_owned).collect();
     let mut links = 0;
     while let Some(part) = pending.pop() {
         match part.as_str() {
@@ -283,12 +252,8 @@ fn inside(root: &Path, target: &str) -> Result<PathBuf> {
             } else {
                 path.parent().unwrap_or(root).to_path_buf()
             };
-            pending.extend(
-                link.split('/')
-                    .rev()
-                    .filter(|part| !part.is_empty())
-                    .map(str::to_owned),
-            );
+            pending
+                .extend(link.split('/').rev().filter(|part| !part.is_empty()).map(str::to_owned));
         }
     }
     Ok(path)
@@ -296,14 +261,8 @@ fn inside(root: &Path, target: &str) -> Result<PathBuf> {
 
 /// A recursive bind mount: in a user namespace a bind that left sub-mounts out would uncover what they hide, and is refused.
 fn bind(source: &Path, target: &Path, read_only: bool) -> Result<()> {
-    mount(
-        Some(source),
-        target,
-        None::<&str>,
-        MsFlags::MS_BIND | MsFlags::MS_REC,
-        None::<&str>,
-    )
-    .with_context(|| format!("bind {}", source.display()))?;
+    mount(Some(source), target, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>)
+        .with_context(|| format!("bind {}", source.display()))?;
     if read_only {
         set_read_only(target)?;
     }

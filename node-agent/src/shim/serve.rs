@@ -66,13 +66,12 @@ pub(super) fn run(spec: &SandboxSpec, listener: &UnixListener) -> Result<Infalli
             continue;
         }
         let served = shim.clone();
-        let thread = thread::Builder::new()
-            .name("connection".into())
-            .stack_size(256 << 10)
-            .spawn(move || {
+        let thread = thread::Builder::new().name("connection".into()).stack_size(256 << 10).spawn(
+            move || {
                 serve(&served, connection).ok();
                 served.connections.fetch_sub(1, Ordering::Relaxed);
-            });
+            },
+        );
         if thread.is_err() {
             shim.connections.fetch_sub(1, Ordering::Relaxed);
         }
@@ -137,15 +136,8 @@ impl Shim {
             exit: None,
         };
         self.change(|entries| {
-            entries.push(Entry {
-                state,
-                spec,
-                console: console.clone(),
-            });
-            let ended = entries
-                .iter()
-                .filter(|entry| entry.state.exit.is_some())
-                .count();
+            entries.push(Entry { state, spec, console: console.clone() });
+            let ended = entries.iter().filter(|entry| entry.state.exit.is_some()).count();
             if ended > MAX_ENDED
                 && let Some(oldest) = entries.iter().position(|entry| entry.state.exit.is_some())
             {
@@ -153,42 +145,23 @@ impl Shim {
             }
         });
         let shim = self.clone();
-        thread::Builder::new()
-            .name("wait".into())
-            .stack_size(128 << 10)
-            .spawn(move || {
-                let (code, signal) = wait(pid);
-                // All its processes have gone with its pid namespace, so its streams end too.
-                pumps.into_iter().for_each(|pump| drop(pump.join()));
-                let exit = InstanceExit {
-                    code,
-                    signal,
-                    finished_ms: now_ms(),
-                };
-                for sink in console.detach_all() {
-                    let exit = Exit {
-                        code,
-                        error: String::new(),
-                    };
-                    send(
-                        &sink,
-                        Kind::Exit,
-                        &serde_json::to_vec(&exit).unwrap_or_default(),
-                    )
-                    .ok();
+        thread::Builder::new().name("wait".into()).stack_size(128 << 10).spawn(move || {
+            let (code, signal) = wait(pid);
+            // All its processes have gone with its pid namespace, so its streams end too.
+            pumps.into_iter().for_each(|pump| drop(pump.join()));
+            let exit = InstanceExit { code, signal, finished_ms: now_ms() };
+            for sink in console.detach_all() {
+                let exit = Exit { code, error: String::new() };
+                send(&sink, Kind::Exit, &serde_json::to_vec(&exit).unwrap_or_default()).ok();
+            }
+            console.stdin.lock().unwrap_or_else(PoisonError::into_inner).take();
+            shim.change(|entries| {
+                if let Some(entry) = entries.iter_mut().find(|entry| entry.state.id == id) {
+                    entry.state.exit = Some(exit);
                 }
-                console
-                    .stdin
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .take();
-                shim.change(|entries| {
-                    if let Some(entry) = entries.iter_mut().find(|entry| entry.state.id == id) {
-                        entry.state.exit = Some(exit);
-                    }
-                });
-                reap(pid);
-            })?;
+            });
+            reap(pid);
+        })?;
         Ok(())
     }
 
@@ -236,9 +209,7 @@ impl Shim {
                 add_capabilities: entry.spec.add_capabilities.clone(),
             }
         };
-        let Launch::Exec { pid, .. } = &launch else {
-            bail!("not a command")
-        };
+        let Launch::Exec { pid, .. } = &launch else { bail!("not a command") };
         // From the container's own devpts, so that `tty` names it there.
         let terminal = format!("/proc/{pid}/root/dev/pts/ptmx");
         start(&launch, spec.tty.then_some(terminal.as_str()), spec.stdin)
@@ -255,10 +226,7 @@ impl Shim {
                         .wait_timeout(entries, WATCH_IDLE)
                         .unwrap_or_else(PoisonError::into_inner);
                 }
-                (
-                    entries.0,
-                    entries.1.iter().map(|entry| entry.state.clone()).collect(),
-                )
+                (entries.0, entries.1.iter().map(|entry| entry.state.clone()).collect())
             };
             seen = Some(version);
             write_json(&mut connection, Kind::Response, &Response::State(states))?;
@@ -281,10 +249,7 @@ impl Shim {
             for pid in running {
                 kill(Pid::from_raw(pid), Signal::SIGKILL).ok();
             }
-            entries = self
-                .changed
-                .wait(entries)
-                .unwrap_or_else(PoisonError::into_inner);
+            entries = self.changed.wait(entries).unwrap_or_else(PoisonError::into_inner);
         }
         write_json(connection, Kind::Response, &Response::Done).ok();
         std::process::exit(0);
@@ -298,12 +263,7 @@ fn now_ms() -> i64 {
 /// Streams of one command, until it has ended or its client has gone (then it is ended).
 fn serve_command(pid: i32, streams: Streams, connection: UnixStream) -> Result<()> {
     let sink: Sink = Arc::new(Mutex::new(connection.try_clone()?));
-    let Streams {
-        mut stdin,
-        terminal,
-        stdout,
-        stderr,
-    } = streams;
+    let Streams { mut stdin, terminal, stdout, stderr } = streams;
     let is_terminal = terminal.is_some();
     let (drained, drain) = std::sync::mpsc::channel::<()>();
     for (fd, kind) in [(stdout, Kind::Stdout), (stderr, Kind::Stderr)] {
@@ -317,35 +277,22 @@ fn serve_command(pid: i32, streams: Streams, connection: UnixStream) -> Result<(
     drop(drained);
     let gone = Arc::new(Mutex::new(false));
     let (input_gone, mut input) = (gone.clone(), connection.try_clone()?);
-    thread::Builder::new()
-        .name("input".into())
-        .stack_size(128 << 10)
-        .spawn(move || {
-            while let Ok(Some((kind, payload))) = read_frame(&mut input) {
-                take_input(kind, &payload, &mut stdin, terminal.as_ref());
-            }
-            let gone = input_gone.lock().unwrap_or_else(PoisonError::into_inner);
-            if !*gone {
-                kill(
-                    Pid::from_raw(pid),
-                    if is_terminal {
-                        Signal::SIGHUP
-                    } else {
-                        Signal::SIGKILL
-                    },
-                )
+    thread::Builder::new().name("input".into()).stack_size(128 << 10).spawn(move || {
+        while let Ok(Some((kind, payload))) = read_frame(&mut input) {
+            take_input(kind, &payload, &mut stdin, terminal.as_ref());
+        }
+        let gone = input_gone.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*gone {
+            kill(Pid::from_raw(pid), if is_terminal { Signal::SIGHUP } else { Signal::SIGKILL })
                 .ok();
-            }
-        })?;
+        }
+    })?;
     let (code, _) = wait(pid);
     *gone.lock().unwrap_or_else(PoisonError::into_inner) = true;
     reap(pid);
     // `Err(Disconnected)` is the good case: all output has been sent.
     drain.recv_timeout(DRAIN_TIMEOUT).ok();
-    let exit = Exit {
-        code,
-        error: String::new(),
-    };
+    let exit = Exit { code, error: String::new() };
     send(&sink, Kind::Exit, &serde_json::to_vec(&exit)?)?;
     Ok(connection.shutdown(std::net::Shutdown::Both)?)
 }

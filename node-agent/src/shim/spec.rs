@@ -102,10 +102,7 @@ pub struct ExecSpec {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Launch {
     /// Build a container and become its first process.
-    Container {
-        spec: ContainerSpec,
-        mount_point: PathBuf,
-    },
+    Container { spec: ContainerSpec, mount_point: PathBuf },
     /// Join the container whose first process is `pid`.
     Exec {
         pid: i32,

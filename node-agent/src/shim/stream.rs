@@ -16,21 +16,14 @@ use super::protocol::{Kind, WindowSize, write_frame};
 
 const CHUNK_BYTES: usize = 16 << 10;
 /// Size of a terminal before its client says its own.
-const FIRST_SIZE: WindowSize = WindowSize {
-    columns: 80,
-    rows: 24,
-};
+const FIRST_SIZE: WindowSize = WindowSize { columns: 80, rows: 24 };
 
 /// The sending half of a connection, shared by the threads that write frames to it.
 pub(super) type Sink = Arc<Mutex<UnixStream>>;
 
 /// Writes one frame to a shared connection.
 pub(super) fn send(sink: &Sink, kind: Kind, payload: &[u8]) -> io::Result<()> {
-    write_frame(
-        &mut *sink.lock().unwrap_or_else(PoisonError::into_inner),
-        kind,
-        payload,
-    )
+    write_frame(&mut *sink.lock().unwrap_or_else(PoisonError::into_inner), kind, payload)
 }
 
 /// A new terminal from the `ptmx` at `path`: the shim's end and the process's.
@@ -65,20 +58,17 @@ pub(super) fn pump(
     mut each: impl FnMut(&[u8]) + Send + 'static,
 ) -> io::Result<thread::JoinHandle<()>> {
     let mut from = File::from(from);
-    thread::Builder::new()
-        .name("stream".into())
-        .stack_size(128 << 10)
-        .spawn(move || {
-            let mut buffer = vec![0; CHUNK_BYTES];
-            loop {
-                match from.read(&mut buffer) {
-                    Ok(0) => return,
-                    Ok(length) => each(&buffer[..length]),
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(_) => return,
-                }
+    thread::Builder::new().name("stream".into()).stack_size(128 << 10).spawn(move || {
+        let mut buffer = vec![0; CHUNK_BYTES];
+        loop {
+            match from.read(&mut buffer) {
+                Ok(0) => return,
+                Ok(length) => each(&buffer[..length]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return,
             }
-        })
+        }
+    })
 }
 
 /// A pipe: the reading end, then the writing end; both close on exec.

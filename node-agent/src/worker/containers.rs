@@ -21,19 +21,10 @@ const SERVICES_RETRY: Duration = Duration::from_millis(50);
 
 impl Worker {
     pub(super) async fn run_containers(&mut self) {
-        for step in plan(
-            &self.spec,
-            &self.memory.records,
-            Timestamp::now(),
-            self.ctx.restart_cap,
-        ) {
+        for step in plan(&self.spec, &self.memory.records, Timestamp::now(), self.ctx.restart_cap) {
             match step {
                 Step::Start(name) => self.start_container(&name).await,
-                Step::Wait {
-                    name,
-                    until,
-                    back_off,
-                } => {
+                Step::Wait { name, until, back_off } => {
                     if !back_off.is_zero() {
                         self.back_off(&name, until, back_off);
                     }
@@ -71,18 +62,11 @@ impl Worker {
             message: message.clone(),
             until: Some(until),
         };
-        self.ctx
-            .events
-            .pod(&self.pod, Some(name), Warning, "BackOff", message);
+        self.ctx.events.pod(&self.pod, Some(name), Warning, "BackOff", message);
     }
 
     fn container(&self, name: &str) -> Option<Container> {
-        let mut all = self
-            .spec
-            .init_containers
-            .iter()
-            .flatten()
-            .chain(&self.spec.containers);
+        let mut all = self.spec.init_containers.iter().flatten().chain(&self.spec.containers);
         all.find(|container| container.name == name).cloned()
     }
 
@@ -96,19 +80,12 @@ impl Worker {
         }
         let wanted = container.image.clone().unwrap_or_default();
         let image = self.ctx.runtime.resolve_image(&wanted);
-        let id = format!(
-            "{}{}",
-            uuid::Uuid::new_v4().simple(),
-            uuid::Uuid::new_v4().simple()
-        );
+        let id = format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
         let pod_ip = self.memory.pod_ip.clone().unwrap_or_default();
-        let attempt = self.memory.record(name).map_or(0, |record| {
-            if record.id.is_empty() {
-                0
-            } else {
-                record.attempt + 1
-            }
-        });
+        let attempt = self
+            .memory
+            .record(name)
+            .map_or(0, |record| if record.id.is_empty() { 0 } else { record.attempt + 1 });
         let numbers = (id.clone(), attempt, pod_ip.as_str());
         let spec = match prepare::container_spec(
             &self.ctx,
@@ -125,10 +102,7 @@ impl Worker {
         };
         let events = &self.ctx.events;
         if image.stand_in {
-            let message = format!(
-                "Image \"{wanted}\" cannot be had here: running {}",
-                image.id
-            );
+            let message = format!("Image \"{wanted}\" cannot be had here: running {}", image.id);
             events.pod(&self.pod, Some(name), Normal, "ImageStandIn", message);
         }
         events.pod(
@@ -152,19 +126,10 @@ impl Worker {
             if let State::Ended(ended) = &record.state {
                 record.last = Some(ended.clone());
             }
-            record.state = State::Waiting {
-                reason: reason.into(),
-                message: message.into(),
-                until: Some(at),
-            };
+            record.state =
+                State::Waiting { reason: reason.into(), message: message.into(), until: Some(at) };
         }
-        self.ctx.events.pod(
-            &self.pod,
-            Some(name),
-            Warning,
-            "Failed",
-            format!("Error: {message}"),
-        );
+        self.ctx.events.pod(&self.pod, Some(name), Warning, "Failed", format!("Error: {message}"));
     }
 
     fn begin_instance(&mut self, name: &str, id: &str, attempt: u32, image_id: String) {
@@ -307,13 +272,12 @@ impl Worker {
                     message,
                 );
                 let own =
-                    self.container(&verdict.container)
-                        .and_then(|container| match verdict.kind {
-                            ProbeKind::Startup => {
-                                container.startup_probe?.termination_grace_period_seconds
-                            }
-                            _ => container.liveness_probe?.termination_grace_period_seconds,
-                        });
+                    self.container(&verdict.container).and_then(|container| match verdict.kind {
+                        ProbeKind::Startup => {
+                            container.startup_probe?.termination_grace_period_seconds
+                        }
+                        _ => container.liveness_probe?.termination_grace_period_seconds,
+                    });
                 let grace = own
                     .or(self.spec.termination_grace_period_seconds)
                     .unwrap_or(DEFAULT_GRACE_SECONDS);
@@ -332,13 +296,8 @@ impl Worker {
             return;
         };
         let id = record.id.clone();
-        let task = tokio::spawn(stop::run(
-            self.ctx.clone(),
-            self.uid.clone(),
-            id,
-            container,
-            grace,
-        ));
+        let task =
+            tokio::spawn(stop::run(self.ctx.clone(), self.uid.clone(), id, container, grace));
         if let Some(former) = self.stops.insert(name.to_owned(), task.abort_handle()) {
             former.abort();
         }

@@ -105,11 +105,7 @@ impl Worker {
             pod,
             ctx,
         };
-        tokio::spawn(poster::run(
-            worker.ctx.client.clone(),
-            worker.subject(),
-            statuses,
-        ));
+        tokio::spawn(poster::run(worker.ctx.client.clone(), worker.subject(), statuses));
         worker
     }
 
@@ -117,11 +113,7 @@ impl Worker {
         Subject {
             namespace: self.pod.namespace().unwrap_or_default(),
             name: self.pod.name_any(),
-            uid: if self.mirrored {
-                None
-            } else {
-                Some(self.uid.clone())
-            },
+            uid: if self.mirrored { None } else { Some(self.uid.clone()) },
         }
     }
 
@@ -175,10 +167,7 @@ impl Worker {
             }
             Err(_) => self.memory.lose_all(Timestamp::now()),
         }
-        if matches!(
-            lifecycle::phase(&self.spec, &self.memory.records),
-            "Succeeded" | "Failed"
-        ) {
+        if matches!(lifecycle::phase(&self.spec, &self.memory.records), "Succeeded" | "Failed") {
             self.stage = Stage::Ended;
         }
     }
@@ -227,9 +216,7 @@ impl Worker {
     }
 
     fn wake_in(&mut self, delay: Duration) -> Timestamp {
-        let at = Timestamp::now()
-            .checked_add(delay)
-            .unwrap_or(Timestamp::MAX);
+        let at = Timestamp::now().checked_add(delay).unwrap_or(Timestamp::MAX);
         self.wake_by(at);
         at
     }
@@ -238,9 +225,7 @@ impl Worker {
         if let Err(error) = self.try_start_sandbox().await {
             let message = format!("Failed to create pod sandbox: {error:#}");
             tracing::warn!(pod = self.pod.name_any(), "{message}");
-            self.ctx
-                .events
-                .pod(&self.pod, None, Warning, "FailedCreatePodSandBox", message);
+            self.ctx.events.pod(&self.pod, None, Warning, "FailedCreatePodSandBox", message);
             self.ctx.runtime.remove_sandbox(&self.uid).await.ok();
             self.wake_in(RETRY);
         }
@@ -255,10 +240,7 @@ impl Worker {
             _ => {
                 let pod_ip = self.ctx.addresses.assign(&self.uid)?;
                 self.memory.pod_ip = Some(pod_ip.to_string());
-                Some(NetworkSpec {
-                    pod_ip,
-                    node_ip: self.ctx.node_ip,
-                })
+                Some(NetworkSpec { pod_ip, node_ip: self.ctx.node_ip })
             }
         };
         let spec = SandboxSpec {
@@ -338,9 +320,7 @@ impl Worker {
         self.memory.lose_all(Timestamp::now());
         if self.stage == Stage::Running {
             let message = "Pod sandbox changed, it will be killed and re-created.";
-            self.ctx
-                .events
-                .pod(&self.pod, None, Normal, "SandboxChanged", message);
+            self.ctx.events.pod(&self.pod, None, Normal, "SandboxChanged", message);
             self.stage = Stage::NeedsSandbox;
         }
     }
@@ -400,33 +380,16 @@ impl Worker {
 /// This node's own conditions have the times it knows, not those of an object that lags behind.
 fn adopt_times(pod: &mut Pod, last: &PodStatus) {
     let mine = last.conditions.clone().unwrap_or_default();
-    let conditions = pod
-        .status
-        .get_or_insert_default()
-        .conditions
-        .get_or_insert_default();
-    let own = [
-        "PodReadyToStartContainers",
-        "Initialized",
-        "Ready",
-        "ContainersReady",
-        "PodScheduled",
-    ];
+    let conditions = pod.status.get_or_insert_default().conditions.get_or_insert_default();
+    let own =
+        ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
     conditions.retain(|condition| !own.contains(&condition.type_.as_str()));
-    conditions.extend(
-        mine.into_iter()
-            .filter(|condition| own.contains(&condition.type_.as_str())),
-    );
+    conditions.extend(mine.into_iter().filter(|condition| own.contains(&condition.type_.as_str())));
 }
 
 fn ready_of(status: Option<&PodStatus>) -> Option<&str> {
     let conditions = status?.conditions.as_ref()?;
-    Some(
-        &conditions
-            .iter()
-            .find(|condition| condition.type_ == "Ready")?
-            .status,
-    )
+    Some(&conditions.iter().find(|condition| condition.type_ == "Ready")?.status)
 }
 
 /// The newest states; for a pod without a sandbox, never.

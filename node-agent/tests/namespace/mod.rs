@@ -33,15 +33,9 @@ pub fn run_inside(name: &str, body: impl AsyncFnOnce()) {
     let test = std::env::current_exe().unwrap();
     let probe = Command::new("unshare").args(flags).arg("true").status();
     if !probe.as_ref().is_ok_and(|status| status.success()) {
-        assert!(
-            std::env::var_os("CI").is_none(),
-            "user namespaces are needed: {probe:?}"
-        );
+        assert!(std::env::var_os("CI").is_none(), "user namespaces are needed: {probe:?}");
         // Not `eprintln!`, which the harness keeps to itself.
-        let _ = writeln!(
-            io::stderr(),
-            "SKIPPED {name}: unshare does not work here ({probe:?})"
-        );
+        let _ = writeln!(io::stderr(), "SKIPPED {name}: unshare does not work here ({probe:?})");
         return;
     }
     let status = Command::new("unshare")
@@ -51,8 +45,5 @@ pub fn run_inside(name: &str, body: impl AsyncFnOnce()) {
         .env(INSIDE, name)
         .status()
         .unwrap();
-    assert!(
-        status.success(),
-        "inside its namespaces the test failed: {status}"
-    );
+    assert!(status.success(), "inside its namespaces the test failed: {status}");
 }

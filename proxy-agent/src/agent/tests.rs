@@ -47,11 +47,7 @@ impl Unwilling {
     }
 
     fn of(family: Family, account: &Arc<Mutex<Account>>, watched: Option<OwnedFd>) -> Unwilling {
-        Unwilling {
-            account: account.clone(),
-            watched,
-            settings: Settings::new(family),
-        }
+        Unwilling { account: account.clone(), watched, settings: Settings::new(family) }
     }
 }
 
@@ -67,9 +63,7 @@ impl Mode for Unwilling {
     fn sync(&mut self, _: &Model, dirty: &Dirty) -> anyhow::Result<()> {
         let mut account = self.account.lock().expect("no panic");
         account.is_disturbed = false;
-        account
-            .syncs
-            .push((Instant::now(), dirty.destinations.len()));
+        account.syncs.push((Instant::now(), dirty.destinations.len()));
         if account.failures_left > 0 {
             account.failures_left -= 1;
             anyhow::bail!("not now");
@@ -154,10 +148,7 @@ async fn until(account: &Mutex<Account>, says: impl Fn(&Account) -> bool) {
 
 #[tokio::test]
 async fn a_failing_kernel_is_tried_ever_more_slowly_and_nothing_is_forgotten() {
-    let account = Arc::new(Mutex::new(Account {
-        failures_left: 4,
-        ..Account::default()
-    }));
+    let account = Arc::new(Mutex::new(Account { failures_left: 4, ..Account::default() }));
     let (sender, agent) = start(Unwilling::new(&account, None)).await;
     let send = async |report| sender.send(report).await.expect("a running agent");
 
@@ -244,16 +235,10 @@ fn note_forgotten(agent: &mut Agent, refusals: usize) -> Forgotten {
 
 #[tokio::test]
 async fn a_family_that_fails_delays_no_other() {
-    let [v4, v6] = [0, usize::MAX].map(|failures_left| {
-        Arc::new(Mutex::new(Account {
-            failures_left,
-            ..Account::default()
-        }))
-    });
-    let mut agent = agent(vec![
-        Unwilling::of(Family::V6, &v6, None),
-        Unwilling::of(Family::V4, &v4, None),
-    ]);
+    let [v4, v6] = [0, usize::MAX]
+        .map(|failures_left| Arc::new(Mutex::new(Account { failures_left, ..Account::default() })));
+    let mut agent =
+        agent(vec![Unwilling::of(Family::V6, &v6, None), Unwilling::of(Family::V4, &v4, None)]);
     let health = agent.health.clone();
     let forgotten = note_forgotten(&mut agent, 0);
     let (sender, agent) = run(agent).await;

@@ -26,20 +26,12 @@ pub struct Section<'a> {
 impl<'a> Section<'a> {
     /// The whole tree.
     pub fn root(fields: Map<String, Value>, report: &'a RefCell<Report>) -> Section<'a> {
-        Section {
-            path: String::new(),
-            fields,
-            report,
-        }
+        Section { path: String::new(), fields, report }
     }
 
     /// A field's path from the root.
     pub fn path_of(&self, name: &str) -> String {
-        if self.path.is_empty() {
-            name.to_owned()
-        } else {
-            format!("{}.{name}", self.path)
-        }
+        if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
     }
 
     /// Says that a field cannot be used.
@@ -110,11 +102,7 @@ impl<'a> Section<'a> {
         let value = self.take(name)?;
         let number = value.as_i64().filter(|n| (least..=most).contains(n));
         if number.is_none() {
-            self.wrong(
-                name,
-                &format!("a whole number from {least} to {most}"),
-                &value,
-            );
+            self.wrong(name, &format!("a whole number from {least} to {most}"), &value);
         }
         number
     }
@@ -155,11 +143,7 @@ impl<'a> Section<'a> {
                 Map::new()
             }
         };
-        Section {
-            path,
-            fields,
-            report: self.report,
-        }
+        Section { path, fields, report: self.report }
     }
 
     /// Fields without effect here; said only of those that ask for something.
@@ -210,9 +194,7 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
         let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
         let amount: f64 = rest[..digits].parse().ok()?;
         rest = &rest[digits..];
-        let length = rest
-            .find(|c: char| c.is_ascii_digit() || c == '.')
-            .unwrap_or(rest.len());
+        let length = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
         let unit = match &rest[..length] {
             "h" => 3600.0,
             "m" => 60.0,

@@ -22,9 +22,8 @@ const METRICS_PORT: u16 = 10249;
 /// others have changed there is found by a look at this interval.
 const SYNC_PERIOD: Duration = Duration::from_secs(60);
 /// The kernel's schedulers that upstream lets one choose from.
-const SCHEDULERS: [&str; 11] = [
-    "rr", "wrr", "lc", "wlc", "lblc", "lblcr", "sh", "dh", "sed", "nq", "mh",
-];
+const SCHEDULERS: [&str; 11] =
+    ["rr", "wrr", "lc", "wlc", "lblc", "lblcr", "sh", "dh", "sed", "nq", "mh"];
 
 /// Where the fields come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,11 +46,7 @@ struct Rules {
 pub fn read(fields: Map<String, Value>, source: Source) -> (Config, Report) {
     let report = RefCell::new(Report::default());
     let mut root = Section::root(fields, &report);
-    let mode = root.parsed(
-        "mode",
-        "nftables, iptables, ipvs, userspace or empty",
-        ModeName::parse,
-    );
+    let mode = root.parsed("mode", "nftables, iptables, ipvs, userspace or empty", ModeName::parse);
     let mode = mode.unwrap_or_default();
     let (iptables, localhost_node_ports) = read_iptables(root.section("iptables"));
     let nftables = read_rules(root.section("nftables"));
@@ -73,9 +68,7 @@ pub fn read(fields: Map<String, Value>, source: Source) -> (Config, Report) {
     };
     let config = Config {
         kubeconfig: read_client(root.section("clientConnection")).map(Into::into),
-        node_name: root
-            .text("hostnameOverride")
-            .map(|name| name.trim().to_lowercase()),
+        node_name: root.text("hostnameOverride").map(|name| name.trim().to_lowercase()),
         node_address: bind_address.filter(|address: &IpAddr| !address.is_unspecified()),
         mode,
         detect_local: read_detect_local(&mut root),
@@ -158,9 +151,8 @@ fn read_ipvs(mut section: Section<'_>) -> (Rules, IpvsSettings) {
         min_sync_period: section.duration("minSyncPeriod"),
     };
     let expected = format!("one of {}", SCHEDULERS.join(", "));
-    let scheduler = section.parsed("scheduler", &expected, |text| {
-        SCHEDULERS.contains(&text).then(|| text.to_owned())
-    });
+    let scheduler = section
+        .parsed("scheduler", &expected, |text| SCHEDULERS.contains(&text).then(|| text.to_owned()));
     let texts = section.texts("excludeCIDRs");
     let settings = IpvsSettings {
         scheduler: scheduler.unwrap_or(defaults.scheduler),
@@ -183,10 +175,8 @@ fn networks<'t>(
     for text in texts {
         match text.trim().parse::<IpNet>() {
             Ok(network) => networks.push(network.trunc()),
-            Err(_) => section.error(
-                name,
-                format_args!("must have networks such as 10.0.0.0/8, has {text:?}"),
-            ),
+            Err(_) => section
+                .error(name, format_args!("must have networks such as 10.0.0.0/8, has {text:?}")),
         }
     }
     networks
@@ -201,10 +191,7 @@ fn read_detect_local(root: &mut Section<'_>) -> DetectLocal {
         addresses.filter(|a| Family::of(a) == family).count()
     };
     if of(Family::V4) > 1 || of(Family::V6) > 1 {
-        root.error(
-            "clusterCIDR",
-            "must have at most one network of each family",
-        );
+        root.error("clusterCIDR", "must have at most one network of each family");
     }
     let mut section = root.section("detectLocal");
     let bridge = section.text("bridgeInterface");
@@ -212,20 +199,14 @@ fn read_detect_local(root: &mut Section<'_>) -> DetectLocal {
     let mode = root.text("detectLocalMode");
     let needed = |name: &str, value: Option<String>| {
         if value.is_none() {
-            section.error(
-                name,
-                format_args!("must be given, for detectLocalMode asks for it"),
-            );
+            section.error(name, format_args!("must be given, for detectLocalMode asks for it"));
         }
         value.unwrap_or_default()
     };
     let detect_local = match mode.as_deref() {
         None | Some("ClusterCIDR") => {
             if cluster_cidrs.is_empty() {
-                root.warn(
-                    "clusterCIDR",
-                    "not given: pods cannot be told from other clients",
-                );
+                root.warn("clusterCIDR", "not given: pods cannot be told from other clients");
             }
             DetectLocal::ClusterCidr(cluster_cidrs)
         }
@@ -263,9 +244,7 @@ fn read_node_port_addresses(root: &mut Section<'_>) -> NodePortAddresses {
                 NAME,
                 ["127.0.0.0/8", "::1/128"].into_iter(),
             )),
-            text => addresses
-                .networks
-                .extend(networks(root, NAME, [text].into_iter())),
+            text => addresses.networks.extend(networks(root, NAME, [text].into_iter())),
         }
     }
     if is_all {

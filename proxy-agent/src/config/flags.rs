@@ -98,10 +98,7 @@ impl Flags {
 
     /// `--hostname-override`, as a name in the API is written.
     pub fn node_name(&self) -> Option<String> {
-        let (_, text) = self
-            .given
-            .iter()
-            .find(|(r, _)| r.0 == "hostname-override")?;
+        let (_, text) = self.given.iter().find(|(r, _)| r.0 == "hostname-override")?;
         Some(text.trim().to_lowercase()).filter(|name| !name.is_empty())
     }
 
@@ -131,11 +128,7 @@ fn value_of(kind: Kind, text: &str) -> Value {
         Switch => text.parse().map_or_else(|_| as_text(), Value::Bool),
         Number => serde_json::from_str::<serde_json::Number>(text)
             .map_or_else(|_| as_text(), Value::Number),
-        List => text
-            .split(',')
-            .map(str::trim)
-            .filter(|part| !part.is_empty())
-            .collect(),
+        List => text.split(',').map(str::trim).filter(|part| !part.is_empty()).collect(),
         Gates => text
             .split(',')
             .filter_map(|gate| gate.split_once('='))

@@ -95,11 +95,7 @@ impl std::fmt::Display for Explanation {
         }
         writeln!(f, "{}", self.outcome.as_str())?;
         for endpoint in &self.endpoints {
-            let whose = if endpoint.masquerade {
-                "masquerade"
-            } else {
-                "own source"
-            };
+            let whose = if endpoint.masquerade { "masquerade" } else { "own source" };
             writeln!(
                 f,
                 "  {} {:.1}%, {whose}: {}",
@@ -109,11 +105,7 @@ impl std::fmt::Display for Explanation {
             )?;
         }
         for endpoint in &self.unused {
-            writeln!(
-                f,
-                "  not {}: {} ({})",
-                endpoint.address, endpoint.because, endpoint.field
-            )?;
+            writeln!(f, "  not {}: {} ({})", endpoint.address, endpoint.because, endpoint.field)?;
         }
         if !self.rules.is_empty() {
             writeln!(f, "by")?;

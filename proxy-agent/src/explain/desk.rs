@@ -47,17 +47,13 @@ impl Asker {
     /// See [`NoAnswer`].
     pub async fn ask(&self, packet: Packet) -> Result<Explanation, NoAnswer> {
         let (answer, answered) = oneshot::channel();
-        self.0
-            .try_send(Question { packet, answer })
-            .map_err(|error| match error {
-                mpsc::error::TrySendError::Full(_) => NoAnswer::Busy,
-                mpsc::error::TrySendError::Closed(_) => NoAnswer::NotNow("the agent has ended"),
-            })?;
+        self.0.try_send(Question { packet, answer }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => NoAnswer::Busy,
+            mpsc::error::TrySendError::Closed(_) => NoAnswer::NotNow("the agent has ended"),
+        })?;
         match timeout(PATIENCE, answered).await {
             Ok(answer) => answer.unwrap_or(Err(NoAnswer::NotNow("the agent has ended"))),
-            Err(_) => Err(NoAnswer::NotNow(
-                "the agent is busy with changes: ask again",
-            )),
+            Err(_) => Err(NoAnswer::NotNow("the agent is busy with changes: ask again")),
         }
     }
 }
@@ -98,9 +94,7 @@ fn answer(
     modes: &[Box<dyn Mode>],
 ) -> Result<Explanation, NoAnswer> {
     let Some(model) = model else {
-        return Err(NoAnswer::NotNow(
-            "the agent has not seen all Services and EndpointSlices yet",
-        ));
+        return Err(NoAnswer::NotNow("the agent has not seen all Services and EndpointSlices yet"));
     };
     let family = packet.family();
     let Some(mode) = modes.iter().find(|mode| mode.settings().family == family) else {
@@ -112,11 +106,7 @@ fn answer(
     };
     let node_addresses = own_addresses();
     check(packet, mode.settings(), &node_addresses)?;
-    let view = View {
-        model,
-        mode: mode.as_ref(),
-        node_addresses: &node_addresses,
-    };
+    let view = View { model, mode: mode.as_ref(), node_addresses: &node_addresses };
     Ok(explain(view, packet))
 }
 
@@ -150,9 +140,6 @@ mod tests {
         }
         assert!(matches!(asker.ask(packet()).await, Err(NoAnswer::Busy)));
         drop(desk);
-        assert!(matches!(
-            asker.ask(packet()).await,
-            Err(NoAnswer::NotNow(_))
-        ));
+        assert!(matches!(asker.ask(packet()).await, Err(NoAnswer::NotNow(_))));
     }
 }

@@ -17,17 +17,11 @@ pub fn show(target: &Target) -> String {
 pub fn unused(model: &Model, port: &ServicePortName, family: Family, route: &Route) -> Vec<Unused> {
     let endpoints = model.endpoints(port, family);
     let prefer = preference(&endpoints, model.place());
-    let unused = endpoints
-        .iter()
-        .filter(|e| !route.endpoints.contains(&e.target));
+    let unused = endpoints.iter().filter(|e| !route.endpoints.contains(&e.target));
     unused
         .map(|endpoint| {
             let (field, because) = why_not(model, endpoint, route, prefer);
-            Unused {
-                address: show(&endpoint.target),
-                field: field.to_owned(),
-                because,
-            }
+            Unused { address: show(&endpoint.target), field: field.to_owned(), because }
         })
         .collect()
 }
@@ -40,10 +34,7 @@ fn why_not(
 ) -> (&'static str, String) {
     let place = model.place();
     if route.policy == Policy::Local && !endpoint.is_local {
-        return (
-            "endpoints[].nodeName",
-            format!("not on {}", place.node_name),
-        );
+        return ("endpoints[].nodeName", format!("not on {}", place.node_name));
     }
     if !endpoint.ready {
         return match (endpoint.terminating, endpoint.serving) {

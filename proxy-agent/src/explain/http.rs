@@ -160,10 +160,7 @@ mod tests {
         let path = "/explain?source=fd44::1&destination=[fd96::1]:80";
         let (status, body) = ask(Some(model()), Paths::Metrics, path, "text/plain").await;
         assert_eq!(status, "HTTP/1.1 400 Bad Request");
-        assert_eq!(
-            body,
-            "destination: is of an IP family that this node does not have\n"
-        );
+        assert_eq!(body, "destination: is of an IP family that this node does not have\n");
     }
 
     #[tokio::test]

@@ -14,13 +14,7 @@ pub fn why(view: View<'_>, packet: &Packet) -> (Outcome, Vec<Decision>) {
     let mut decisions = Vec::new();
     if view.model.is_cluster_ip(&address) {
         for (name, info) in owners(view, |info| info.cluster_ips.contains(&address)) {
-            decisions.push(other_ports(
-                name,
-                info,
-                "spec.clusterIPs",
-                packet,
-                "refused",
-            ));
+            decisions.push(other_ports(name, info, "spec.clusterIPs", packet, "refused"));
         }
         return (Outcome::Reject, decisions);
     }
@@ -66,11 +60,7 @@ fn owners<'a>(
     view: View<'a>,
     has: impl Fn(&ServiceInfo) -> bool + 'a,
 ) -> Vec<(&'a ServiceName, &'a ServiceInfo)> {
-    let mut owners: Vec<_> = view
-        .model
-        .services()
-        .filter(|(_, info)| has(info))
-        .collect();
+    let mut owners: Vec<_> = view.model.services().filter(|(_, info)| has(info)).collect();
     owners.sort_by_key(|(name, _)| *name);
     owners
 }
@@ -82,10 +72,7 @@ fn other_ports(
     packet: &Packet,
     so: &str,
 ) -> Decision {
-    let ports = info
-        .ports
-        .iter()
-        .map(|p| format!("{}/{}", p.port, p.protocol));
+    let ports = info.ports.iter().map(|p| format!("{}/{}", p.port, p.protocol));
     let ports: Vec<String> = ports.collect();
     Decision {
         object: format!("Service {name}"),
@@ -111,11 +98,7 @@ fn left_to_others(name: &ServiceName, ignored: &Ignored, address: &IpAddr) -> Op
 
 fn no_node_port(view: View<'_>, packet: &Packet) -> Decision {
     let (protocol, port) = (packet.protocol, packet.port);
-    let node_port = Destination::NodePort {
-        family: packet.family(),
-        protocol,
-        port,
-    };
+    let node_port = Destination::NodePort { family: packet.family(), protocol, port };
     let claimed = view.model.claimed(&node_port);
     let Some((name, _)) = claimed.filter(|_| !view.answers_node_ports(&packet.destination)) else {
         return Decision {
@@ -138,11 +121,7 @@ fn no_node_port(view: View<'_>, packet: &Packet) -> Decision {
             "{port}/{protocol} is a node port of Service {}, and this address of the node answers \
              none{}",
             name.service,
-            if packet.destination.is_loopback() {
-                ": it is loopback"
-            } else {
-                ""
-            }
+            if packet.destination.is_loopback() { ": it is loopback" } else { "" }
         ),
     }
 }

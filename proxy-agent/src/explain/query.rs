@@ -49,10 +49,7 @@ pub struct BadQuery {
 }
 
 fn bad<T>(field: &str, says: impl Into<String>) -> Result<T, BadQuery> {
-    Err(BadQuery {
-        field: field.to_owned(),
-        says: says.into(),
-    })
+    Err(BadQuery { field: field.to_owned(), says: says.into() })
 }
 
 #[derive(Default)]
@@ -83,10 +80,7 @@ pub fn parse(query: &str) -> Result<Packet, BadQuery> {
         }
     }
     let Some(source) = fields.source else {
-        return bad(
-            "source",
-            "is missing: the address that the packet comes from",
-        );
+        return bad("source", "is missing: the address that the packet comes from");
     };
     let Ok(source) = source.parse::<IpAddr>() else {
         return bad("source", format!("`{source}` is no IP address"));
@@ -100,10 +94,7 @@ pub fn parse(query: &str) -> Result<Packet, BadQuery> {
     };
     let protocol = fields.protocol.as_deref().unwrap_or("tcp");
     let Some(protocol) = Protocol::parse(protocol) else {
-        return bad(
-            "protocol",
-            format!("`{protocol}` is none of tcp, udp, sctp"),
-        );
+        return bad("protocol", format!("`{protocol}` is none of tcp, udp, sctp"));
     };
     if to.port() == 0 {
         return bad("destination", "port 0 is no port");
@@ -150,26 +141,14 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_named() {
-        check(
-            "",
-            "source: is missing: the address that the packet comes from",
-        );
-        check(
-            "source=x&destination=10.96.0.10:80",
-            "source: `x` is no IP address",
-        );
-        check(
-            "source=10.244.1.11",
-            "destination: is missing: ADDRESS:PORT",
-        );
+        check("", "source: is missing: the address that the packet comes from");
+        check("source=x&destination=10.96.0.10:80", "source: `x` is no IP address");
+        check("source=10.244.1.11", "destination: is missing: ADDRESS:PORT");
         check(
             "source=10.244.1.11&destination=10.96.0.10",
             "destination: `10.96.0.10` is not ADDRESS:PORT, or [ADDRESS]:PORT with IPv6",
         );
-        check(
-            "source=10.244.1.11&destination=10.96.0.10:0",
-            "destination: port 0 is no port",
-        );
+        check("source=10.244.1.11&destination=10.96.0.10:0", "destination: port 0 is no port");
         check(
             "source=10.244.1.11&destination=10.96.0.10:80&protocol=icmp",
             "protocol: `icmp` is none of tcp, udp, sctp",
@@ -179,9 +158,6 @@ mod tests {
             "source: is of another IP family than the destination",
         );
         check("source=1.1.1.1&source=1.1.1.2", "source: is given twice");
-        check(
-            "sauce=1.1.1.1",
-            "sauce: is none of source, destination, protocol, interface",
-        );
+        check("sauce=1.1.1.1", "sauce: is none of source, destination, protocol, interface");
     }
 }

@@ -113,16 +113,8 @@ impl Story<'_> {
             let field = "spec.loadBalancerSourceRanges";
             let list: Vec<String> = ranges.iter().map(ToString::to_string).collect();
             let list = list.join(", ");
-            if !ranges
-                .iter()
-                .any(|range| range.contains(&self.packet.source))
-            {
-                self.decide(
-                    &object,
-                    field,
-                    list,
-                    "the source is in none of them: dropped",
-                );
+            if !ranges.iter().any(|range| range.contains(&self.packet.source)) {
+                self.decide(&object, field, list, "the source is in none of them: dropped");
                 return Outcome::Drop;
             }
             self.decide(&object, field, list, "the source is in one of them");
@@ -134,9 +126,7 @@ impl Story<'_> {
         }
         let family = to.family();
         self.told.unused = unused(self.view.model, port, family, route);
-        self.told
-            .decisions
-            .extend(choice(self.view.model, port, family, route));
+        self.told.decisions.extend(choice(self.view.model, port, family, route));
         if route.endpoints.is_empty() {
             return self.tell_unserved(port, route);
         }
@@ -156,10 +146,9 @@ impl Story<'_> {
         let (field, value) = match origin {
             Origin::ClusterIp => ("spec.clusterIPs", self.packet.destination.to_string()),
             Origin::ExternalIp => ("spec.externalIPs", self.packet.destination.to_string()),
-            Origin::LoadBalancer => (
-                "status.loadBalancer.ingress[].ip",
-                self.packet.destination.to_string(),
-            ),
+            Origin::LoadBalancer => {
+                ("status.loadBalancer.ingress[].ip", self.packet.destination.to_string())
+            }
             Origin::NodePort => ("spec.ports[].nodePort", number.to_string()),
         };
         let named = match port.port.as_str() {
@@ -183,19 +172,13 @@ impl Story<'_> {
                 format!("{source} is a pod ({}): inside the cluster", self.how())
             }
             (false, Some(false)) => {
-                format!(
-                    "{source} is neither this node nor a pod ({}): outside",
-                    self.how()
-                )
+                format!("{source} is neither this node nor a pod ({}): outside", self.how())
             }
             (false, None) => {
                 format!("{source} is not this node, and pods cannot be told: outside")
             }
         };
-        Whence {
-            is_outside: !is_own && from_pod != Some(true),
-            says,
-        }
+        Whence { is_outside: !is_own && from_pod != Some(true), says }
     }
 
     /// How pods are told.
@@ -247,12 +230,7 @@ impl Story<'_> {
         let object = format!("EndpointSlices of {}", port.service);
         match route.unserved {
             Unserved::Reject => {
-                self.decide(
-                    &object,
-                    "endpoints",
-                    "",
-                    "none is usable anywhere: refused at once",
-                );
+                self.decide(&object, "endpoints", "", "none is usable anywhere: refused at once");
                 Outcome::Reject
             }
             Unserved::Drop => {
@@ -304,10 +282,7 @@ impl Story<'_> {
             _ => {}
         }
         if self.packet.source == endpoint && self.view.model.is_own_endpoint(&endpoint) {
-            return told(
-                true,
-                "the pod meets itself: the answer must come from elsewhere",
-            );
+            return told(true, "the pod meets itself: the answer must come from elsewhere");
         }
         match route.policy {
             Policy::Local => told(false, "policy Local: the endpoint sees the client"),
@@ -320,19 +295,11 @@ impl Story<'_> {
 /// of the node's.
 fn destination_of(view: View<'_>, packet: &Packet) -> Option<Destination> {
     let (protocol, port) = (packet.protocol, packet.port);
-    let address = Destination::Address {
-        address: packet.destination,
-        protocol,
-        port,
-    };
+    let address = Destination::Address { address: packet.destination, protocol, port };
     if view.model.claimed(&address).is_some() {
         return Some(address);
     }
-    let node_port = Destination::NodePort {
-        family: packet.family(),
-        protocol,
-        port,
-    };
+    let node_port = Destination::NodePort { family: packet.family(), protocol, port };
     let is_here = view.is_own(&packet.destination) && view.answers_node_ports(&packet.destination);
     (is_here && view.model.claimed(&node_port).is_some()).then_some(node_port)
 }

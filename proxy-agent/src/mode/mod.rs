@@ -35,12 +35,8 @@ pub enum ModeName {
 
 impl ModeName {
     /// All modes.
-    pub const ALL: [ModeName; 4] = [
-        ModeName::Nftables,
-        ModeName::Iptables,
-        ModeName::Ipvs,
-        ModeName::Userspace,
-    ];
+    pub const ALL: [ModeName; 4] =
+        [ModeName::Nftables, ModeName::Iptables, ModeName::Ipvs, ModeName::Userspace];
 
     /// The name as `/proxyMode` and the configuration have it.
     pub fn as_str(self) -> &'static str {

@@ -49,11 +49,7 @@ pub fn choose(endpoints: &[Endpoint], place: Place<'_>) -> Chosen {
     });
     let hinted = sorted(preferred.filter(|e| e.ready));
     Chosen {
-        cluster: if hinted.is_empty() {
-            ready_or_draining(endpoints.iter())
-        } else {
-            hinted
-        },
+        cluster: if hinted.is_empty() { ready_or_draining(endpoints.iter()) } else { hinted },
         local: ready_or_draining(endpoints.iter().filter(|e| e.is_local)),
     }
 }

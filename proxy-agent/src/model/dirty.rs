@@ -53,10 +53,7 @@ impl Dirty {
         };
         let destinations = self.destinations.iter();
         Dirty {
-            destinations: destinations
-                .filter(|to| to.family() == family)
-                .cloned()
-                .collect(),
+            destinations: destinations.filter(|to| to.family() == family).cloned().collect(),
             cluster_ips: of(&self.cluster_ips),
             own_endpoints: of(&self.own_endpoints),
         }

@@ -30,11 +30,7 @@ impl std::fmt::Display for Family {
 impl Family {
     /// The family of an address.
     pub fn of(address: &IpAddr) -> Family {
-        if address.is_ipv4() {
-            Family::V4
-        } else {
-            Family::V6
-        }
+        if address.is_ipv4() { Family::V4 } else { Family::V6 }
     }
 }
 
@@ -61,9 +57,7 @@ impl Protocol {
 
     /// The protocol with this number, if a Service can have it.
     pub fn from_number(number: u8) -> Option<Protocol> {
-        [Protocol::Tcp, Protocol::Udp, Protocol::Sctp]
-            .into_iter()
-            .find(|p| p.number() == number)
+        [Protocol::Tcp, Protocol::Udp, Protocol::Sctp].into_iter().find(|p| p.number() == number)
     }
 
     /// The protocol as the API spells it (`TCP`), any case.
@@ -230,19 +224,11 @@ pub(super) fn routes_of(
     mut emit: impl FnMut(Destination, Routes),
 ) {
     let of_family = |address: &&IpAddr| Family::of(address) == family;
-    if !service
-        .cluster_ips
-        .iter()
-        .any(|address| of_family(&address))
-    {
+    if !service.cluster_ips.iter().any(|address| of_family(&address)) {
         return;
     }
     let chosen = choose(endpoints, place);
-    let at = |address| Destination::Address {
-        address,
-        protocol: port.protocol,
-        port: port.port,
-    };
+    let at = |address| Destination::Address { address, protocol: port.protocol, port: port.port };
     for &address in service.cluster_ips.iter().filter(of_family) {
         emit(at(address), internal(service, &chosen));
     }
@@ -258,11 +244,8 @@ pub(super) fn routes_of(
         emit(at(address), routes);
     }
     if port.node_port != 0 {
-        let destination = Destination::NodePort {
-            family,
-            protocol: port.protocol,
-            port: port.node_port,
-        };
+        let destination =
+            Destination::NodePort { family, protocol: port.protocol, port: port.node_port };
         emit(destination, external(service, &chosen, Origin::NodePort));
     }
 }
@@ -290,11 +273,7 @@ fn allowed_sources(
 
 /// Routes of a cluster IP.
 fn internal(service: &ServiceInfo, chosen: &Chosen) -> Routes {
-    let policy = if service.internal_local {
-        Policy::Local
-    } else {
-        Policy::Cluster
-    };
+    let policy = if service.internal_local { Policy::Local } else { Policy::Cluster };
     Routes {
         origin: Origin::ClusterIp,
         allowed_sources: None,
@@ -330,11 +309,7 @@ fn route(service: &ServiceInfo, chosen: &Chosen, policy: Policy, masquerade: Mas
         policy,
         endpoints: endpoints.clone(),
         // Nobody anywhere: refuse. Somebody, but not here: leave it to others.
-        unserved: if chosen.is_empty() {
-            Unserved::Reject
-        } else {
-            Unserved::Drop
-        },
+        unserved: if chosen.is_empty() { Unserved::Reject } else { Unserved::Drop },
         masquerade,
         affinity: service.affinity,
     }

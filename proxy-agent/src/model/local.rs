@@ -27,9 +27,7 @@ impl Model {
             let ports = info.ports.iter();
             let endpoints = ports.flat_map(|port| self.endpoints_of(name, &port.name, family));
             let here = endpoints.filter(|endpoint| endpoint.ready && endpoint.is_local);
-            here.map(|endpoint| endpoint.target.address)
-                .collect::<BTreeSet<_>>()
-                .len()
+            here.map(|endpoint| endpoint.target.address).collect::<BTreeSet<_>>().len()
         });
         Some((node_port, addresses[0].max(addresses[1])))
     }
@@ -73,10 +71,7 @@ impl Model {
         port: &str,
         family: Family,
     ) -> Vec<super::Endpoint> {
-        let name = ServicePortName {
-            service: service.clone(),
-            port: port.to_owned(),
-        };
+        let name = ServicePortName { service: service.clone(), port: port.to_owned() };
         self.endpoints(&name, family)
     }
 }

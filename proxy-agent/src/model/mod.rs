@@ -185,11 +185,7 @@ impl Model {
         let Some((owner, info)) = SliceInfo::from_object(slice, &self.node_name) else {
             return self.forget_slice(&slice_name);
         };
-        if self
-            .slice_owner
-            .get(&slice_name)
-            .is_some_and(|was| *was != owner)
-        {
+        if self.slice_owner.get(&slice_name).is_some_and(|was| *was != owner) {
             self.forget_slice(&slice_name);
         }
         let slices = self.slices.entry(owner.clone()).or_default();
@@ -245,10 +241,7 @@ impl Model {
         let mut routes: Vec<(Destination, ServicePortName, Routes)> = Vec::new();
         if let Some(info) = self.services.get(name) {
             for port in &info.ports {
-                let port_name = ServicePortName {
-                    service: name.clone(),
-                    port: port.name.clone(),
-                };
+                let port_name = ServicePortName { service: name.clone(), port: port.name.clone() };
                 let place = self.place();
                 for family in [Family::V4, Family::V6] {
                     let endpoints = slice::merge(
@@ -303,10 +296,7 @@ impl Model {
         routes.sort_by(|(one, ..), (other, ..)| one.cmp(other));
         routes.dedup_by(|(one, ..), (other, ..)| one == other);
         for destination in &old.destinations {
-            if routes
-                .binary_search_by(|(wanted, ..)| wanted.cmp(destination))
-                .is_ok()
-            {
+            if routes.binary_search_by(|(wanted, ..)| wanted.cmp(destination)).is_ok() {
                 continue;
             }
             if let Some(claimants) = self.routes.get_mut(destination) {
@@ -360,8 +350,7 @@ impl Model {
     ) {
         match claim {
             Some((name, routes)) => {
-                self.routes
-                    .insert(destination.clone(), vec![(name, routes)]);
+                self.routes.insert(destination.clone(), vec![(name, routes)]);
             }
             None => {
                 self.routes.remove(destination);
@@ -407,11 +396,7 @@ impl Model {
 
     /// Where this node is.
     pub fn place(&self) -> Place<'_> {
-        Place {
-            node_name: &self.node_name,
-            zone: &self.zone,
-            addresses: &self.addresses,
-        }
+        Place { node_name: &self.node_name, zone: &self.zone, addresses: &self.addresses }
     }
 
     /// Every destination at present.

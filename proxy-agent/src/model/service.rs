@@ -91,9 +91,7 @@ impl ServiceInfo {
 /// The label by which a Service is none of this proxy's, and its value.
 fn left_alone_by(service: &Service) -> Option<(&'static str, &String)> {
     let labels = service.metadata.labels.as_ref()?;
-    LEFT_ALONE
-        .into_iter()
-        .find_map(|label| Some((label, labels.get(label)?)))
+    LEFT_ALONE.into_iter().find_map(|label| Some((label, labels.get(label)?)))
 }
 
 /// A Service that is to be left alone; known so that this can be said.
@@ -166,9 +164,7 @@ fn affinity(spec: &ServiceSpec) -> Option<Affinity> {
         .and_then(|config| config.client_ip.as_ref()?.timeout_seconds)
         .unwrap_or(DEFAULT_AFFINITY_SECONDS)
         .clamp(1, MAX_AFFINITY_SECONDS);
-    Some(Affinity {
-        timeout_seconds: seconds.unsigned_abs(),
-    })
+    Some(Affinity { timeout_seconds: seconds.unsigned_abs() })
 }
 
 /// `ipMode: Proxy` means that the load balancer answers itself, for nodes too.

@@ -77,10 +77,7 @@ impl SliceInfo {
     /// no Service's or headless.
     pub fn from_object(slice: &EndpointSlice, node_name: &str) -> Option<(ServiceName, SliceInfo)> {
         let labels = slice.metadata.labels.as_ref()?;
-        let name = labels
-            .get(SERVICE_NAME)
-            .filter(|name| !name.is_empty())?
-            .clone();
+        let name = labels.get(SERVICE_NAME).filter(|name| !name.is_empty())?.clone();
         if labels.contains_key(HEADLESS) {
             return None;
         }
@@ -117,9 +114,7 @@ impl SliceInfo {
         let info = SliceInfo {
             family,
             ports: ports.collect(),
-            addresses: addresses
-                .filter(|a| Family::of(&a.address) == family)
-                .collect(),
+            addresses: addresses.filter(|a| Family::of(&a.address) == family).collect(),
         };
         let namespace = slice.metadata.namespace.clone().unwrap_or_default();
         Some((ServiceName { namespace, name }, info))

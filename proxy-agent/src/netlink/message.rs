@@ -52,12 +52,7 @@ impl Messages {
 
     /// Begins a message of a subsystem; the last one ends here.
     pub fn begin(&mut self, subsystem: u8, message: u8, flags: u16, family: u8) {
-        self.begin_raw(
-            u16::from(subsystem) << 8 | u16::from(message),
-            flags,
-            family,
-            0,
-        );
+        self.begin_raw(u16::from(subsystem) << 8 | u16::from(message), flags, family, 0);
     }
 
     /// Begins a message by its whole type, with `res_id`.
@@ -73,8 +68,7 @@ impl Messages {
         self.count += 1;
         self.bytes.extend_from_slice(&0u32.to_ne_bytes());
         self.bytes.extend_from_slice(&kind.to_ne_bytes());
-        self.bytes
-            .extend_from_slice(&(flags | flag::REQUEST).to_ne_bytes());
+        self.bytes.extend_from_slice(&(flags | flag::REQUEST).to_ne_bytes());
         self.bytes.extend_from_slice(&sequence.to_ne_bytes());
         self.bytes.extend_from_slice(&0u32.to_ne_bytes());
         self.bytes.extend_from_slice(header);
@@ -180,10 +174,7 @@ impl<'a> Received<'a> {
 
     /// The negative errno of an error message; 0 is an acknowledgement.
     pub fn errno(&self) -> i32 {
-        self.payload
-            .get(..4)
-            .and_then(|b| b.try_into().ok())
-            .map_or(0, i32::from_ne_bytes)
+        self.payload.get(..4).and_then(|b| b.try_into().ok()).map_or(0, i32::from_ne_bytes)
     }
 }
 
@@ -239,15 +230,11 @@ impl<'a> Attributes<'a> {
 
     /// A string without its NUL.
     pub fn text(self, kind: u16) -> Option<&'a str> {
-        std::str::from_utf8(self.find(kind)?)
-            .ok()
-            .map(|text| text.trim_end_matches('\0'))
+        std::str::from_utf8(self.find(kind)?).ok().map(|text| text.trim_end_matches('\0'))
     }
 
     /// A number in network order.
     pub fn number(self, kind: u16) -> Option<u32> {
-        Some(u32::from_be_bytes(
-            self.find(kind)?.get(..4)?.try_into().ok()?,
-        ))
+        Some(u32::from_be_bytes(self.find(kind)?.get(..4)?.try_into().ok()?))
     }
 }

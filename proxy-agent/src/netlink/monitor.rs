@@ -40,11 +40,7 @@ impl Monitor {
         let _ = sockopt::set_socket_recv_buffer_size(&fd, BUFFER_BYTES);
         bind(&fd, &netlink::SocketAddrNetlink::new(0, GROUP))?;
         let port = netlink::SocketAddrNetlink::try_from(getsockname(&fd)?)?.pid();
-        Ok(Monitor {
-            fd,
-            port,
-            buffer: vec![0; DATAGRAM_BYTES],
-        })
+        Ok(Monitor { fd, port, buffer: vec![0; DATAGRAM_BYTES] })
     }
 
     /// Another descriptor of the socket, to wait on.
@@ -56,10 +52,7 @@ impl Monitor {
     /// element as long as somebody listens, which a large load should not pay for.
     pub fn listen(&mut self, listens: bool) -> io::Result<()> {
         let groups = if listens { GROUP } else { 0 };
-        Ok(bind(
-            &self.fd,
-            &netlink::SocketAddrNetlink::new(self.port, groups),
-        )?)
+        Ok(bind(&self.fd, &netlink::SocketAddrNetlink::new(self.port, groups))?)
     }
 
     /// Takes all that has come in. Whether `matters` says so of any message, or some were

@@ -51,24 +51,15 @@ impl Socket {
 
     /// `NETLINK_ROUTE` is number 0, which is none.
     fn open_to(protocol: Option<Protocol>, bytes: Option<usize>) -> io::Result<Socket> {
-        let fd = socket_with(
-            AddressFamily::NETLINK,
-            SocketType::RAW,
-            SocketFlags::CLOEXEC,
-            protocol,
-        )?;
+        let fd =
+            socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, protocol)?;
         bind(&fd, &netlink::SocketAddrNetlink::new(0, 0))?;
         // Best effort: batches fit the smallest default. The kernel doubles the number.
         let _ =
             sockopt::set_socket_send_buffer_size(&fd, bytes.map_or(BUFFER_BYTES, |all| all / 2));
         let _ = sockopt::set_socket_recv_buffer_size(&fd, BUFFER_BYTES);
         let port = netlink::SocketAddrNetlink::try_from(getsockname(&fd)?)?.pid();
-        Ok(Socket {
-            fd,
-            port,
-            may_grow: bytes.is_none(),
-            buffer: vec![0; DATAGRAM_BYTES],
-        })
+        Ok(Socket { fd, port, may_grow: bytes.is_none(), buffer: vec![0; DATAGRAM_BYTES] })
     }
 
     /// The number that the kernel knows the socket by.
@@ -116,10 +107,7 @@ impl Socket {
                     0 => acknowledged = true,
                     errno if refused.is_none() => {
                         let error = io::Error::from_raw_os_error(-errno);
-                        refused = Some(KernelError::Refused {
-                            message: message.sequence,
-                            error,
-                        });
+                        refused = Some(KernelError::Refused { message: message.sequence, error });
                     }
                     _ => {}
                 }
@@ -148,9 +136,7 @@ impl Socket {
                 return Ok(state);
             }
         }
-        Err(KernelError::Malformed(
-            "the ruleset changed during each of many dumps",
-        ))
+        Err(KernelError::Malformed("the ruleset changed during each of many dumps"))
     }
 
     /// Whether the answer was consistent.

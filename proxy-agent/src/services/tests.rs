@@ -79,9 +79,7 @@ impl Bench {
         self.model.take_dirty();
         let changed = self.model.take_recomputed();
         self.services.follow(changed, &self.model, &self.modes);
-        std::iter::from_fn(|| self.warnings.try_recv().ok())
-            .map(|warning| warning.note)
-            .collect()
+        std::iter::from_fn(|| self.warnings.try_recv().ok()).map(|warning| warning.note).collect()
     }
 
     fn put(&mut self, name: &str, affinity: &str, node_port: Option<u16>) -> Vec<String> {
@@ -122,10 +120,7 @@ fn what_a_mode_cannot_do_is_said_once_for_each_change() {
     assert_eq!(bench.put("web", "ClientIP", Some(0)), none);
 
     let both = bench.put("web", "ClientIP", Some(30_010));
-    assert_eq!(
-        both,
-        ["node node-1, mode plain: no node ports; no session affinity"]
-    );
+    assert_eq!(both, ["node node-1, mode plain: no node ports; no session affinity"]);
     assert_eq!(bench.put("web", "None", None), none);
     assert_eq!(bench.unsupported(), 0);
 

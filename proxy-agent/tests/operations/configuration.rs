@@ -88,9 +88,7 @@ fn fields_have_their_effect() {
     check("mode: iptables", |c| c.mode = ModeName::Iptables);
     check("mode: ipvs", |c| c.mode = ModeName::Ipvs);
     check("mode: userspace", |c| c.mode = ModeName::Userspace);
-    check("hostnameOverride: ' Node-1 '", |c| {
-        c.node_name = Some("node-1".into())
-    });
+    check("hostnameOverride: ' Node-1 '", |c| c.node_name = Some("node-1".into()));
     check("clientConnection: {kubeconfig: /etc/kubeconfig}", |c| {
         c.kubeconfig = Some("/etc/kubeconfig".into());
     });
@@ -110,9 +108,7 @@ fn fields_have_their_effect() {
     check("metricsBindAddress: '[::1]'", |c| {
         c.metrics_bind_address = Some(address("[::1]:10249"));
     });
-    check("bindAddressHardFail: true", |c| {
-        c.bind_address_hard_fail = true
-    });
+    check("bindAddressHardFail: true", |c| c.bind_address_hard_fail = true);
     check("oomScoreAdj: -999", |c| c.oom_score_adj = Some(-999));
 }
 
@@ -123,26 +119,18 @@ fn only_the_section_of_the_mode_counts() {
         (c.masquerade_all, c.masquerade_bit) = (true, 3);
     });
     check("iptables: {masqueradeAll: true, masqueradeBit: 3}", |_| {});
-    check(
-        "mode: iptables\niptables: {masqueradeAll: true, masqueradeBit: 0}",
-        |c| {
-            (c.mode, c.masquerade_all, c.masquerade_bit) = (ModeName::Iptables, true, 0);
-        },
-    );
-    check(
-        "mode: ipvs\niptables: {masqueradeAll: true}\nipvs: {syncPeriod: 1m30s}",
-        |c| {
-            (c.mode, c.masquerade_all) = (ModeName::Ipvs, true);
-            c.sync_period = Duration::from_secs(90);
-        },
-    );
+    check("mode: iptables\niptables: {masqueradeAll: true, masqueradeBit: 0}", |c| {
+        (c.mode, c.masquerade_all, c.masquerade_bit) = (ModeName::Iptables, true, 0);
+    });
+    check("mode: ipvs\niptables: {masqueradeAll: true}\nipvs: {syncPeriod: 1m30s}", |c| {
+        (c.mode, c.masquerade_all) = (ModeName::Ipvs, true);
+        c.sync_period = Duration::from_secs(90);
+    });
     check("nftables: {syncPeriod: 30s, minSyncPeriod: 250ms}", |c| {
         c.sync_period = Duration::from_secs(30);
         c.min_sync_period = Duration::from_millis(250);
     });
-    check("iptables: {localhostNodePorts: false}", |c| {
-        c.localhost_node_ports = false
-    });
+    check("iptables: {localhostNodePorts: false}", |c| c.localhost_node_ports = false);
     check(
         "ipvs: {scheduler: sh, excludeCIDRs: [10.9.0.0/16], strictARP: true, tcpTimeout: 15m, tcpFinTimeout: 2m, udpTimeout: 5m}",
         |c| {
@@ -161,19 +149,13 @@ fn only_the_section_of_the_mode_counts() {
 #[test]
 fn pods_are_told_as_configured() {
     check("detectLocalMode: ClusterCIDR", |_| {});
-    check("detectLocalMode: NodeCIDR", |c| {
-        c.detect_local = DetectLocal::NodeCidr
+    check("detectLocalMode: NodeCIDR", |c| c.detect_local = DetectLocal::NodeCidr);
+    check("detectLocalMode: BridgeInterface\ndetectLocal: {bridgeInterface: cni0}", |c| {
+        c.detect_local = DetectLocal::BridgeInterface("cni0".into());
     });
-    check(
-        "detectLocalMode: BridgeInterface\ndetectLocal: {bridgeInterface: cni0}",
-        |c| {
-            c.detect_local = DetectLocal::BridgeInterface("cni0".into());
-        },
-    );
-    check(
-        "detectLocalMode: InterfaceNamePrefix\ndetectLocal: {interfaceNamePrefix: veth}",
-        |c| c.detect_local = DetectLocal::InterfaceNamePrefix("veth".into()),
-    );
+    check("detectLocalMode: InterfaceNamePrefix\ndetectLocal: {interfaceNamePrefix: veth}", |c| {
+        c.detect_local = DetectLocal::InterfaceNamePrefix("veth".into())
+    });
     check_error(
         "detectLocalMode: BridgeInterface",
         "detectLocal.bridgeInterface: must be given, for detectLocalMode asks for it",
@@ -256,10 +238,7 @@ fn another_kind_is_refused() {
 /// As upstream's lenient decoder: a field that is not known warns, and no more.
 #[test]
 fn what_has_no_effect_is_said() {
-    check_warnings(
-        "udpIdleTimeout: 250ms",
-        &["udpIdleTimeout: unknown field, ignored"],
-    );
+    check_warnings("udpIdleTimeout: 250ms", &["udpIdleTimeout: unknown field, ignored"]);
     check_warnings(
         "iptables: {masqueradeALL: true}",
         &["iptables.masqueradeALL: unknown field, ignored"],
@@ -281,10 +260,7 @@ fn what_has_no_effect_is_said() {
 #[test]
 fn a_missing_cluster_cidr_is_said() {
     let (_, warnings) = config::parse(HEAD).expect("a configuration");
-    assert_eq!(
-        warnings,
-        ["clusterCIDR: not given: pods cannot be told from other clients"]
-    );
+    assert_eq!(warnings, ["clusterCIDR: not given: pods cannot be told from other clients"]);
 }
 
 #[test]
@@ -335,24 +311,15 @@ fn flags_stand_for_fields() {
     check("--masquerade-all=false", |_| {});
     check("--oom-score-adj -7", |c| c.oom_score_adj = Some(-7));
     check("--nodeport-addresses 10.0.0.0/8,fd00::/8", |c| {
-        c.node_port_addresses.networks = vec![
-            "10.0.0.0/8".parse().expect("a network"),
-            "fd00::/8".parse().expect("a network"),
-        ];
+        c.node_port_addresses.networks =
+            vec!["10.0.0.0/8".parse().expect("a network"), "fd00::/8".parse().expect("a network")];
     });
-    check("--nodeport-addresses primary", |c| {
-        c.node_port_addresses.primary = true
+    check("--nodeport-addresses primary", |c| c.node_port_addresses.primary = true);
+    check("--metrics-bind-address= --healthz-bind-address=127.0.0.1:0", |c| {
+        c.metrics_bind_address = None;
+        c.healthz_bind_address = Some(address("127.0.0.1:0"));
     });
-    check(
-        "--metrics-bind-address= --healthz-bind-address=127.0.0.1:0",
-        |c| {
-            c.metrics_bind_address = None;
-            c.healthz_bind_address = Some(address("127.0.0.1:0"));
-        },
-    );
-    check("--iptables-sync-period 5s", |c| {
-        c.sync_period = Duration::from_secs(5)
-    });
+    check("--iptables-sync-period 5s", |c| c.sync_period = Duration::from_secs(5));
 }
 
 #[test]
@@ -420,22 +387,15 @@ fn settings_are_made_for_each_family() {
         let (config, _) = config::parse(&format!("{HEAD}{fields}")).expect("a configuration");
         for (family, (local, networks)) in [(Family::V4, v4), (Family::V6, v6)] {
             let settings = node::settings(&config, &place(), family).expect("settings");
-            let addresses: Vec<String> = settings
-                .node_port_addresses
-                .iter()
-                .map(ToString::to_string)
-                .collect();
+            let addresses: Vec<String> =
+                settings.node_port_addresses.iter().map(ToString::to_string).collect();
             assert_eq!(settings.local_traffic, local, "{fields} {family:?}");
             assert_eq!(addresses, networks, "{fields} {family:?}");
         }
     };
     let network = |text: &str| LocalTraffic::Network(text.parse().expect("a network"));
     let unknown = LocalTraffic::Unknown;
-    check(
-        "clusterCIDR: 10.244.0.0/16",
-        (network("10.244.0.0/16"), &[]),
-        (unknown.clone(), &[]),
-    );
+    check("clusterCIDR: 10.244.0.0/16", (network("10.244.0.0/16"), &[]), (unknown.clone(), &[]));
     check(
         "detectLocalMode: NodeCIDR",
         (network("10.244.1.0/24"), &[]),
@@ -462,11 +422,7 @@ fn settings_are_made_for_each_family() {
         (unknown.clone(), &["127.0.0.0/8"]),
         (unknown.clone(), &["::1/128"]),
     );
-    check(
-        "nodePortAddresses: [all, primary]",
-        (unknown.clone(), &[]),
-        (unknown, &[]),
-    );
+    check("nodePortAddresses: [all, primary]", (unknown.clone(), &[]), (unknown, &[]));
 }
 
 #[test]
@@ -477,10 +433,7 @@ fn only_what_is_configured_is_waited_for() {
         assert_eq!(place().missing_for(&config), None, "{fields}");
     };
     check("", None);
-    check(
-        "detectLocalMode: NodeCIDR",
-        Some("spec.podCIDRs, for detectLocalMode is NodeCIDR"),
-    );
+    check("detectLocalMode: NodeCIDR", Some("spec.podCIDRs, for detectLocalMode is NodeCIDR"));
     check(
         "nodePortAddresses: [primary]",
         Some("status.addresses, for nodePortAddresses has `primary`"),

@@ -47,17 +47,11 @@ fn dry_run(arguments: &[&str]) -> (bool, String, String) {
 #[test]
 fn the_table_is_the_same_for_every_mode() {
     for mode in ["nftables", "iptables", "ipvs", "userspace"] {
-        let (succeeded, text, log) = dry_run(&[
-            "--output=table",
-            "--proxy-mode",
-            mode,
-            "--cluster-cidr=10.244.0.0/16",
-        ]);
+        let (succeeded, text, log) =
+            dry_run(&["--output=table", "--proxy-mode", mode, "--cluster-cidr=10.244.0.0/16"]);
         assert!(succeeded, "{log}");
         // How a mode masquerades is its model's word, and no matter here.
-        let words = text
-            .split_whitespace()
-            .filter(|word| !word.starts_with("masquerade="));
+        let words = text.split_whitespace().filter(|word| !word.starts_with("masquerade="));
         assert_eq!(
             words.collect::<Vec<_>>().join(" "),
             "10.96.0.41:80/tcp default/web:http => 10.244.1.5:8080,10.244.2.5:8080 \

@@ -24,9 +24,7 @@ fn address_of(client: usize) -> IpAddr {
 fn ask(network: &Network, client: usize) -> String {
     network.from(CLIENT, move || {
         let socket = sockets::new_udp(address_of(client)).expect("a free port");
-        socket
-            .set_read_timeout(Some(Duration::from_secs(20)))
-            .expect("a timeout");
+        socket.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
         let to = SocketAddr::from(([10, 96, 0, 40], 5353));
         socket.send_to(b"who", to).expect("sent");
         let mut answer = [0; 64];
@@ -48,10 +46,7 @@ fn endpoints(which: &[&str]) -> Vec<Change> {
 fn removal(network: &Network, clients: usize) -> Traffic {
     cleanup(Family::V4).expect("an empty table");
     let mut model = table::model_of(objects::changes(SERVICE));
-    let mut table = Table::new(
-        table::settings(),
-        Netlink::open(Family::V4).expect("netlink"),
-    );
+    let mut table = Table::new(table::settings(), Netlink::open(Family::V4).expect("netlink"));
     let mut go_on = |table: &mut Table<Netlink>, changes: Vec<Change>| {
         changes.into_iter().for_each(|change| model.apply(change));
         let dirty = model.take_dirty();
@@ -90,9 +85,7 @@ fn affinities_to_a_removed_endpoint_end_at_the_same_cost_for_any_number_of_clien
         "affinity::affinities_to_a_removed_endpoint_end_at_the_same_cost_for_any_number_of_clients";
     network::in_namespaces(name, || {
         let network = Network::new();
-        network.from(CLIENT, || {
-            network::ip("route add local 10.244.64.0/20 dev lo")
-        });
+        network.from(CLIENT, || network::ip("route add local 10.244.64.0/20 dev lo"));
         // By a gateway: a neighbour for each client would be more than the kernel keeps for all
         // namespaces of the machine.
         network::ip("route add 10.244.64.0/20 via 10.244.1.11 dev pod-a onlink");

@@ -82,11 +82,7 @@ fn trace(table: &mut Table<MemoryKernel>, node: &[IpAddr], packet: &Packet) -> B
     let kernel = &*table.kernel();
     let mut outcomes = BTreeSet::new();
     for random in 0.. {
-        let mut tracer = Tracer {
-            kernel,
-            node_addresses: node,
-            remembered: Default::default(),
-        };
+        let mut tracer = Tracer { kernel, node_addresses: node, remembered: Default::default() };
         let (outcome, modulus) = tracer.trace(packet, random);
         outcomes.insert(outcome);
         if random + 1 >= modulus {
@@ -112,10 +108,9 @@ fn row_of(
             Outcome::Reject
         }
         // The endpoint sees the proxy's own connection, whoever the client was.
-        (ModeName::Userspace, Outcome::Endpoint { target, .. }) => Outcome::Endpoint {
-            target: *target,
-            masquerade: !packet.is_from(&PROXY),
-        },
+        (ModeName::Userspace, Outcome::Endpoint { target, .. }) => {
+            Outcome::Endpoint { target: *target, masquerade: !packet.is_from(&PROXY) }
+        }
         (_, outcome) => outcome.clone(),
     };
     wanted.iter().map(instead).collect()
@@ -148,9 +143,7 @@ impl Tally {
     fn add(&mut self, outcomes: &BTreeSet<Outcome>) {
         for outcome in outcomes {
             *match outcome {
-                Outcome::Endpoint {
-                    masquerade: false, ..
-                } => &mut self.endpoint,
+                Outcome::Endpoint { masquerade: false, .. } => &mut self.endpoint,
                 Outcome::Endpoint { .. } => &mut self.masqueraded,
                 Outcome::Reject => &mut self.reject,
                 Outcome::Drop => &mut self.drop,
@@ -233,9 +226,7 @@ impl World {
             tally.add(&wanted);
             let check = |name: &str, wanted: &BTreeSet<Outcome>, found| match found == *wanted {
                 true => Ok(()),
-                false => Err(format!(
-                    "{packet:?}\n  wanted {wanted:?}\n  but {name} {found:?}"
-                )),
+                false => Err(format!("{packet:?}\n  wanted {wanted:?}\n  but {name} {found:?}")),
             };
             let found = trace(&mut self.table, &node, &packet);
             check("nftables, step by step", &wanted, found)?;
@@ -288,9 +279,7 @@ fn check(seed: u64, tally: &mut Tally) -> Result<(), String> {
         world.step();
     }
     world.settle();
-    let checked = world
-        .check_packets(tally)
-        .and_then(|()| world.check_tables());
+    let checked = world.check_packets(tally).and_then(|()| world.check_tables());
     checked.map_err(|reason| format!("{reason}\n{:#?}", world.cluster))
 }
 
@@ -319,9 +308,7 @@ fn every_mode_agrees_with_the_reference_after_any_history() {
     };
     let accounts: Vec<_> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        let accounts = threads
-            .into_iter()
-            .map(|thread| thread.join().expect("no panic"));
+        let accounts = threads.into_iter().map(|thread| thread.join().expect("no panic"));
         accounts.collect()
     });
     for (tally, failed) in accounts {

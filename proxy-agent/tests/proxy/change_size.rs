@@ -42,10 +42,7 @@ fn one_service(count: usize) -> String {
 fn one_change(objects: &str) -> (Traffic, Traffic) {
     let mut model = table::model_of(objects::changes(objects));
     let dirty = model.take_dirty();
-    let mut table = Table::new(
-        table::settings(),
-        Netlink::open(Family::V4).expect("netlink"),
-    );
+    let mut table = Table::new(table::settings(), Netlink::open(Family::V4).expect("netlink"));
     table.sync(&model, &dirty).expect("loaded");
     while table.needs_sweep() {
         table.sweep(&model).expect("swept");
@@ -67,10 +64,7 @@ fn one_change(objects: &str) -> (Traffic, Traffic) {
     };
     let slice = objects::changes("ep s77 10.9.9.9:8080 node-2 slice=more").remove(0);
     let added = after(slice, &mut table);
-    let name = ServiceName {
-        namespace: "default".to_owned(),
-        name: "s77-more-8080".to_owned(),
-    };
+    let name = ServiceName { namespace: "default".to_owned(), name: "s77-more-8080".to_owned() };
     let removed = after(Change::SliceGone(name), &mut table);
     (added, removed)
 }
@@ -100,13 +94,8 @@ fn a_change_costs_the_same_among_5_1000_and_5000_endpoints_of_one_service() {
         "change_size::a_change_costs_the_same_among_5_1000_and_5000_endpoints_of_one_service";
     network::in_namespaces(name, || {
         // The names of chains have the number of endpoints in them: bytes may differ a little.
-        let rough = |traffic: Traffic| {
-            (
-                traffic.transactions,
-                traffic.messages,
-                traffic.bytes / 2_000,
-            )
-        };
+        let rough =
+            |traffic: Traffic| (traffic.transactions, traffic.messages, traffic.bytes / 2_000);
         let few = one_change(&one_service(5));
         for count in [1_000, 5_000] {
             empty();

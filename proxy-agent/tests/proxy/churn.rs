@@ -189,10 +189,7 @@ impl Churn<'_> {
     /// One endpoint comes or goes; never a Service's last.
     fn change(&mut self) {
         let choice = self.choices.next() as usize;
-        let place = Place {
-            service: choice % SERVICES,
-            endpoint: choice / SERVICES % ENDPOINTS,
-        };
+        let place = Place { service: choice % SERVICES, endpoint: choice / SERVICES % ENDPOINTS };
         let members = &mut self.members[place.service];
         match members.iter().position(|member| *member == place) {
             Some(at) if members.len() > 1 => {
@@ -222,9 +219,8 @@ impl Churn<'_> {
         self.table.sweep(&self.model).expect("swept");
         self.sweeps += 1;
         let sweeps = self.sweeps;
-        let (gone, rest): (BTreeMap<_, _>, _) = std::mem::take(&mut self.leaving)
-            .into_iter()
-            .partition(|(_, until)| *until <= sweeps);
+        let (gone, rest): (BTreeMap<_, _>, _) =
+            std::mem::take(&mut self.leaving).into_iter().partition(|(_, until)| *until <= sweeps);
         self.leaving = rest;
         gone.into_keys().for_each(|place| self.servers.close(place));
     }
@@ -294,69 +290,63 @@ fn check_end(churn: &mut Churn<'_>) {
 
 #[test]
 fn no_connection_fails_while_endpoints_come_and_go() {
-    network::in_namespaces(
-        "churn::no_connection_fails_while_endpoints_come_and_go",
-        || {
-            let seconds = std::env::var("CORACLE_CHURN_SECONDS")
-                .map_or(10, |text| text.parse().expect("seconds"));
-            let network = Network::new();
-            network.refuse_beyond("10.96.0.0/16");
-            let mut churn = Churn {
-                network: &network,
-                servers: Servers::default(),
-                model: table::model_of(objects::changes(&services())),
-                table: Table::new(
-                    table::settings(),
-                    Netlink::open(Family::V4).expect("netlink"),
-                ),
-                choices: Choices(0x9e37_79b9_7f4a_7c15),
-                members: vec![Vec::new(); SERVICES],
-                leaving: BTreeMap::new(),
-                sweeps: 0,
-                syncs: 0,
-                slowest_sync: Duration::ZERO,
-            };
-            while churn.members.iter().any(Vec::is_empty) {
-                churn.change();
-            }
-            churn.sync();
-            let [stop, closed] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
-            let connections = Arc::new(AtomicUsize::new(0));
-            let server = {
-                let (servers, closed) = (churn.servers.clone(), closed.clone());
-                std::thread::spawn(move || servers.serve(&closed))
-            };
-            let sources = [PODS[0], PODS[1], IpAddr::from([192, 168, 77, 11])];
-            let clients = sources.map(|source| client(&network, source, &stop, &connections));
-            let before = churn.table.traffic();
-            let changes = CHANGES_PER_SECOND * seconds;
-            let elapsed = churn.run(changes);
-            let traffic = churn.table.traffic();
-            let (syncs, sweeps) = (churn.syncs, churn.sweeps);
-            check_end(&mut churn);
-            stop.store(true, Ordering::Relaxed);
-            let failures: Vec<String> = clients
-                .into_iter()
-                .flat_map(|client| client.join().expect("a client's account"))
-                .collect();
-            closed.store(true, Ordering::Relaxed);
-            server.join().expect("the servers' end");
-            let connections = connections.load(Ordering::Relaxed);
-            println!(
-                "{changes} changes in {elapsed:.1?}, {:.0}/s: {syncs} rounds (slowest {:.1?}), {sweeps} sweeps, {} transactions, {} bytes; {connections} connections, {} failed",
-                changes as f64 / elapsed.as_secs_f64(),
-                churn.slowest_sync,
-                traffic.transactions - before.transactions,
-                traffic.bytes - before.bytes,
-                failures.len()
-            );
-            assert!(
-                failures.is_empty(),
-                "{} failed: {:?}",
-                failures.len(),
-                &failures[..failures.len().min(20)]
-            );
-            assert!(connections > 100 * seconds, "only {connections}");
-        },
-    );
+    network::in_namespaces("churn::no_connection_fails_while_endpoints_come_and_go", || {
+        let seconds = std::env::var("CORACLE_CHURN_SECONDS")
+            .map_or(10, |text| text.parse().expect("seconds"));
+        let network = Network::new();
+        network.refuse_beyond("10.96.0.0/16");
+        let mut churn = Churn {
+            network: &network,
+            servers: Servers::default(),
+            model: table::model_of(objects::changes(&services())),
+            table: Table::new(table::settings(), Netlink::open(Family::V4).expect("netlink")),
+            choices: Choices(0x9e37_79b9_7f4a_7c15),
+            members: vec![Vec::new(); SERVICES],
+            leaving: BTreeMap::new(),
+            sweeps: 0,
+            syncs: 0,
+            slowest_sync: Duration::ZERO,
+        };
+        while churn.members.iter().any(Vec::is_empty) {
+            churn.change();
+        }
+        churn.sync();
+        let [stop, closed] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
+        let connections = Arc::new(AtomicUsize::new(0));
+        let server = {
+            let (servers, closed) = (churn.servers.clone(), closed.clone());
+            std::thread::spawn(move || servers.serve(&closed))
+        };
+        let sources = [PODS[0], PODS[1], IpAddr::from([192, 168, 77, 11])];
+        let clients = sources.map(|source| client(&network, source, &stop, &connections));
+        let before = churn.table.traffic();
+        let changes = CHANGES_PER_SECOND * seconds;
+        let elapsed = churn.run(changes);
+        let traffic = churn.table.traffic();
+        let (syncs, sweeps) = (churn.syncs, churn.sweeps);
+        check_end(&mut churn);
+        stop.store(true, Ordering::Relaxed);
+        let failures: Vec<String> = clients
+            .into_iter()
+            .flat_map(|client| client.join().expect("a client's account"))
+            .collect();
+        closed.store(true, Ordering::Relaxed);
+        server.join().expect("the servers' end");
+        let connections = connections.load(Ordering::Relaxed);
+        println!(
+            "{changes} changes in {elapsed:.1?}, {:.0}/s: {syncs} rounds (slowest {:.1?}), {sweeps} sweeps, {} transactions, {} bytes; {connections} connections, {} failed",
+            changes as f64 / elapsed.as_secs_f64(),
+            churn.slowest_sync,
+            traffic.transactions - before.transactions,
+            traffic.bytes - before.bytes,
+            failures.len()
+        );
+        assert!(
+            failures.is_empty(),
+            "{} failed: {:?}",
+            failures.len(),
+            &failures[..failures.len().min(20)]
+        );
+        assert!(connections > 100 * seconds, "only {connections}");
+    });
 }

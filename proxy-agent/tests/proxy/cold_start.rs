@@ -74,10 +74,7 @@ fn check_whole(ruleset: &Ruleset, model: &Model) -> usize {
             found += 1;
             check_face(ruleset, face, to, *value);
             let has_outside = model.routes(to).is_some_and(|r| r.outside.is_some());
-            let other = Face {
-                outside: !face.outside,
-                ..face
-            };
+            let other = Face { outside: !face.outside, ..face };
             let is_there = ruleset.get(other.values(), &key).is_some();
             assert!(!has_outside || is_there, "{to:?} has only {face:?}");
         }
@@ -124,14 +121,7 @@ fn a_cold_start_that_is_killed_leaves_no_half_service() {
         let steps = chains + diff::make(&fresh, &scopes).len();
         // Among the chains, among the first slots, then anywhere, to the last but one. The last
         // of all are the cluster IPs.
-        let cuts = [
-            chains - 1,
-            chains + 3,
-            steps / 4,
-            steps / 2,
-            steps - SERVICES - 1,
-            steps - 1,
-        ];
+        let cuts = [chains - 1, chains + 3, steps / 4, steps / 2, steps - SERVICES - 1, steps - 1];
         let mut seen = Vec::new();
         for cut in cuts {
             cleanup(Family::V4).expect("an empty table");

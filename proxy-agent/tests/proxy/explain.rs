@@ -48,10 +48,7 @@ fn outcomes(mode: ModeName, packet: &Packet, told: &Explanation) -> BTreeSet<Out
                 // The node's own connections have its address anyway.
                 let own = mode == ModeName::Userspace && packet.is_from(&PROXY);
                 Outcome::Endpoint {
-                    target: Target {
-                        address: at.ip(),
-                        port: at.port(),
-                    },
+                    target: Target { address: at.ip(), port: at.port() },
                     masquerade: endpoint.masquerade && !own,
                 }
             });
@@ -71,11 +68,7 @@ fn check_rows(name: ModeName, synced: fn(Settings, &Model, &Dirty) -> Box<dyn Mo
         let dirty = model.take_dirty();
         for family in [Family::V4, Family::V6] {
             let mode = synced(group.settings_of(family), &model, &dirty);
-            let view = View {
-                model: &model,
-                mode: mode.as_ref(),
-                node_addresses: &addresses,
-            };
+            let view = View { model: &model, mode: mode.as_ref(), node_addresses: &addresses };
             let of_family = |row: &Row| row.packet.family() == family;
             for row in rows(group.rows).into_iter().filter(of_family) {
                 let told = explain::explain(view, &question(&row.packet));
@@ -120,9 +113,7 @@ fn mode_iptables_is_explained_as_the_table_says() {
 
 #[test]
 fn mode_ipvs_is_explained_as_the_table_says() {
-    check_rows(ModeName::Ipvs, |settings, model, dirty| {
-        Box::new(ipvs(settings, model, dirty))
-    });
+    check_rows(ModeName::Ipvs, |settings, model, dirty| Box::new(ipvs(settings, model, dirty)));
 }
 
 fn ipvs(settings: Settings, model: &Model, dirty: &Dirty) -> Director<MemoryServers> {
@@ -139,9 +130,7 @@ fn tell(settings: Settings, text: &str, packet: &str) -> Explanation {
     let dirty = model.take_dirty();
     let mode = nftables(settings, &model, &dirty);
     let words: Vec<&str> = packet.split_whitespace().collect();
-    let [source, "->", protocol, to] = words[..] else {
-        panic!("no packet: {packet}")
-    };
+    let [source, "->", protocol, to] = words[..] else { panic!("no packet: {packet}") };
     let to: SocketAddr = to.parse().expect("ADDRESS:PORT");
     let packet = explain::Packet {
         source: source.parse().expect("an address"),
@@ -151,10 +140,6 @@ fn tell(settings: Settings, text: &str, packet: &str) -> Explanation {
         interface: None,
     };
     let addresses = addresses();
-    let view = View {
-        model: &model,
-        mode: mode.as_ref(),
-        node_addresses: &addresses,
-    };
+    let view = View { model: &model, mode: mode.as_ref(), node_addresses: &addresses };
     explain::explain(view, &packet)
 }

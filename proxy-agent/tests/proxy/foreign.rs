@@ -33,10 +33,7 @@ fn nft(script: &str) -> String {
 
 /// Like `network::in_namespaces`, for a test that also needs `nft`.
 fn with_nft(name: &str, test: impl FnOnce()) {
-    let found = Command::new("nft")
-        .env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin")
-        .arg("-v")
-        .output();
+    let found = Command::new("nft").env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin").arg("-v").output();
     if found.is_err() {
         let missing = "`nft` is missing: install nftables";
         assert!(std::env::var_os("CI").is_none(), "{missing}");
@@ -47,10 +44,7 @@ fn with_nft(name: &str, test: impl FnOnce()) {
 }
 
 fn open() -> Table<Netlink> {
-    Table::new(
-        table::settings(),
-        Netlink::open(Family::V4).expect("netlink"),
-    )
+    Table::new(table::settings(), Netlink::open(Family::V4).expect("netlink"))
 }
 
 fn settle(table: &mut Table<Netlink>, model: &mut Model) {
@@ -124,83 +118,74 @@ fn other_tables_are_never_touched() {
 
 #[test]
 fn edits_of_others_are_noticed_at_once_and_repaired() {
-    with_nft(
-        "foreign::edits_of_others_are_noticed_at_once_and_repaired",
-        || {
-            let text = services(20);
-            let mut model = table::model_of(objects::changes(&text));
-            let mut table = open();
+    with_nft("foreign::edits_of_others_are_noticed_at_once_and_repaired", || {
+        let text = services(20);
+        let mut model = table::model_of(objects::changes(&text));
+        let mut table = open();
+        settle(&mut table, &mut model);
+        assert!(!table.is_disturbed(), "the own load");
+        nft(OTHERS);
+        assert!(!table.is_disturbed(), "other tables");
+        let watched = table.watched().expect("a monitor");
+        for edit in [
+            "delete element ip coracle-proxy services { 10.96.0.3 . tcp . 80 }",
+            "add element ip coracle-proxy cluster-ips { 10.96.7.7 }",
+            "insert rule ip coracle-proxy services accept",
+            "flush chain ip coracle-proxy nat-prerouting",
+            "add chain ip coracle-proxy pick-service-77",
+            "flush map ip coracle-proxy endpoints",
+            "delete table ip coracle-proxy",
+            "flush ruleset",
+            "flush ruleset\nadd table ip coracle-proxy",
+        ] {
+            nft(edit);
+            let mut ready = [PollFd::new(watched.as_fd(), PollFlags::POLLIN)];
+            assert_eq!(poll(&mut ready, PollTimeout::NONE), Ok(1));
+            assert!(table.is_disturbed(), "{edit}");
+            table.distrust();
             settle(&mut table, &mut model);
-            assert!(!table.is_disturbed(), "the own load");
-            nft(OTHERS);
-            assert!(!table.is_disturbed(), "other tables");
-            let watched = table.watched().expect("a monitor");
-            for edit in [
-                "delete element ip coracle-proxy services { 10.96.0.3 . tcp . 80 }",
-                "add element ip coracle-proxy cluster-ips { 10.96.7.7 }",
-                "insert rule ip coracle-proxy services accept",
-                "flush chain ip coracle-proxy nat-prerouting",
-                "add chain ip coracle-proxy pick-service-77",
-                "flush map ip coracle-proxy endpoints",
-                "delete table ip coracle-proxy",
-                "flush ruleset",
-                "flush ruleset\nadd table ip coracle-proxy",
-            ] {
-                nft(edit);
-                let mut ready = [PollFd::new(watched.as_fd(), PollFlags::POLLIN)];
-                assert_eq!(poll(&mut ready, PollTimeout::NONE), Ok(1));
-                assert!(table.is_disturbed(), "{edit}");
-                table.distrust();
-                settle(&mut table, &mut model);
-                assert!(!table.is_disturbed(), "the own repair of: {edit}");
-                check_whole(table.kernel(), &text);
-            }
-        },
-    );
+            assert!(!table.is_disturbed(), "the own repair of: {edit}");
+            check_whole(table.kernel(), &text);
+        }
+    });
 }
 
 #[test]
 fn a_load_in_many_transactions_still_hears_others() {
-    with_nft(
-        "foreign::a_load_in_many_transactions_still_hears_others",
-        || {
-            let mut model = table::model_of(objects::changes(&services(2_000)));
-            let mut table = open();
-            settle(&mut table, &mut model);
-            assert!(table.traffic().transactions > 2, "{:?}", table.traffic());
-            assert!(!table.is_disturbed(), "the own load");
-            nft("add element ip coracle-proxy cluster-ips { 10.96.77.7 }");
-            assert!(table.is_disturbed());
-        },
-    );
+    with_nft("foreign::a_load_in_many_transactions_still_hears_others", || {
+        let mut model = table::model_of(objects::changes(&services(2_000)));
+        let mut table = open();
+        settle(&mut table, &mut model);
+        assert!(table.traffic().transactions > 2, "{:?}", table.traffic());
+        assert!(!table.is_disturbed(), "the own load");
+        nft("add element ip coracle-proxy cluster-ips { 10.96.77.7 }");
+        assert!(table.is_disturbed());
+    });
 }
 
 #[test]
 fn another_layout_is_replaced_in_one_transaction() {
-    with_nft(
-        "foreign::another_layout_is_replaced_in_one_transaction",
-        || {
-            let former = "table ip coracle-proxy { comment \"Services, layout 0\"; chain former { type nat hook prerouting priority -100; }; }";
-            let text = services(2_000);
-            for buffer in [None, Some(212_992)] {
-                nft(former);
-                let settings: Settings = table::settings();
-                let netlink = match buffer {
-                    None => Netlink::open(Family::V4),
-                    Some(bytes) => Netlink::with_send_buffer(Family::V4, bytes),
-                };
-                let mut table = Table::new(settings, netlink.expect("netlink"));
-                let mut model = table::model_of(objects::changes(&text));
-                let before = table.kernel().generation().expect("a generation");
-                let dirty = model.take_dirty();
-                table.sync(&model, &dirty).expect("synced");
-                let transactions = table.kernel().generation().expect("a generation") - before;
-                // Where the buffer is too small there is no other way than several.
-                assert_eq!(transactions == 1, buffer.is_none(), "{transactions}");
-                settle(&mut table, &mut model);
-                check_whole(table.kernel(), &text);
-                cleanup(Family::V4).expect("cleaned up");
-            }
-        },
-    );
+    with_nft("foreign::another_layout_is_replaced_in_one_transaction", || {
+        let former = "table ip coracle-proxy { comment \"Services, layout 0\"; chain former { type nat hook prerouting priority -100; }; }";
+        let text = services(2_000);
+        for buffer in [None, Some(212_992)] {
+            nft(former);
+            let settings: Settings = table::settings();
+            let netlink = match buffer {
+                None => Netlink::open(Family::V4),
+                Some(bytes) => Netlink::with_send_buffer(Family::V4, bytes),
+            };
+            let mut table = Table::new(settings, netlink.expect("netlink"));
+            let mut model = table::model_of(objects::changes(&text));
+            let before = table.kernel().generation().expect("a generation");
+            let dirty = model.take_dirty();
+            table.sync(&model, &dirty).expect("synced");
+            let transactions = table.kernel().generation().expect("a generation") - before;
+            // Where the buffer is too small there is no other way than several.
+            assert_eq!(transactions == 1, buffer.is_none(), "{transactions}");
+            settle(&mut table, &mut model);
+            check_whole(table.kernel(), &text);
+            cleanup(Family::V4).expect("cleaned up");
+        }
+    });
 }

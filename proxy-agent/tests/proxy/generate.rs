@@ -30,28 +30,12 @@ const PORTS: [&[(&str, &str, u16)]; 5] = [
 const ENDPOINT_PORTS: [&[(&str, &str, u16)]; 5] = [
     ALL_PORTS,
     ALL_PORTS,
-    &[
-        ("", "UDP", 5353),
-        ("web", "TCP", 9090),
-        ("assoc", "SCTP", 9090),
-    ],
-    &[
-        ("", "TCP", 9090),
-        ("web", "TCP", 8080),
-        ("web", "TCP", 9090),
-    ],
-    &[
-        ("", "TCP", 8080),
-        ("web", "UDP", 8080),
-        ("dns", "UDP", 5353),
-    ],
+    &[("", "UDP", 5353), ("web", "TCP", 9090), ("assoc", "SCTP", 9090)],
+    &[("", "TCP", 9090), ("web", "TCP", 8080), ("web", "TCP", 9090)],
+    &[("", "TCP", 8080), ("web", "UDP", 8080), ("dns", "UDP", 5353)],
 ];
-const ALL_PORTS: &[(&str, &str, u16)] = &[
-    ("", "TCP", 8080),
-    ("web", "TCP", 8080),
-    ("dns", "UDP", 5353),
-    ("assoc", "SCTP", 8080),
-];
+const ALL_PORTS: &[(&str, &str, u16)] =
+    &[("", "TCP", 8080), ("web", "TCP", 8080), ("dns", "UDP", 5353), ("assoc", "SCTP", 8080)];
 /// Addresses of endpoints, and where they are.
 const PLACES: [(&str, &str, &str); 7] = [
     ("10.244.1.11", "fd44:1::11", "node-1"),
@@ -73,13 +57,8 @@ const SOURCES: [(&str, &str); 6] = [
 const NODE: (&str, &str) = ("192.168.77.11", "fd77::11");
 const REMOTE_POD: (&str, &str) = ("10.244.2.11", "fd44:2::11");
 
-const RANGES: [&str; 5] = [
-    "192.168.78.0/24",
-    "10.244.1.0/24",
-    "192.168.77.11/32",
-    "fd78::/64",
-    "fd44:1::/64",
-];
+const RANGES: [&str; 5] =
+    ["192.168.78.0/24", "10.244.1.0/24", "192.168.77.11/32", "fd78::/64", "fd44:1::/64"];
 
 /// A source of randomness (splitmix64) and what is made of it.
 pub struct Generator {
@@ -90,10 +69,7 @@ pub struct Generator {
 
 impl Generator {
     pub fn new(seed: u64) -> Generator {
-        Generator {
-            state: seed,
-            destinations: Vec::new(),
-        }
+        Generator { state: seed, destinations: Vec::new() }
     }
 
     pub fn below(&mut self, limit: u64) -> u64 {
@@ -135,27 +111,15 @@ impl Generator {
             labels: (!zone.is_empty()).then(|| labels.into()),
             ..ObjectMeta::default()
         };
-        Change::Node(Box::new(Node {
-            metadata,
-            ..Node::default()
-        }))
+        Change::Node(Box::new(Node { metadata, ..Node::default() }))
     }
 
     fn service(&mut self) -> Change {
         let index = self.below(SERVICES);
         let kind = self.pick(&["ClusterIP", "NodePort", "LoadBalancer", "LoadBalancer"]);
-        let (name, kind) = (
-            service_name(index),
-            if self.one_in(24) {
-                "ExternalName"
-            } else {
-                kind
-            },
-        );
-        let both = [
-            format!("10.96.0.{}", 10 + index),
-            format!("fd96::{}", 10 + index),
-        ];
+        let (name, kind) =
+            (service_name(index), if self.one_in(24) { "ExternalName" } else { kind });
+        let both = [format!("10.96.0.{}", 10 + index), format!("fd96::{}", 10 + index)];
         let cluster_ips = match self.below(4) {
             0 => vec![both[0].clone()],
             1 => vec![both[1].clone()],
@@ -173,10 +137,8 @@ impl Generator {
         });
         let ports = Some(ports.collect());
         let others = self.one_in(24);
-        let label = self.pick(&[
-            "service.kubernetes.io/service-proxy-name",
-            "service.kubernetes.io/headless",
-        ]);
+        let label = self
+            .pick(&["service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless"]);
         let label = (label.to_owned(), "other".to_owned());
         let spec = ServiceSpec {
             type_: Some(kind.to_owned()),
@@ -196,10 +158,7 @@ impl Generator {
         let spec = self.with_affinity(spec);
         self.note(&spec, index);
         Change::Service(Box::new(Service {
-            metadata: ObjectMeta {
-                labels: others.then(|| [label].into()),
-                ..metadata_of(&name)
-            },
+            metadata: ObjectMeta { labels: others.then(|| [label].into()), ..metadata_of(&name) },
             status: Some(self.status(index)),
             spec: Some(spec),
         }))
@@ -207,10 +166,7 @@ impl Generator {
 
     /// Where packets for this Service go.
     fn note(&mut self, spec: &ServiceSpec, index: u64) {
-        let balancer = [
-            format!("198.51.100.{}", 100 + index),
-            format!("fd51::{}", 100 + index),
-        ];
+        let balancer = [format!("198.51.100.{}", 100 + index), format!("fd51::{}", 100 + index)];
         let ips = spec.cluster_ips.iter().chain(&spec.external_ips).flatten();
         let ips = ips.chain(&balancer).filter_map(|ip| ip.parse().ok());
         for (ip, port) in
@@ -243,29 +199,21 @@ impl Generator {
         if self.one_in(4) {
             let timeout_seconds = Some(self.pick(&[60, 10_800]));
             spec.session_affinity = Some("ClientIP".to_owned());
-            spec.session_affinity_config = Some(SessionAffinityConfig {
-                client_ip: Some(ClientIPConfig { timeout_seconds }),
-            });
+            spec.session_affinity_config =
+                Some(SessionAffinityConfig { client_ip: Some(ClientIPConfig { timeout_seconds }) });
         }
         spec
     }
 
     fn status(&mut self, index: u64) -> ServiceStatus {
-        let addresses = [
-            format!("198.51.100.{}", 100 + index),
-            format!("fd51::{}", 100 + index),
-        ];
+        let addresses = [format!("198.51.100.{}", 100 + index), format!("fd51::{}", 100 + index)];
         let ingress = addresses.into_iter().map(|ip| LoadBalancerIngress {
             ip: Some(ip),
-            ip_mode: self
-                .pick(&[None, Some("VIP"), Some("Proxy")])
-                .map(str::to_owned),
+            ip_mode: self.pick(&[None, Some("VIP"), Some("Proxy")]).map(str::to_owned),
             ..LoadBalancerIngress::default()
         });
         ServiceStatus {
-            load_balancer: Some(LoadBalancerStatus {
-                ingress: Some(ingress.collect()),
-            }),
+            load_balancer: Some(LoadBalancerStatus { ingress: Some(ingress.collect()) }),
             ..ServiceStatus::default()
         }
     }
@@ -282,9 +230,8 @@ impl Generator {
         let address_type = self.pick(&["IPv4", "IPv4", "IPv4", "IPv6", "IPv6", "IPv6", "FQDN"]);
         let has_hints = self.one_in(2);
         let places = self.some_of(&PLACES);
-        let endpoints = places
-            .into_iter()
-            .map(|place| self.endpoint(place, address_type, has_hints));
+        let endpoints =
+            places.into_iter().map(|place| self.endpoint(place, address_type, has_hints));
         let endpoints = endpoints.collect();
         let ports = self.pick(&ENDPOINT_PORTS).iter();
         let ports = ports
@@ -326,19 +273,11 @@ impl Generator {
         let hints = (has_hints && !self.one_in(12)).then(|| EndpointHints {
             for_nodes: self.one_in(2).then(|| {
                 let nodes = self.some_of(&["node-1", "node-2"]).into_iter();
-                nodes
-                    .map(|name| ForNode {
-                        name: name.to_owned(),
-                    })
-                    .collect()
+                nodes.map(|name| ForNode { name: name.to_owned() }).collect()
             }),
             for_zones: Some({
                 let zones = self.some_of(&["a", "a", "b"]).into_iter();
-                zones
-                    .map(|name| ForZone {
-                        name: name.to_owned(),
-                    })
-                    .collect()
+                zones.map(|name| ForZone { name: name.to_owned() }).collect()
             }),
         });
         Endpoint {
@@ -380,27 +319,16 @@ impl Generator {
             REMOTE_POD if is_cluster_ip => SOURCES[0],
             source => source,
         };
-        Packet {
-            source: of(source),
-            destination,
-            protocol,
-            port,
-        }
+        Packet { source: of(source), destination, protocol, port }
     }
 }
 
 fn service_name(index: u64) -> ServiceName {
-    ServiceName {
-        namespace: namespace(index),
-        name: format!("s{}", index / 2),
-    }
+    ServiceName { namespace: namespace(index), name: format!("s{}", index / 2) }
 }
 
 fn slice_name(index: u64) -> ServiceName {
-    ServiceName {
-        namespace: namespace(index),
-        name: format!("slice{index}"),
-    }
+    ServiceName { namespace: namespace(index), name: format!("slice{index}") }
 }
 
 fn namespace(index: u64) -> String {

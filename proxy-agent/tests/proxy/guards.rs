@@ -41,14 +41,9 @@ fn settle(table: &mut Table<MemoryKernel>, model: &mut Model) {
 
 fn is_let_in(table: &mut Table<MemoryKernel>, source: &str, to: &str) -> bool {
     let source = source.trim_end_matches("/32");
-    let packet = rows(&format!("{source} -> tcp {to}:80 => drop"))
-        .remove(0)
-        .packet;
-    let mut tracer = Tracer {
-        kernel: table.kernel(),
-        node_addresses: &[],
-        remembered: Default::default(),
-    };
+    let packet = rows(&format!("{source} -> tcp {to}:80 => drop")).remove(0).packet;
+    let mut tracer =
+        Tracer { kernel: table.kernel(), node_addresses: &[], remembered: Default::default() };
     match tracer.trace(&packet, 0).0 {
         Outcome::Endpoint { .. } => true,
         Outcome::Drop => false,
@@ -94,9 +89,7 @@ fn lists_with_one_hash_let_in_each_its_own() {
     check(&mut table, b, &other, &one);
     assert_eq!(lists(&mut table).len(), 1, "a list that nobody has stays");
 
-    objects::changes(&text)
-        .into_iter()
-        .for_each(|change| model.apply(change));
+    objects::changes(&text).into_iter().for_each(|change| model.apply(change));
     settle(&mut table, &mut model);
     check(&mut table, a, &one, &other);
     check(&mut table, b, &other, &one);
@@ -138,10 +131,7 @@ fn a_list_over_the_limit_is_said() {
         (0..count).map(range).collect::<Vec<_>>().join(",")
     };
     let says = |count| {
-        let text = format!(
-            "svc a 10.96.0.1 80/tcp lb=203.0.113.1 sources={}",
-            sources(count)
-        );
+        let text = format!("svc a 10.96.0.1 80/tcp lb=203.0.113.1 sources={}", sources(count));
         let mut model = table::model_of(objects::changes(&text));
         model.take_dirty();
         let table = Table::new(table::settings(), MemoryKernel::default());

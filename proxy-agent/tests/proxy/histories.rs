@@ -81,25 +81,15 @@ pub fn change_of(event: &Event) -> Option<Change> {
             namespace: "default".to_owned(),
             name: format!("s{index}"),
         })),
-        Event::Slice {
-            index, ready: 0, ..
-        } => Some(Change::SliceGone(ServiceName {
+        Event::Slice { index, ready: 0, .. } => Some(Change::SliceGone(ServiceName {
             namespace: "default".to_owned(),
             name: format!("s{index}-a-8080"),
         })),
-        Event::Slice {
-            index,
-            ready,
-            local,
-        } => {
+        Event::Slice { index, ready, local } => {
             let lines: Vec<String> = (0..6u8)
                 .filter(|bit| ready & 1 << bit != 0)
                 .map(|bit| {
-                    let node = if local & 1 << bit != 0 {
-                        "node-1"
-                    } else {
-                        "node-2"
-                    };
+                    let node = if local & 1 << bit != 0 { "node-1" } else { "node-2" };
                     format!("ep s{index} 10.244.{index}.{}:8080 {node}", bit + 1)
                 })
                 .collect();
@@ -125,12 +115,7 @@ pub fn normal(ruleset: &Ruleset) -> BTreeSet<String> {
             lines.insert(format!("{} {is_slot} {line}", set.as_str()));
         }
     }
-    lines.extend(
-        ruleset
-            .chains
-            .iter()
-            .map(|(name, print)| format!("{name} {print:?}")),
-    );
+    lines.extend(ruleset.chains.iter().map(|(name, print)| format!("{name} {print:?}")));
     lines
 }
 
@@ -158,31 +143,19 @@ fn no_packet_is_lost(
         if old.inside.endpoints.is_empty() || new.inside.endpoints.is_empty() {
             continue;
         }
-        let allowed: BTreeSet<_> = old
-            .inside
-            .endpoints
-            .iter()
-            .chain(&new.inside.endpoints)
-            .copied()
-            .collect();
+        let allowed: BTreeSet<_> =
+            old.inside.endpoints.iter().chain(&new.inside.endpoints).copied().collect();
         let packet = Packet {
             source: IpAddr::from([10, 244, 9, 9]),
             destination: *address,
             protocol: Protocol::Tcp,
             port: *port,
         };
-        let mut tracer = Tracer {
-            kernel,
-            node_addresses: &[],
-            remembered: Default::default(),
-        };
+        let mut tracer = Tracer { kernel, node_addresses: &[], remembered: Default::default() };
         for outcome in tracer.outcomes(&packet) {
             let found =
                 matches!(outcome, Outcome::Endpoint { target, .. } if allowed.contains(&target));
-            prop_assert!(
-                found,
-                "{destination:?}: {outcome:?}, not one of {allowed:?}"
-            );
+            prop_assert!(found, "{destination:?}: {outcome:?}, not one of {allowed:?}");
         }
     }
     Ok(())

@@ -52,10 +52,8 @@ fn settle(director: &mut Director<MemoryServers>, model: &Model, dirty: &Dirty) 
 fn the_tracer_sees_what_the_table_says() {
     check_traced(ModeName::Ipvs, |settings, model, dirty| {
         let family = settings.family;
-        let own: Vec<IpAddr> = node_addresses()
-            .into_iter()
-            .filter(|address| Family::of(address) == family)
-            .collect();
+        let own: Vec<IpAddr> =
+            node_addresses().into_iter().filter(|address| Family::of(address) == family).collect();
         let mut director = Director::new(settings, MemoryServers::of_node(&own));
         director.sync(model, dirty).expect("synced");
         let kernel = director.kernel().clone();
@@ -92,13 +90,9 @@ fn virtual_servers_are_shown_as_ipvsadm_shows_them() {
 #[test]
 fn an_endpoint_with_connections_stays_without_new_ones_until_they_end() {
     let with = |endpoints: &[&str]| {
-        let lines = endpoints
-            .iter()
-            .map(|ep| format!("\nep web {ep}:8080 node-1"));
-        let text: String = ["svc web 10.96.0.10 80/tcp".to_owned()]
-            .into_iter()
-            .chain(lines)
-            .collect();
+        let lines = endpoints.iter().map(|ep| format!("\nep web {ep}:8080 node-1"));
+        let text: String =
+            ["svc web 10.96.0.10 80/tcp".to_owned()].into_iter().chain(lines).collect();
         objects::changes(&text)
     };
     let mut model = model_of(with(&["10.244.1.11", "10.244.1.12"]));
@@ -113,13 +107,8 @@ fn an_endpoint_with_connections_stays_without_new_ones_until_they_end() {
     assert_eq!(weights(&mut director), [1, 1]);
 
     let gone = "10.244.1.11".parse().expect("an address");
-    director.kernel().busy.insert(proxy_agent::model::Target {
-        address: gone,
-        port: 8080,
-    });
-    with(&["10.244.1.12"])
-        .into_iter()
-        .for_each(|change| model.apply(change));
+    director.kernel().busy.insert(proxy_agent::model::Target { address: gone, port: 8080 });
+    with(&["10.244.1.12"]).into_iter().for_each(|change| model.apply(change));
     let dirty = model.take_dirty();
     settle(&mut director, &model, &dirty);
     assert_eq!(weights(&mut director), [0, 1]);
@@ -151,13 +140,7 @@ fn foreign_edits_are_repaired_and_foreign_servers_stay() {
     real.weight = 0;
     let theirs = server.clone();
     installed.servers.pop_first();
-    installed
-        .servers
-        .last_entry()
-        .expect("one")
-        .get_mut()
-        .reals
-        .clear();
+    installed.servers.last_entry().expect("one").get_mut().reals.clear();
     installed.carried.pop_first();
     installed.servers.insert(foreign, server);
     director.distrust();
@@ -190,23 +173,13 @@ fn normal(kernel: &MemoryServers) -> BTreeSet<String> {
     lines.extend(chains.map(|(name, print)| format!("{name} {print:?}")));
     for (name, server) in &kernel.installed.servers {
         let scheduling = &server.scheduling;
-        let reals: Vec<_> = server
-            .reals
-            .iter()
-            .map(|(to, real)| (to, real.weight))
-            .collect();
+        let reals: Vec<_> = server.reals.iter().map(|(to, real)| (to, real.weight)).collect();
         lines.insert(match name {
             Name::Mark(_, mark) => format!("{:?} {scheduling:?} {reals:?}", owners.get(mark)),
             other => format!("{other:?} {scheduling:?} {reals:?}"),
         });
     }
-    lines.extend(
-        kernel
-            .installed
-            .carried
-            .iter()
-            .map(|a| format!("carries {a}")),
-    );
+    lines.extend(kernel.installed.carried.iter().map(|a| format!("carries {a}")));
     lines
 }
 
@@ -239,10 +212,7 @@ fn no_packet_is_lost(
         for outcome in kernel.outcomes(&packet) {
             let found =
                 matches!(outcome, Outcome::Endpoint { target, .. } if allowed.contains(&target));
-            prop_assert!(
-                found,
-                "{destination:?}: {outcome:?}, not one of {allowed:?}"
-            );
+            prop_assert!(found, "{destination:?}: {outcome:?}, not one of {allowed:?}");
         }
     }
     Ok(())
@@ -321,10 +291,7 @@ fn without_ipvs_the_error_says_so_and_the_former_rules_stay() {
             return println!("this kernel has IPVS for everybody");
         };
         let error = format!("{error:#}");
-        assert!(
-            error.contains("IPVS") && error.contains("use mode nftables"),
-            "{error}"
-        );
+        assert!(error.contains("IPVS") && error.contains("use mode nftables"), "{error}");
         assert_eq!(open().generation().expect("a generation"), before);
         // Nothing was there to be removed, and IPVS is not asked.
         mode::cleanup(ModeName::Ipvs, Family::V4).expect("nothing to do");

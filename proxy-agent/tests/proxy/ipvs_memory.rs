@@ -64,9 +64,7 @@ impl Kernel for MemoryServers {
     fn connections(&mut self, name: &Name) -> Result<BTreeMap<Target, u32>, KernelError> {
         let reals = self.installed.servers.get(name).into_iter();
         let targets = reals.flat_map(|server| server.reals.keys());
-        Ok(targets
-            .map(|target| (*target, self.busy.contains(target).into()))
-            .collect())
+        Ok(targets.map(|target| (*target, self.busy.contains(target).into())).collect())
     }
 }
 
@@ -74,17 +72,10 @@ impl MemoryServers {
     /// A node with these addresses.
     pub fn of_node(addresses: &[IpAddr]) -> MemoryServers {
         let installed = Installed {
-            own: addresses
-                .iter()
-                .copied()
-                .filter(|a| !a.is_loopback())
-                .collect(),
+            own: addresses.iter().copied().filter(|a| !a.is_loopback()).collect(),
             ..Installed::default()
         };
-        MemoryServers {
-            installed,
-            ..MemoryServers::default()
-        }
+        MemoryServers { installed, ..MemoryServers::default() }
     }
 
     /// What the kernel would refuse.
@@ -112,11 +103,8 @@ impl MemoryServers {
     pub fn outcomes(&self, packet: &Packet) -> BTreeSet<Outcome> {
         let own = &self.installed.own;
         let local: Vec<IpAddr> = own.union(&self.installed.carried).copied().collect();
-        let mut tracer = Tracer {
-            kernel: &self.table,
-            node_addresses: &local,
-            remembered: Default::default(),
-        };
+        let mut tracer =
+            Tracer { kernel: &self.table, node_addresses: &local, remembered: Default::default() };
         let from_node = own.contains(&packet.source);
         let mut state = State::new(packet, 0);
         let point = match from_node {
@@ -145,10 +133,7 @@ impl MemoryServers {
                 tracer.hook(HookPoint::Postrouting, &mut state);
                 assert_eq!(state.mark, 0, "a mark is left behind");
             }
-            Outcome::Endpoint {
-                target,
-                masquerade: state.masquerade,
-            }
+            Outcome::Endpoint { target, masquerade: state.masquerade }
         };
         targets.into_iter().map(after).collect()
     }

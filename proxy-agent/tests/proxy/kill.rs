@@ -60,10 +60,7 @@ fn objects_of(choice: u64) -> String {
 fn be_killed(seed: u64) -> ! {
     let mut choices = Choices(seed);
     let mut model = table::model_of(objects::changes(&objects_of(choices.next())));
-    let mut table = Table::new(
-        table::settings(),
-        Netlink::open(Family::V4).expect("netlink"),
-    );
+    let mut table = Table::new(table::settings(), Netlink::open(Family::V4).expect("netlink"));
     println!("\nworking");
     std::io::stdout().flush().expect("stdout");
     loop {
@@ -86,10 +83,8 @@ fn kill_one(seed: u64, choices: &mut Choices) {
         .spawn()
         .expect("own program");
     let output = victim.stdout.take().expect("its output");
-    let works = std::io::BufReader::new(output)
-        .lines()
-        .map_while(Result::ok)
-        .any(|line| line == "working");
+    let works =
+        std::io::BufReader::new(output).lines().map_while(Result::ok).any(|line| line == "working");
     assert!(works, "the agent of seed {seed} never began");
     std::thread::sleep(Duration::from_micros(choices.next() % 30_000));
     victim.kill().expect("killed");
@@ -99,10 +94,7 @@ fn kill_one(seed: u64, choices: &mut Choices) {
 fn settle(choice: u64) -> u32 {
     let mut model = table::model_of(objects::changes(&objects_of(choice)));
     let dirty = model.take_dirty();
-    let mut table = Table::new(
-        table::settings(),
-        Netlink::open(Family::V4).expect("netlink"),
-    );
+    let mut table = Table::new(table::settings(), Netlink::open(Family::V4).expect("netlink"));
     table.sync(&model, &dirty).expect("synced");
     while table.needs_sweep() {
         table.sweep(&model).expect("swept");
@@ -112,10 +104,7 @@ fn settle(choice: u64) -> u32 {
 
 #[test]
 fn fifty_kills_lose_no_connection() {
-    if let Some(seed) = std::env::var(VICTIM)
-        .ok()
-        .and_then(|seed| seed.parse().ok())
-    {
+    if let Some(seed) = std::env::var(VICTIM).ok().and_then(|seed| seed.parse().ok()) {
         be_killed(seed);
     }
     network::in_namespaces(NAME, || {
@@ -148,22 +137,11 @@ fn fifty_kills_lose_no_connection() {
         stop.store(true, Ordering::Relaxed);
         let failures = failures.recv().expect("the client's account");
         let connections = connections.load(Ordering::Relaxed);
-        assert!(
-            failures.is_empty(),
-            "{} of {connections} failed: {failures:?}",
-            failures.len()
-        );
-        assert!(
-            connections > KILLS as usize,
-            "only {connections} connections were tried"
-        );
+        assert!(failures.is_empty(), "{} of {connections} failed: {failures:?}", failures.len());
+        assert!(connections > KILLS as usize, "only {connections} connections were tried");
         println!("{connections} connections over {KILLS} kills");
 
         let generation = settle(15);
-        assert_eq!(
-            settle(15),
-            generation,
-            "a restart without a change changed the ruleset"
-        );
+        assert_eq!(settle(15), generation, "a restart without a change changed the ruleset");
     });
 }

@@ -100,10 +100,9 @@ impl MemoryKernel {
             Op::Add(set, key, _) => {
                 assert!(self.ruleset.get(*set, key).is_none(), "{op:?}: is there")
             }
-            Op::Delete(set, key) => assert!(
-                self.ruleset.get(*set, key).is_some(),
-                "{op:?}: is not there"
-            ),
+            Op::Delete(set, key) => {
+                assert!(self.ruleset.get(*set, key).is_some(), "{op:?}: is not there")
+            }
             Op::AddChain(chain) => {
                 assert!(!self.chains.contains_key(&chain.name), "{op:?}: is there")
             }

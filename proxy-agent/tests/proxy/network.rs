@@ -41,9 +41,7 @@ pub fn in_namespaces(name: &str, test: impl FnOnce()) {
         let _ = writeln!(io::stderr(), "SKIPPED {name}: {missing}");
         return;
     }
-    let output = command_inside(name)
-        .output()
-        .expect("the test's own program");
+    let output = command_inside(name).output().expect("the test's own program");
     print!("{}", String::from_utf8_lossy(&output.stdout));
     assert!(
         output.status.success(),
@@ -65,19 +63,16 @@ fn requirements() -> Result<(), String> {
         new_namespaces(Command::new("ip").args(["link", "add", "probe0", "type", "veth"])).output();
     match status {
         Ok(output) if output.status.success() => Ok(()),
-        Ok(output) => Err(format!(
-            "no veth in a user namespace: {}",
-            String::from_utf8_lossy(&output.stderr)
-        )),
+        Ok(output) => {
+            Err(format!("no veth in a user namespace: {}", String::from_utf8_lossy(&output.stderr)))
+        }
         Err(error) => Err(format!("no user namespaces: {error}")),
     }
 }
 
 fn command_inside(name: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("own path"));
-    command
-        .args(["--exact", name, "--nocapture", "--test-threads=1"])
-        .env(INSIDE, "1");
+    command.args(["--exact", name, "--nocapture", "--test-threads=1"]).env(INSIDE, "1");
     new_namespaces(&mut command);
     command
 }
@@ -104,14 +99,7 @@ const PLACES: [(&str, &[&str]); 4] = [
     ("pod-b", &["10.244.1.12", "fd44:1::12"]),
     (
         "node-2",
-        &[
-            "10.244.2.11",
-            "10.244.2.12",
-            "192.168.77.12",
-            "fd44:2::11",
-            "fd44:2::12",
-            "fd77::12",
-        ],
+        &["10.244.2.11", "10.244.2.12", "192.168.77.12", "fd44:2::11", "fd44:2::12", "fd77::12"],
     ),
     ("outside", &["192.168.78.2", "fd78::2"]),
 ];
@@ -157,10 +145,7 @@ impl Space {
                 job();
             }
         });
-        Space {
-            jobs,
-            thread: started.recv().expect("started"),
-        }
+        Space { jobs, thread: started.recv().expect("started") }
     }
 
     fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
@@ -181,11 +166,7 @@ pub fn ip(arguments: &str) {
         .args(arguments.split_whitespace())
         .output()
         .expect("ip");
-    assert!(
-        output.status.success(),
-        "ip {arguments}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 fn sysctl(name: &str, value: &str) {
@@ -201,11 +182,7 @@ fn prepare_namespace() {
 }
 
 fn add_address(address: &str, link: &str) {
-    let (length, rest) = if address.contains(':') {
-        (128, " nodad")
-    } else {
-        (32, "")
-    };
+    let (length, rest) = if address.contains(':') { (128, " nodad") } else { (32, "") };
     ip(&format!("addr add {address}/{length} dev {link}{rest}"));
 }
 
@@ -253,11 +230,7 @@ impl Network {
             }
         }
         NODE.iter().for_each(|a| sockets::listen(address(a)));
-        Network {
-            spaces,
-            beyond,
-            answering: RefCell::default(),
-        }
+        Network { spaces, beyond, answering: RefCell::default() }
     }
 
     fn space_of(&self, source: IpAddr) -> Option<&Space> {
@@ -280,8 +253,7 @@ impl Network {
     /// Has every packet that no rule sends elsewhere refused beyond the node: it is seen at
     /// once, where it would be lost.
     pub fn refuse_beyond(&self, addresses: &'static str) {
-        self.beyond
-            .run(move || ip(&format!("route add local {addresses} dev lo")));
+        self.beyond.run(move || ip(&format!("route add local {addresses} dev lo")));
     }
 
     /// Starts `job` in the namespace that has this source address; the result comes
@@ -336,12 +308,7 @@ impl Network {
 
     /// What becomes of one connection, datagram or INIT.
     pub fn send(&self, packet: &Packet, patience: Duration) -> Result<Outcome, String> {
-        let Packet {
-            source,
-            destination,
-            protocol,
-            port,
-        } = *packet;
+        let Packet { source, destination, protocol, port } = *packet;
         let to = SocketAddr::new(destination, port);
         self.from(source, move || {
             outcome_of(sockets::ask(protocol, source, to, patience), source, to)
@@ -350,10 +317,7 @@ impl Network {
 
     /// Makes the packet's own destination answer, on the node or beyond it.
     fn have_answered(&self, packet: &Packet) {
-        let (protocol, to) = (
-            packet.protocol,
-            SocketAddr::new(packet.destination, packet.port),
-        );
+        let (protocol, to) = (packet.protocol, SocketAddr::new(packet.destination, packet.port));
         let is_new = self.answering.borrow_mut().insert((protocol, to));
         if !is_new || self.space_of(to.ip()).is_some() {
             return;
@@ -379,10 +343,7 @@ impl Network {
 fn connect(link: &str, addresses: &'static [&str]) -> Space {
     let space = Space::new();
     space.run(prepare_namespace);
-    ip(&format!(
-        "link add {link} type veth peer name eth0 netns {}",
-        space.thread
-    ));
+    ip(&format!("link add {link} type veth peer name eth0 netns {}", space.thread));
     ip(&format!("addr add 169.254.1.1/32 dev {link}"));
     ip(&format!("addr add fe80::1/64 dev {link} nodad"));
     // What masquerade takes: so no client is ever mistaken for masqueraded.
@@ -399,11 +360,7 @@ fn connect(link: &str, addresses: &'static [&str]) -> Space {
         ip("route add default via fe80::1 dev eth0");
     });
     for address in addresses {
-        let own = if address.contains(':') {
-            NODE[2]
-        } else {
-            NODE[0]
-        };
+        let own = if address.contains(':') { NODE[2] } else { NODE[0] };
         ip(&format!("route add {address} dev {link} src {own}"));
     }
     space
@@ -427,10 +384,7 @@ fn outcome_of(
     match answer {
         Ok((own, _)) if own == to => Ok(Outcome::Untouched),
         Ok((own, client)) => Ok(Outcome::Endpoint {
-            target: Target {
-                address: own.ip(),
-                port: own.port(),
-            },
+            target: Target { address: own.ip(), port: own.port() },
             masquerade: client.ip() != source,
         }),
         Err(error) if error.kind() == ConnectionRefused => Ok(Outcome::Reject),

@@ -38,12 +38,8 @@ pub fn changes(text: &str) -> Vec<Change> {
             _ => panic!("no object: {line}"),
         }
     }
-    let services = services
-        .into_iter()
-        .map(|s| Change::Service(Box::new(parse(s))));
-    let slices = slices
-        .into_values()
-        .map(|s| Change::Slice(Box::new(parse(s))));
+    let services = services.into_iter().map(|s| Change::Service(Box::new(parse(s))));
+    let slices = slices.into_values().map(|s| Change::Slice(Box::new(parse(s))));
     let nodes = nodes.into_iter().map(|n| Change::Node(Box::new(parse(n))));
     nodes.chain(services).chain(slices).collect()
 }

@@ -65,10 +65,9 @@ impl Row {
         let own = |outcome: &Outcome| match outcome {
             Outcome::Endpoint { .. } if self.packet.protocol == Protocol::Sctp => Outcome::Reject,
             // The endpoint sees the proxy's own connection, whoever the client was.
-            Outcome::Endpoint { target, .. } => Outcome::Endpoint {
-                target: *target,
-                masquerade: !self.packet.is_from(&PROXY),
-            },
+            Outcome::Endpoint { target, .. } => {
+                Outcome::Endpoint { target: *target, masquerade: !self.packet.is_from(&PROXY) }
+            }
             other => other.clone(),
         };
         self.outcomes.iter().map(own).collect()
@@ -77,27 +76,19 @@ impl Row {
 
 pub fn rows(table: &str) -> Vec<Row> {
     let lines = table.lines().map(str::trim);
-    lines
-        .filter(|line| !line.is_empty() && !line.starts_with('#'))
-        .flat_map(rows_of)
-        .collect()
+    lines.filter(|line| !line.is_empty() && !line.starts_with('#')).flat_map(rows_of).collect()
 }
 
 fn rows_of(line: &str) -> Vec<Row> {
     let told = line.split('#').next().unwrap_or_default();
     let (packet, outcomes) = told.split_once("=>").expect("=>");
     let words: Vec<&str> = packet.split_whitespace().collect();
-    let [source, "->", protocols, to] = words[..] else {
-        panic!("no packet: {packet}")
-    };
+    let [source, "->", protocols, to] = words[..] else { panic!("no packet: {packet}") };
     let to: SocketAddr = to.parse().unwrap_or_else(|_| panic!("no address: {to}"));
     let mut outcomes = outcomes.split(';');
     let usual = parse_outcomes(outcomes.next().unwrap_or_default());
     let instead: Vec<_> = outcomes.map(parse_instead).collect();
-    assert!(
-        instead.is_empty() || line.contains('#'),
-        "no reason is given: {line}"
-    );
+    assert!(instead.is_empty() || line.contains('#'), "no reason is given: {line}");
     let row = |protocol: &str| Row {
         text: format!("{line} ({protocol})"),
         packet: Packet {
@@ -119,9 +110,7 @@ fn parse_instead(text: &str) -> (ModeName, BTreeSet<Outcome>) {
 }
 
 fn parse_outcomes(text: &str) -> BTreeSet<Outcome> {
-    text.split('|')
-        .map(|outcome| parse_outcome(outcome.trim()))
-        .collect()
+    text.split('|').map(|outcome| parse_outcome(outcome.trim())).collect()
 }
 
 fn parse_outcome(text: &str) -> Outcome {
@@ -135,13 +124,7 @@ fn parse_outcome(text: &str) -> Outcome {
                 .trim_end_matches(" masq")
                 .parse()
                 .unwrap_or_else(|_| panic!("no endpoint: {endpoint}"));
-            Outcome::Endpoint {
-                target: Target {
-                    address: to.ip(),
-                    port: to.port(),
-                },
-                masquerade,
-            }
+            Outcome::Endpoint { target: Target { address: to.ip(), port: to.port() }, masquerade }
         }
     }
 }

@@ -19,11 +19,8 @@ fn the_tracer_sees_what_the_table_says() {
         let kernel = table.kernel().clone();
         let node_addresses = &node_addresses;
         move |packet| {
-            let mut tracer = Tracer {
-                kernel: &kernel,
-                node_addresses,
-                remembered: Default::default(),
-            };
+            let mut tracer =
+                Tracer { kernel: &kernel, node_addresses, remembered: Default::default() };
             tracer.outcomes(packet)
         }
     });
@@ -31,10 +28,7 @@ fn the_tracer_sees_what_the_table_says() {
 
 #[test]
 fn the_kernel_does_what_the_table_says() {
-    check_in_kernel(
-        "packets::the_kernel_does_what_the_table_says",
-        ModeName::Nftables,
-    );
+    check_in_kernel("packets::the_kernel_does_what_the_table_says", ModeName::Nftables);
 }
 
 #[test]
@@ -55,41 +49,28 @@ fn a_client_with_affinity_stays_until_its_endpoint_is_gone() {
     let dirty = model.take_dirty();
     let mut table = Table::new(settings(), MemoryKernel::default());
     table.sync(&model, &dirty).expect("synced");
-    let packet = rows("10.244.1.99 -> tcp 10.96.0.23:80 => reject")
-        .remove(0)
-        .packet;
+    let packet = rows("10.244.1.99 -> tcp 10.96.0.23:80 => reject").remove(0).packet;
     let kernel = table.kernel().clone();
-    let mut tracer = Tracer {
-        kernel: &kernel,
-        node_addresses: &[],
-        remembered: Default::default(),
-    };
+    let mut tracer =
+        Tracer { kernel: &kernel, node_addresses: &[], remembered: Default::default() };
     let (first, _) = tracer.trace(&packet, 1);
     for random in 0..3 {
         assert_eq!(tracer.trace(&packet, random).0, first);
     }
-    let Outcome::Endpoint { target, .. } = first else {
-        panic!("{first:?}")
-    };
+    let Outcome::Endpoint { target, .. } = first else { panic!("{first:?}") };
     let remembered = tracer.remembered;
     let rest: String = STICKY
         .lines()
         .filter(|line| !line.contains(&format!("ep sticky {}:", target.address)))
         .flat_map(|line| [line, "\n"])
         .collect();
-    objects::changes(&rest)
-        .into_iter()
-        .for_each(|change| model.apply(change));
+    objects::changes(&rest).into_iter().for_each(|change| model.apply(change));
     let dirty = model.take_dirty();
     table.sync(&model, &dirty).expect("synced");
     while table.needs_sweep() {
         table.sweep(&model).expect("swept");
     }
-    let mut tracer = Tracer {
-        kernel: table.kernel(),
-        node_addresses: &[],
-        remembered,
-    };
+    let mut tracer = Tracer { kernel: table.kernel(), node_addresses: &[], remembered };
     let (second, _) = tracer.trace(&packet, 0);
     assert_ne!(second, first);
     for random in 0..2 {

@@ -72,15 +72,13 @@ impl Cluster {
         };
         match change {
             Change::Service(object) => {
-                self.services
-                    .insert(name(&object.metadata), (**object).clone());
+                self.services.insert(name(&object.metadata), (**object).clone());
             }
             Change::ServiceGone(name) => {
                 self.services.remove(name);
             }
             Change::Slice(object) => {
-                self.slices
-                    .insert(name(&object.metadata), (**object).clone());
+                self.slices.insert(name(&object.metadata), (**object).clone());
             }
             Change::SliceGone(name) => {
                 self.slices.remove(name);
@@ -96,9 +94,8 @@ impl Cluster {
     /// Every outcome that chance allows a client without affinity.
     pub fn outcomes(&self, packet: &Packet) -> BTreeSet<Outcome> {
         let Some((name, spec, port, address)) = self.find(packet) else {
-            let is_cluster_ip = self
-                .proxied()
-                .any(|(_, spec, _)| cluster_ips(spec).contains(&packet.destination));
+            let is_cluster_ip =
+                self.proxied().any(|(_, spec, _)| cluster_ips(spec).contains(&packet.destination));
             return BTreeSet::from([match is_cluster_ip {
                 true => Outcome::Reject,
                 false => Outcome::Untouched,
@@ -122,11 +119,7 @@ impl Cluster {
         if chosen.is_empty() {
             // Somebody serves, but elsewhere: that is for others to say.
             let anybody = endpoints.values().any(|e| e.ready || e.is_draining());
-            return BTreeSet::from([if anybody {
-                Outcome::Drop
-            } else {
-                Outcome::Reject
-            }]);
+            return BTreeSet::from([if anybody { Outcome::Drop } else { Outcome::Reject }]);
         }
         let outcome = |target: Target| {
             // What ends on the node itself never leaves it, and keeps its source.
@@ -142,9 +135,7 @@ impl Cluster {
         self.proxied().any(|(_, spec, service)| {
             let external = spec.external_ips.iter().flatten();
             let mut external = external.filter_map(|ip| ip.parse().ok());
-            cluster_ips(spec)
-                .iter()
-                .any(|ip| ip.is_ipv4() == to.is_ipv4())
+            cluster_ips(spec).iter().any(|ip| ip.is_ipv4() == to.is_ipv4())
                 && (external.any(|ip: IpAddr| ip == *to) || ingress(service).any(|ip| ip == *to))
         })
     }
@@ -166,9 +157,7 @@ impl Cluster {
     /// The Service port that a packet is for: the first by name where several want it, and
     /// a node port last.
     fn find(&self, packet: &Packet) -> Option<(&ServiceName, &ServiceSpec, &ServicePort, Address)> {
-        let Packet {
-            destination: to, ..
-        } = packet;
+        let Packet { destination: to, .. } = packet;
         let mut node_port = None;
         for (name, spec, service) in self.proxied() {
             let same_family = |ip: &IpAddr| ip.is_ipv4() == to.is_ipv4();
@@ -218,11 +207,7 @@ impl Cluster {
             let is_its = name.namespace == service.namespace
                 && labels.get("kubernetes.io/service-name") == Some(&service.name)
                 && !labels.contains_key("service.kubernetes.io/headless");
-            let family = if packet.destination.is_ipv4() {
-                "IPv4"
-            } else {
-                "IPv6"
-            };
+            let family = if packet.destination.is_ipv4() { "IPv4" } else { "IPv6" };
             if !is_its || slice.address_type != family {
                 continue;
             }
@@ -250,27 +235,17 @@ impl Cluster {
         condition.stays |= !conditions.terminating.unwrap_or(false);
         condition.is_local |= endpoint.node_name.as_deref() == Some(self.node_name);
         if let Some(hints) = &endpoint.hints {
-            let nodes = hints
-                .for_nodes
-                .iter()
-                .flatten()
-                .map(|hint| hint.name.clone());
+            let nodes = hints.for_nodes.iter().flatten().map(|hint| hint.name.clone());
             condition.nodes.extend(nodes);
-            let zones = hints
-                .for_zones
-                .iter()
-                .flatten()
-                .map(|hint| hint.name.clone());
+            let zones = hints.for_zones.iter().flatten().map(|hint| hint.name.clone());
             condition.zones.extend(zones);
         }
     }
 
     /// Ready ones, near ones if hints say so; only where there is none, those that drain.
     fn choose(&self, endpoints: &BTreeMap<Target, Condition>, local_only: bool) -> Vec<Target> {
-        let candidates: Vec<_> = endpoints
-            .iter()
-            .filter(|(_, e)| e.is_local || !local_only)
-            .collect();
+        let candidates: Vec<_> =
+            endpoints.iter().filter(|(_, e)| e.is_local || !local_only).collect();
         let targets = |which: &dyn Fn(&Condition) -> bool| -> Vec<Target> {
             let which = candidates.iter().filter(|(_, e)| which(e));
             which.map(|(target, _)| **target).collect()
@@ -305,20 +280,15 @@ fn ingress(service: &Service) -> impl Iterator<Item = IpAddr> {
     let is_balanced =
         service.spec.as_ref().and_then(|s| s.type_.as_deref()) == Some("LoadBalancer");
     let status = service.status.iter().filter(move |_| is_balanced);
-    let ingress = status.flat_map(|s| {
-        s.load_balancer
-            .iter()
-            .flat_map(|b| b.ingress.iter().flatten())
-    });
+    let ingress =
+        status.flat_map(|s| s.load_balancer.iter().flat_map(|b| b.ingress.iter().flatten()));
     let here = ingress.filter(|ingress| ingress.ip_mode.as_deref() != Some("Proxy"));
     here.filter_map(|ingress| ingress.ip.as_ref()?.parse().ok())
 }
 
 fn is_allowed(spec: &ServiceSpec, source: IpAddr) -> bool {
     let ranges = spec.load_balancer_source_ranges.iter().flatten();
-    let mut ranges = ranges
-        .map(|range| range.parse::<IpNet>().expect("a range"))
-        .peekable();
+    let mut ranges = ranges.map(|range| range.parse::<IpNet>().expect("a range")).peekable();
     ranges.peek().is_none() || ranges.any(|range| range.contains(&source))
 }
 

@@ -22,11 +22,7 @@ fn render(text: &str) -> String {
             rendered += &format!("{}: {}\n", set.as_str(), render_element(&key, data));
         }
     }
-    for chain in kernel
-        .chains
-        .values()
-        .filter(|chain| chain.name.starts_with("pick-"))
-    {
+    for chain in kernel.chains.values().filter(|chain| chain.name.starts_with("pick-")) {
         rendered += &render_chain(chain, Family::V4);
     }
     rendered
@@ -34,11 +30,7 @@ fn render(text: &str) -> String {
 
 fn check(text: &str, expected: &str) {
     let strip = |text: &str| {
-        text.lines()
-            .map(str::trim)
-            .filter(|l| !l.is_empty())
-            .collect::<Vec<_>>()
-            .join("\n")
+        text.lines().map(str::trim).filter(|l| !l.is_empty()).collect::<Vec<_>>().join("\n")
     };
     assert_eq!(strip(&render(text)), strip(expected));
 }

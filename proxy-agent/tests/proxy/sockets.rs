@@ -37,11 +37,7 @@ pub fn ask(
 }
 
 fn family_of(address: &IpAddr) -> AddressFamily {
-    if address.is_ipv4() {
-        AddressFamily::INET
-    } else {
-        AddressFamily::INET6
-    }
+    if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 }
 }
 
 /// A connection from a given address; std can only bind or connect.

@@ -14,15 +14,9 @@ use super::network::{self, Network};
 use super::{objects, table};
 
 fn wanted(model: &Model) -> Wanted {
-    let endpoints = |to| {
-        model
-            .routes(to)
-            .map(|routes| routes.inside.endpoints.iter().copied().collect())
-    };
-    model
-        .destinations()
-        .filter_map(|to| Some((to.clone(), endpoints(to)?)))
-        .collect()
+    let endpoints =
+        |to| model.routes(to).map(|routes| routes.inside.endpoints.iter().copied().collect());
+    model.destinations().filter_map(|to| Some((to.clone(), endpoints(to)?))).collect()
 }
 
 /// A model, its table, and what is forgotten with each change.
@@ -48,9 +42,7 @@ impl Proxy {
         }
         let dirty = self.model.take_dirty();
         self.table.sync(&self.model, &dirty).expect("synced");
-        conntrack::clean(&wanted(&self.model))
-            .expect("cleaned")
-            .forgotten
+        conntrack::clean(&wanted(&self.model)).expect("cleaned").forgotten
     }
 }
 
@@ -61,24 +53,18 @@ fn a_udp_client_follows_the_endpoints() {
         let mut proxy = Proxy::new("svc dns 10.96.0.22 53/udp");
         let client = network.from(IpAddr::from([10, 244, 1, 11]), || {
             let socket = UdpSocket::bind("0.0.0.0:0").expect("a free port");
-            socket
-                .set_read_timeout(Some(Duration::from_millis(500)))
-                .expect("a timeout");
+            socket.set_read_timeout(Some(Duration::from_millis(500))).expect("a timeout");
             socket
         });
         let ask = || {
-            client
-                .send_to(b"who", SocketAddr::from(([10, 96, 0, 22], 53)))
-                .ok()?;
+            client.send_to(b"who", SocketAddr::from(([10, 96, 0, 22], 53))).ok()?;
             let mut answer = [0; 64];
             let (length, _) = client.recv_from(&mut answer).ok()?;
             let answer = String::from_utf8_lossy(&answer[..length]).into_owned();
             answer.split_once(' ').map(|(own, _)| own.to_owned())
         };
         assert_eq!(ask(), None, "nobody serves");
-        client
-            .set_read_timeout(Some(Duration::from_secs(20)))
-            .expect("a timeout");
+        client.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
         proxy.go_on("ep dns 10.244.1.12:5353 node-1");
         assert_eq!(ask().as_deref(), Some("10.244.1.12:5353"));
         assert_eq!(proxy.go_on(""), 0, "a live connection was forgotten");
@@ -99,13 +85,11 @@ fn send(network: &Network, to: &str) -> UdpSocket {
 
 #[test]
 fn only_connections_that_lead_nowhere_are_forgotten() {
-    network::in_namespaces(
-        "stale::only_connections_that_lead_nowhere_are_forgotten",
-        || {
-            let network = Network::new();
-            // What a socket can be bound to is more then than what the node has.
-            std::fs::write("/proc/sys/net/ipv4/ip_nonlocal_bind", "1").expect("set");
-            let mut text = "
+    network::in_namespaces("stale::only_connections_that_lead_nowhere_are_forgotten", || {
+        let network = Network::new();
+        // What a socket can be bound to is more then than what the node has.
+        std::fs::write("/proc/sys/net/ipv4/ip_nonlocal_bind", "1").expect("set");
+        let mut text = "
             svc moves 10.96.0.51 53/udp node-port=30051
             ep moves 10.244.1.12:5353 node-1
             svc stays 10.96.0.52 53/udp
@@ -113,41 +97,38 @@ fn only_connections_that_lead_nowhere_are_forgotten() {
             svc grows 10.96.0.53 53/udp
             ep grows 10.244.1.12:5353 node-1
         "
-            .to_owned();
-            // With few destinations each is asked for, with many all of the protocol.
-            for others in [0, 20] {
-                for index in 0..others {
-                    text += &format!("svc other{index} 10.96.2.{} 53/udp\n", index + 1);
-                }
-                cleanup(Family::V4).expect("an empty table");
-                let mut proxy = Proxy::new(&text);
-                let _sockets = [
-                    send(&network, "10.96.0.51:53"),
-                    send(&network, "192.168.77.11:30051"),
-                    send(&network, "10.96.0.52:53"),
-                    send(&network, "10.96.0.53:53"),
-                    // The same port as the node port, but of another host.
-                    send(&network, "192.168.78.2:30051"),
-                    send(&network, "10.244.2.11:5353"),
-                ];
-                assert_eq!(proxy.go_on(""), 0, "nothing has changed");
-                assert_eq!(
-                    proxy.go_on(
-                        "ep grows 10.244.1.12:5353 node-1\nep grows 10.244.2.11:5353 node-2"
-                    ),
-                    0
-                );
-                assert_eq!(proxy.go_on("ep moves 10.244.2.11:5353 node-2"), 2);
-                assert_eq!(proxy.go_on(""), 0, "already forgotten");
-                // What passed by before a Service had the address.
-                let _passed = send(&network, "192.168.78.2:53");
-                let new = "svc new 10.96.0.54 53/udp external-ip=192.168.78.2";
-                assert_eq!(proxy.go_on(new), 0, "still nobody serves");
-                assert_eq!(proxy.go_on("ep new 10.244.1.12:5353 node-1"), 1);
-                assert_eq!(proxy.go_on("ep new 10.244.2.11:5353 node-2"), 0);
+        .to_owned();
+        // With few destinations each is asked for, with many all of the protocol.
+        for others in [0, 20] {
+            for index in 0..others {
+                text += &format!("svc other{index} 10.96.2.{} 53/udp\n", index + 1);
             }
-        },
-    );
+            cleanup(Family::V4).expect("an empty table");
+            let mut proxy = Proxy::new(&text);
+            let _sockets = [
+                send(&network, "10.96.0.51:53"),
+                send(&network, "192.168.77.11:30051"),
+                send(&network, "10.96.0.52:53"),
+                send(&network, "10.96.0.53:53"),
+                // The same port as the node port, but of another host.
+                send(&network, "192.168.78.2:30051"),
+                send(&network, "10.244.2.11:5353"),
+            ];
+            assert_eq!(proxy.go_on(""), 0, "nothing has changed");
+            assert_eq!(
+                proxy.go_on("ep grows 10.244.1.12:5353 node-1\nep grows 10.244.2.11:5353 node-2"),
+                0
+            );
+            assert_eq!(proxy.go_on("ep moves 10.244.2.11:5353 node-2"), 2);
+            assert_eq!(proxy.go_on(""), 0, "already forgotten");
+            // What passed by before a Service had the address.
+            let _passed = send(&network, "192.168.78.2:53");
+            let new = "svc new 10.96.0.54 53/udp external-ip=192.168.78.2";
+            assert_eq!(proxy.go_on(new), 0, "still nobody serves");
+            assert_eq!(proxy.go_on("ep new 10.244.1.12:5353 node-1"), 1);
+            assert_eq!(proxy.go_on("ep new 10.244.2.11:5353 node-2"), 0);
+        }
+    });
 }
 
 #[test]
@@ -163,9 +144,7 @@ fn the_kernel_tells_of_the_changed_destinations_connections_alone() {
                  ep many 10.244.1.12:5353 node-1
                  svc web 10.96.0.53 53/tcp",
             );
-            let to = ["10.96.0.51:53"; 3]
-                .into_iter()
-                .chain(["10.96.0.52:53"; 100]);
+            let to = ["10.96.0.51:53"; 3].into_iter().chain(["10.96.0.52:53"; 100]);
             let _sockets: Vec<_> = to.map(|to| send(&network, to)).collect();
             let mut wanted = wanted(&proxy.model);
             assert_eq!(conntrack::clean(&wanted).expect("cleaned").seen, 103);

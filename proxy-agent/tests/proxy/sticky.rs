@@ -67,21 +67,15 @@ fn a_choice_is_forgotten_after_its_timeout() {
         }
         for (family, map, source, to) in [
             ("ip", "affinity", "10.244.1.11", "10.96.0.23:80"),
-            (
-                "ip",
-                "node-port-affinity",
-                "192.168.78.2",
-                "192.168.77.11:30023",
-            ),
+            ("ip", "node-port-affinity", "192.168.78.2", "192.168.77.11:30023"),
             ("ip6", "affinity", "fd44:1::11", "[fd96::23]:80"),
             ("ip6", "node-port-affinity", "fd78::2", "[fd77::11]:30023"),
         ] {
             let source: IpAddr = source.parse().expect("an address");
             let to: SocketAddr = to.parse().expect("an address");
             let ask = || {
-                let answer = network.from(source, move || {
-                    sockets::ask(Protocol::Tcp, source, to, PATIENCE)
-                });
+                let answer =
+                    network.from(source, move || sockets::ask(Protocol::Tcp, source, to, PATIENCE));
                 answer.expect("an answer").0
             };
             wait_until("a client that is remembered", || {

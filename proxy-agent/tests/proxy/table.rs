@@ -38,13 +38,7 @@ pub struct Group {
 impl Group {
     /// Rows with the usual settings, for every mode.
     const fn new(name: &'static str, objects: &'static str, rows: &'static str) -> Group {
-        Group {
-            name,
-            settings: |_| {},
-            objects,
-            rows,
-            cannot: &[],
-        }
+        Group { name, settings: |_| {}, objects, rows, cannot: &[] }
     }
 
     const fn with(mut self, settings: fn(&mut Settings)) -> Group {
@@ -74,9 +68,7 @@ impl Group {
 
 /// The whole table.
 pub fn groups() -> impl Iterator<Item = &'static Group> {
-    [cluster_ip::GROUPS, policy::GROUPS, external::GROUPS]
-        .into_iter()
-        .flatten()
+    [cluster_ip::GROUPS, policy::GROUPS, external::GROUPS].into_iter().flatten()
 }
 
 /// The usual settings for IPv4.
@@ -100,9 +92,7 @@ pub fn settings_of(family: Family) -> Settings {
 /// Those of the networks that are of this family.
 fn networks(family: Family, texts: &[&str]) -> Vec<IpNet> {
     let networks = texts.iter().map(|text| text.parse().expect("a network"));
-    networks
-        .filter(|network: &IpNet| Family::of(&network.addr()) == family)
-        .collect()
+    networks.filter(|network: &IpNet| Family::of(&network.addr()) == family).collect()
 }
 
 /// A model of `node-1` with these objects.

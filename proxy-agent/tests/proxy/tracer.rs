@@ -94,11 +94,7 @@ impl Tracer<'_> {
         let is_local = |address: &IpAddr| self.node_addresses.contains(address);
         let from_node = is_local(&packet.source);
         let mut state = State::new(packet, random);
-        let first = if from_node {
-            HookPoint::Output
-        } else {
-            HookPoint::Prerouting
-        };
+        let first = if from_node { HookPoint::Output } else { HookPoint::Prerouting };
         if let Some(refused) = self.hook(first, &mut state) {
             return (refused, state.modulus);
         }
@@ -118,10 +114,7 @@ impl Tracer<'_> {
             Some(target) => {
                 let leaves = rest.contains(&HookPoint::Postrouting);
                 assert!(!leaves || state.mark == 0, "a mark is left behind");
-                Outcome::Endpoint {
-                    target,
-                    masquerade: state.masquerade,
-                }
+                Outcome::Endpoint { target, masquerade: state.masquerade }
             }
         };
         (outcome, state.modulus)
@@ -137,9 +130,7 @@ impl Tracer<'_> {
             .collect();
         chains.sort_by_key(|chain| chain.hook.map(|hook| hook.priority));
         for chain in chains {
-            let is_nat = chain
-                .hook
-                .is_some_and(|hook| hook.chain_type == ChainType::Nat);
+            let is_nat = chain.hook.is_some_and(|hook| hook.chain_type == ChainType::Nat);
             if is_nat && point != HookPoint::Postrouting && state.dnat.is_some() {
                 continue;
             }
@@ -154,10 +145,7 @@ impl Tracer<'_> {
 
     fn chain(&mut self, name: &str, state: &mut State) -> Flow {
         let kernel = self.kernel;
-        let chain = kernel
-            .chains
-            .get(name)
-            .unwrap_or_else(|| panic!("no chain {name}"));
+        let chain = kernel.chains.get(name).unwrap_or_else(|| panic!("no chain {name}"));
         for rule in &chain.rules {
             match self.rule(rule, state) {
                 Flow::Next | Flow::Break => {}
@@ -219,8 +207,7 @@ impl Tracer<'_> {
                 }
             }
             Statement::Remember { key, set, .. } => {
-                self.remembered
-                    .insert(client(key, *set, state), state.scratch);
+                self.remembered.insert(client(key, *set, state), state.scratch);
                 Flow::Next
             }
             Statement::Forget(key, set) => {
@@ -262,16 +249,8 @@ impl Tracer<'_> {
         let family = Family::of(&packet.destination);
         let (protocol, port) = (packet.protocol, packet.port);
         let address = packet.destination;
-        let to = Destination::Address {
-            address,
-            protocol,
-            port,
-        };
-        let to_node = Destination::NodePort {
-            family,
-            protocol,
-            port,
-        };
+        let to = Destination::Address { address, protocol, port };
+        let to_node = Destination::NodePort { family, protocol, port };
         let number = |field: &Field| match field {
             Field::Scratch => state.scratch,
             other => panic!("no number: {other:?}"),
@@ -303,11 +282,6 @@ fn comes_from(source: &IpAddr, name: &str, is_prefix: bool) -> bool {
 /// The key of what is remembered for a packet's client.
 fn client(fields: &[Field], set: SetName, state: &State) -> String {
     let packet = &state.packet;
-    let to = fields
-        .contains(&Field::Destination)
-        .then_some(packet.destination);
-    format!(
-        "{set:?} {} {to:?} {} {}",
-        packet.source, packet.protocol, packet.port
-    )
+    let to = fields.contains(&Field::Destination).then_some(packet.destination);
+    format!("{set:?} {} {to:?} {} {}", packet.source, packet.protocol, packet.port)
 }

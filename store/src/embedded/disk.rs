@@ -86,10 +86,7 @@ impl DirDisk {
         // The id only serves the message above: a full disk is no reason not to start.
         let _ = lock.set_len(0);
         let _ = writeln!(lock, "{}", std::process::id());
-        Ok(Self {
-            path: path.to_owned(),
-            _lock: lock,
-        })
+        Ok(Self { path: path.to_owned(), _lock: lock })
     }
 }
 
@@ -174,10 +171,7 @@ impl DiskFile for RealFile {
 
     fn reader(&self) -> io::Result<Box<dyn Read + '_>> {
         let file = &self.0;
-        Ok(Box::new(io::BufReader::with_capacity(
-            1 << 18,
-            FileReader { file, offset: 0 },
-        )))
+        Ok(Box::new(io::BufReader::with_capacity(1 << 18, FileReader { file, offset: 0 })))
     }
 
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {

@@ -16,10 +16,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub(super) enum Entry {
     /// A transaction with the changes it made.
-    Txn {
-        revision: Revision,
-        writes: Vec<Write>,
-    },
+    Txn { revision: Revision, writes: Vec<Write> },
     /// A new lease.
     Grant { lease: LeaseId, ttl_s: i64 },
     /// A lease ended. Its keys have gone before.
@@ -125,16 +122,11 @@ pub(super) fn read_all(payload: Bytes) -> Option<Vec<Entry>> {
 fn read(from: &mut Bytes) -> Option<Entry> {
     Some(match from.try_get_u8().ok()? {
         TXN => read_txn(from)?,
-        GRANT => Entry::Grant {
-            lease: from.try_get_i64_le().ok()?,
-            ttl_s: from.try_get_i64_le().ok()?,
-        },
-        END => Entry::End {
-            lease: from.try_get_i64_le().ok()?,
-        },
-        COMPACT => Entry::Compact {
-            revision: from.try_get_i64_le().ok()?,
-        },
+        GRANT => {
+            Entry::Grant { lease: from.try_get_i64_le().ok()?, ttl_s: from.try_get_i64_le().ok()? }
+        }
+        END => Entry::End { lease: from.try_get_i64_le().ok()? },
+        COMPACT => Entry::Compact { revision: from.try_get_i64_le().ok()? },
         BASE => Entry::Base {
             base: from.try_get_i64_le().ok()?,
             compacted: from.try_get_i64_le().ok()?,

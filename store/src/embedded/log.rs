@@ -51,14 +51,7 @@ impl Log {
 
     /// An existing segment whose last good record ends at `offset`.
     pub fn new(disk: Arc<dyn Disk>, file: Box<dyn DiskFile>, header: Header, offset: u64) -> Self {
-        Self {
-            disk,
-            file,
-            sequence: header.sequence,
-            salt: header.salt,
-            offset,
-            failed: None,
-        }
+        Self { disk, file, sequence: header.sequence, salt: header.salt, offset, failed: None }
     }
 
     /// Writes and syncs one record; `record` has `FRAME_BYTES` of room at its start.
@@ -106,9 +99,9 @@ impl Log {
         match error.kind() {
             io::ErrorKind::StorageFull
             | io::ErrorKind::QuotaExceeded
-            | io::ErrorKind::FileTooLarge => Error::Full(format!(
-                "cannot append to {file}: {error}; free some space there"
-            )),
+            | io::ErrorKind::FileTooLarge => {
+                Error::Full(format!("cannot append to {file}: {error}; free some space there"))
+            }
             _ => Error::Unavailable(format!("cannot append to {file}: {error}")),
         }
     }

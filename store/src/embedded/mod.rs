@@ -46,9 +46,7 @@ pub struct EmbeddedOptions {
 
 impl Default for EmbeddedOptions {
     fn default() -> Self {
-        Self {
-            rewrite_log_bytes_min: 4 << 20,
-        }
+        Self { rewrite_log_bytes_min: 4 << 20 }
     }
 }
 
@@ -69,10 +67,7 @@ impl Embedded {
     /// `Unavailable` if the disk does not answer.
     pub fn open(directory: impl AsRef<Path>, options: EmbeddedOptions) -> Result<Self, Error> {
         let disk = DirDisk::open(directory.as_ref())?;
-        let rewrite = Rewrite {
-            log_bytes_min: options.rewrite_log_bytes_min,
-            inline: false,
-        };
+        let rewrite = Rewrite { log_bytes_min: options.rewrite_log_bytes_min, inline: false };
         Self::on(Arc::new(disk), rewrite)
     }
 
@@ -81,10 +76,7 @@ impl Embedded {
     /// # Errors
     /// `Unavailable` if no thread can be started.
     pub fn in_memory() -> Result<Self, Error> {
-        let rewrite = Rewrite {
-            log_bytes_min: u64::MAX,
-            inline: false,
-        };
+        let rewrite = Rewrite { log_bytes_min: u64::MAX, inline: false };
         Self::on(Arc::new(NoDisk), rewrite)
     }
 
@@ -120,9 +112,7 @@ impl Embedded {
         let (reply, answer) = oneshot::channel();
         let command = command(reply);
         let requests = self.requests.as_ref().ok_or_else(stopped)?;
-        requests
-            .send(Request { command, place })
-            .map_err(|_| stopped())?;
+        requests.send(Request { command, place }).map_err(|_| stopped())?;
         answer.await.map_err(|_| stopped())?
     }
 }
@@ -148,12 +138,7 @@ impl Store for Embedded {
 
     async fn txn(&self, compares: Vec<Compare>, ops: Vec<Op>) -> Result<Txn, Error> {
         check_txn(&compares, &ops)?;
-        self.ask(|reply| Command::Txn {
-            compares,
-            ops,
-            reply,
-        })
-        .await
+        self.ask(|reply| Command::Txn { compares, ops, reply }).await
     }
 
     async fn watch(&self, prefix: &str, from: Revision) -> Result<WatchStream, Error> {

@@ -53,11 +53,7 @@ pub(super) enum BadHeader {
 impl Header {
     pub fn new(kind: Kind, sequence: u64) -> Self {
         let salt = RandomState::new().hash_one(sequence) as u32;
-        Self {
-            kind,
-            sequence,
-            salt,
-        }
+        Self { kind, sequence, salt }
     }
 
     pub fn encode(&self) -> [u8; HEADER_BYTES] {
@@ -89,11 +85,7 @@ impl Header {
             2 => Kind::Snapshot,
             _ => return Err(BadHeader::Damaged),
         };
-        Ok(Self {
-            kind,
-            sequence: from.get_u64_le(),
-            salt: from.get_u32_le(),
-        })
+        Ok(Self { kind, sequence: from.get_u64_le(), salt: from.get_u32_le() })
     }
 }
 
@@ -132,11 +124,7 @@ pub(super) struct Records<R> {
 impl<R: Read> Records<R> {
     pub fn new(reader: R, salt: u32) -> Self {
         let offset = HEADER_BYTES as u64;
-        Self {
-            reader,
-            salt,
-            offset,
-        }
+        Self { reader, salt, offset }
     }
 
     pub fn next(&mut self) -> io::Result<Next> {
@@ -150,9 +138,7 @@ impl<R: Read> Records<R> {
             return Ok(Next::Bad);
         };
         let mut payload = Vec::new();
-        let read = (&mut self.reader)
-            .take(u64::from(length))
-            .read_to_end(&mut payload)?;
+        let read = (&mut self.reader).take(u64::from(length)).read_to_end(&mut payload)?;
         if read != length as usize || checksum(self.salt, length, &payload) != crc {
             return Ok(Next::Bad);
         }

@@ -62,12 +62,7 @@ pub(super) fn recover(disk: &Arc<dyn Disk>) -> Result<Recovered, Error> {
     {
         tracing::warn!(%error, "files that are no longer needed stay");
     }
-    Ok(Recovered {
-        state,
-        log,
-        snapshot_bytes,
-        log_bytes,
-    })
+    Ok(Recovered { state, log, snapshot_bytes, log_bytes })
 }
 
 fn failed(disk: &Arc<dyn Disk>, verb: &str, name: &str, error: io::Error) -> Error {
@@ -116,9 +111,7 @@ fn drop_empty_tail(disk: &Arc<dyn Disk>, files: &mut Files) -> Result<(), Error>
         && let Some(sequence) = files.logs.last().copied()
     {
         let name = log_name(sequence);
-        let file = disk
-            .open(&name)
-            .map_err(|e| failed(disk, "open", &name, e))?;
+        let file = disk.open(&name).map_err(|e| failed(disk, "open", &name, e))?;
         let length = file.len().map_err(|e| failed(disk, "read", &name, e))?;
         if length > HEADER_BYTES as u64 {
             return Ok(());
@@ -148,12 +141,7 @@ fn read_header(
     }
     match Header::decode(&bytes) {
         Ok(header) if (header.kind, header.sequence) == expected => Ok(Some(header)),
-        Ok(_) => Err(damaged(
-            disk,
-            name,
-            0,
-            "it is another file of a store, renamed",
-        )),
+        Ok(_) => Err(damaged(disk, name, 0, "it is another file of a store, renamed")),
         Err(BadHeader::Newer(format)) => Err(Error::Corrupt(format!(
             "{} has format {format}, which this version does not read; open it with the \
              version that wrote it",

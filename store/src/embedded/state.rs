@@ -55,10 +55,9 @@ impl Change {
         let previous = self.previous.as_ref().and_then(|v| v.key_value(&self.key));
         match self.version.key_value(&self.key) {
             Some(kv) => Some(Event::Put { kv, previous }),
-            None => previous.map(|previous| Event::Delete {
-                previous,
-                revision: self.version.modified,
-            }),
+            None => {
+                previous.map(|previous| Event::Delete { previous, revision: self.version.modified })
+            }
         }
     }
 }
@@ -112,24 +111,16 @@ impl State {
 
     /// Changes ever counted up to and including the newest revision.
     pub fn changes_total(&self) -> u64 {
-        self.commits.last().map_or(0, |commit| {
-            commit.changes_before + commit.changes.len() as u64
-        })
+        self.commits.last().map_or(0, |commit| commit.changes_before + commit.changes.len() as u64)
     }
 
     /// Fails unless `revision` (not 0) can be read.
     pub fn check_readable(&self, revision: Revision) -> Result<(), Error> {
         if revision < self.compacted {
-            return Err(Error::Compacted {
-                wanted: revision,
-                oldest: self.compacted,
-            });
+            return Err(Error::Compacted { wanted: revision, oldest: self.compacted });
         }
         if revision > self.revision {
-            return Err(Error::Future {
-                wanted: revision,
-                newest: self.revision,
-            });
+            return Err(Error::Future { wanted: revision, newest: self.revision });
         }
         Ok(())
     }
@@ -137,10 +128,7 @@ impl State {
     pub fn get(&self, key: &str, revision: Revision) -> Result<Get, Error> {
         let at = self.resolve(revision)?;
         let version = self.keys.get(key).and_then(|v| version_at(v, at));
-        Ok(Get {
-            revision: self.revision,
-            kv: version.and_then(|v| v.key_value(key)),
-        })
+        Ok(Get { revision: self.revision, kv: version.and_then(|v| v.key_value(key)) })
     }
 
     pub fn list(&self, options: &ListOptions) -> Result<List, Error> {
@@ -166,11 +154,7 @@ impl State {
             .take(limit)
             .filter_map(|(key, version)| version.key_value(key))
             .collect();
-        Ok(List {
-            revision: at,
-            items,
-            remaining: living.count(),
-        })
+        Ok(List { revision: at, items, remaining: living.count() })
     }
 
     /// The conditions' keys as they are now, if a condition does not hold.
@@ -210,19 +194,12 @@ impl State {
             };
             self.attach(&write.key, previous.as_ref(), &version);
             self.push(write.key.clone(), version.clone());
-            changes.push(Change {
-                key: write.key,
-                version,
-                previous,
-            });
+            changes.push(Change { key: write.key, version, previous });
         }
         if changes.is_empty() {
             return None;
         }
-        let commit = Arc::new(Commit {
-            changes,
-            changes_before: self.changes_total(),
-        });
+        let commit = Arc::new(Commit { changes, changes_before: self.changes_total() });
         self.revision = revision;
         self.commits.push_back(commit.clone());
         Some(commit)
@@ -251,11 +228,10 @@ impl State {
         &self,
         revision: Revision,
     ) -> impl Iterator<Item = (&Arc<str>, &Version)> + '_ {
-        self.range(Bound::Included(""))
-            .filter_map(move |(key, versions)| {
-                let version = version_at(versions, revision)?;
-                version.value.is_some().then_some((key, version))
-            })
+        self.range(Bound::Included("")).filter_map(move |(key, versions)| {
+            let version = version_at(versions, revision)?;
+            version.value.is_some().then_some((key, version))
+        })
     }
 
     /// Puts back a key of a snapshot.

@@ -64,10 +64,7 @@ pub(super) fn start(
 
 fn check_kept(state: &State, from: Revision) -> Result<(), Error> {
     if from < state.compacted {
-        return Err(Error::Compacted {
-            wanted: from,
-            oldest: state.compacted,
-        });
+        return Err(Error::Compacted { wanted: from, oldest: state.compacted });
     }
     Ok(())
 }
@@ -142,9 +139,7 @@ impl Cursor {
             .take(WATCH_LAG_EVENTS_MAX + 1)
             .count();
         if waiting > WATCH_LAG_EVENTS_MAX {
-            return Err(Error::TooSlow {
-                limit: WATCH_LAG_EVENTS_MAX,
-            });
+            return Err(Error::TooSlow { limit: WATCH_LAG_EVENTS_MAX });
         }
         Ok(())
     }

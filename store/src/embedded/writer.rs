@@ -39,19 +39,9 @@ const LEASE_RETRY: Duration = Duration::from_secs(1);
 
 /// What is asked of the writer.
 pub(super) enum Command {
-    Txn {
-        compares: Vec<Compare>,
-        ops: Vec<Op>,
-        reply: oneshot::Sender<Result<Txn, Error>>,
-    },
-    Compact {
-        revision: Revision,
-        reply: oneshot::Sender<Result<(), Error>>,
-    },
-    Grant {
-        ttl_s: i64,
-        reply: oneshot::Sender<Result<LeaseId, Error>>,
-    },
+    Txn { compares: Vec<Compare>, ops: Vec<Op>, reply: oneshot::Sender<Result<Txn, Error>> },
+    Compact { revision: Revision, reply: oneshot::Sender<Result<(), Error>> },
+    Grant { ttl_s: i64, reply: oneshot::Sender<Result<LeaseId, Error>> },
 }
 
 /// A command and its place in the queue, which is free again once it is answered.
@@ -64,10 +54,7 @@ pub(super) struct Request {
 enum Answer {
     Txn(oneshot::Sender<Result<Txn, Error>>, Result<Txn, Error>),
     Compact(oneshot::Sender<Result<(), Error>>, Result<(), Error>),
-    Grant(
-        oneshot::Sender<Result<LeaseId, Error>>,
-        Result<LeaseId, Error>,
-    ),
+    Grant(oneshot::Sender<Result<LeaseId, Error>>, Result<LeaseId, Error>),
 }
 
 impl Answer {
@@ -187,11 +174,7 @@ impl Writer {
     fn take(&mut self, request: Request) {
         self.places.push(request.place);
         let answer = match request.command {
-            Command::Txn {
-                compares,
-                ops,
-                reply,
-            } => Answer::Txn(reply, self.txn(&compares, ops)),
+            Command::Txn { compares, ops, reply } => Answer::Txn(reply, self.txn(&compares, ops)),
             Command::Compact { revision, reply } => Answer::Compact(reply, self.compact(revision)),
             Command::Grant { ttl_s, reply } => Answer::Grant(reply, Ok(self.grant(ttl_s))),
         };
@@ -200,10 +183,7 @@ impl Writer {
 
     fn txn(&mut self, compares: &[Compare], ops: Vec<Op>) -> Result<Txn, Error> {
         if let Some(current) = self.state.conflict(compares) {
-            return Ok(Txn::Conflict {
-                revision: self.state.revision,
-                current,
-            });
+            return Ok(Txn::Conflict { revision: self.state.revision, current });
         }
         let mut writes = Vec::with_capacity(ops.len());
         for op in ops {
@@ -218,9 +198,7 @@ impl Writer {
             writes.push(Write { key, value, lease });
         }
         self.apply(writes);
-        Ok(Txn::Committed {
-            revision: self.state.revision,
-        })
+        Ok(Txn::Committed { revision: self.state.revision })
     }
 
     fn apply(&mut self, writes: Vec<Write>) {
@@ -239,10 +217,7 @@ impl Writer {
 
     fn compact(&mut self, revision: Revision) -> Result<(), Error> {
         if revision > self.state.revision {
-            return Err(Error::Future {
-                wanted: revision,
-                newest: self.state.revision,
-            });
+            return Err(Error::Future { wanted: revision, newest: self.state.revision });
         }
         if revision > self.state.compacted {
             self.state.compact(revision);
@@ -263,13 +238,8 @@ impl Writer {
                 continue;
             };
             let keys = lease.keys.iter().take(LEASE_KEYS_PER_REVISION);
-            let writes: Vec<_> = keys
-                .map(|key| Write {
-                    key: key.clone(),
-                    value: None,
-                    lease: 0,
-                })
-                .collect();
+            let writes: Vec<_> =
+                keys.map(|key| Write { key: key.clone(), value: None, lease: 0 }).collect();
             if writes.is_empty() {
                 self.state.leases.remove(&id);
                 self.ending.push(id);
@@ -323,9 +293,7 @@ impl Writer {
 
     /// Starts a new segment and a snapshot in place of the old ones, if that frees enough.
     fn maybe_rewrite(&mut self) {
-        if let Some(running) = self
-            .snapshotting
-            .take_if(|running| running.thread.is_finished())
+        if let Some(running) = self.snapshotting.take_if(|running| running.thread.is_finished())
             && let Ok(Some(length)) = running.thread.join()
         {
             self.snapshot_bytes = length;
@@ -348,10 +316,7 @@ impl Writer {
             self.snapshot_bytes = job().unwrap_or(self.snapshot_bytes);
             return;
         }
-        match thread::Builder::new()
-            .name("store-snapshot".into())
-            .spawn(job)
-        {
+        match thread::Builder::new().name("store-snapshot".into()).spawn(job) {
             Ok(thread) => self.snapshotting = Some(Snapshotting { thread, stop }),
             Err(error) => tracing::warn!(%error, "no snapshot: cannot start its thread"),
         }

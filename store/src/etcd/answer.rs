@@ -116,12 +116,7 @@ pub(super) fn key_value(kv: etcd_client::KeyValue) -> Result<KeyValue, Error> {
             String::from_utf8_lossy(error.as_bytes())
         ))
     })?;
-    Ok(KeyValue {
-        key,
-        value: value.into(),
-        create_revision,
-        mod_revision,
-    })
+    Ok(KeyValue { key, value: value.into(), create_revision, mod_revision })
 }
 
 /// The first key that no longer has the prefix; etcd's sign for the end if there is none.

@@ -41,11 +41,7 @@ async fn read(etcd: &Etcd, options: &ListOptions) -> Result<List, Error> {
         Some(after) if after >= options.prefix.as_str() => after_key(after),
         _ => prefix_start(&options.prefix),
     };
-    let mut list = List {
-        revision: options.revision,
-        items: Vec::new(),
-        remaining: 0,
-    };
+    let mut list = List { revision: options.revision, items: Vec::new(), remaining: 0 };
     // A key after the prefix would make a range that ends before it starts.
     let past = end != [0] && start >= end;
     let mut piece = PIECE_KEYS_MAX;
@@ -114,15 +110,11 @@ struct Range {
 
 async fn get(etcd: &Etcd, range: Range) -> Result<GetResponse, Refusal> {
     let limit = i64::try_from(range.limit).unwrap_or(i64::MAX);
-    let options = GetOptions::new()
-        .with_range(range.end)
-        .with_limit(limit)
-        .with_revision(range.revision);
+    let options =
+        GetOptions::new().with_range(range.end).with_limit(limit).with_revision(range.revision);
     let start = Arc::new(range.start);
     let got = etcd.call(Repeat::Read, 0, |client| {
-        let mut kv = client
-            .kv_client()
-            .max_decoding_message_size(MESSAGE_BYTES_MAX);
+        let mut kv = client.kv_client().max_decoding_message_size(MESSAGE_BYTES_MAX);
         let (start, options) = (start.to_vec(), options.clone());
         async move { kv.get(start, Some(options)).await }
     });

@@ -67,12 +67,7 @@ impl Etcd {
         let connector = Connector::new(&options)?;
         let client = connector.client().await?;
         let versions = Versions::follow(connector.clone()).await;
-        let etcd = Self {
-            connector,
-            client,
-            versions,
-            wanted: signal::Sender::new(0),
-        };
+        let etcd = Self { connector, client, versions, wanted: signal::Sender::new(0) };
         match etcd.current_revision().await {
             Err(Error::Unavailable(reason)) => Err(Error::Unavailable(format!(
                 "none of {} answers: {reason}; check the addresses and that etcd runs",
@@ -116,14 +111,12 @@ impl Etcd {
     async fn explain(&self, refused: Refusal, wanted: Revision) -> Error {
         match refused {
             Refusal::NotSent(error) | Refusal::Other(error) => error,
-            Refusal::AnswerTooLarge => Error::TooLarge {
-                what: "an answer of etcd",
-                limit: MESSAGE_BYTES_MAX,
-            },
-            Refusal::Compacted => Error::Compacted {
-                wanted,
-                oldest: self.oldest().await.unwrap_or(wanted + 1),
-            },
+            Refusal::AnswerTooLarge => {
+                Error::TooLarge { what: "an answer of etcd", limit: MESSAGE_BYTES_MAX }
+            }
+            Refusal::Compacted => {
+                Error::Compacted { wanted, oldest: self.oldest().await.unwrap_or(wanted + 1) }
+            }
             Refusal::Future => match self.current_revision().await {
                 Ok(newest) => Error::Future { wanted, newest },
                 Err(error) => error,
@@ -173,9 +166,7 @@ impl Store for Etcd {
     async fn get(&self, key: &str, revision: Revision) -> Result<Get, Error> {
         let options = GetOptions::new().with_revision(revision);
         let got = self.call(Repeat::Read, 0, |client| {
-            let mut kv = client
-                .kv_client()
-                .max_decoding_message_size(MESSAGE_BYTES_MAX);
+            let mut kv = client.kv_client().max_decoding_message_size(MESSAGE_BYTES_MAX);
             let (key, options) = (key.to_owned(), options.clone());
             async move { kv.get(key, Some(options)).await }
         });
@@ -200,9 +191,7 @@ impl Store for Etcd {
         });
         let txn = etcd_txn(compares, ops);
         let done = self.call(Repeat::Write, lease.unwrap_or(0), |client| {
-            let mut kv = client
-                .kv_client()
-                .max_decoding_message_size(MESSAGE_BYTES_MAX);
+            let mut kv = client.kv_client().max_decoding_message_size(MESSAGE_BYTES_MAX);
             let txn = txn.clone();
             async move { kv.txn(txn).await }
         });
@@ -215,10 +204,7 @@ impl Store for Etcd {
             return Ok(Txn::Committed { revision });
         }
         let current = response.op_responses().into_iter().map(current);
-        Ok(Txn::Conflict {
-            revision,
-            current: current.collect::<Result<_, _>>()?,
-        })
+        Ok(Txn::Conflict { revision, current: current.collect::<Result<_, _>>()? })
     }
 
     async fn watch(&self, prefix: &str, from: Revision) -> Result<WatchStream, Error> {
@@ -243,9 +229,12 @@ impl Store for Etcd {
     }
 
     async fn compact(&self, revision: Revision) -> Result<(), Error> {
-        let done = self.call(Repeat::Read, 0, |mut client| async move {
-            client.compact(revision, None).await
-        });
+        let done =
+            self.call(
+                Repeat::Read,
+                0,
+                |mut client| async move { client.compact(revision, None).await },
+            );
         match done.await {
             Ok(_) | Err(Refusal::Compacted) => Ok(()),
             Err(refused) => Err(self.explain(refused, revision).await),
@@ -273,19 +262,14 @@ impl Store for Etcd {
 }
 
 fn etcd_txn(compares: Vec<Compare>, ops: Vec<Op>) -> EtcdTxn {
-    let reads: Vec<_> = compares
-        .iter()
-        .map(|compare| TxnOp::get(compare.key.as_str(), None))
-        .collect();
+    let reads: Vec<_> =
+        compares.iter().map(|compare| TxnOp::get(compare.key.as_str(), None)).collect();
     let compares: Vec<_> = compares
         .into_iter()
         .map(|c| EtcdCompare::mod_revision(c.key, CompareOp::Equal, c.mod_revision))
         .collect();
     let writes: Vec<_> = ops.into_iter().map(etcd_op).collect();
-    EtcdTxn::new()
-        .when(compares)
-        .and_then(writes)
-        .or_else(reads)
+    EtcdTxn::new().when(compares).and_then(writes).or_else(reads)
 }
 
 fn etcd_op(op: Op) -> TxnOp {
@@ -302,8 +286,6 @@ fn etcd_op(op: Op) -> TxnOp {
 fn current(response: TxnOpResponse) -> Result<Option<KeyValue>, Error> {
     match response {
         TxnOpResponse::Get(mut got) => got.take_kvs().pop().map(key_value).transpose(),
-        other => Err(Error::Unavailable(format!(
-            "etcd answered a read with {other:?}"
-        ))),
+        other => Err(Error::Unavailable(format!("etcd answered a read with {other:?}"))),
     }
 }

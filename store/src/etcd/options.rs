@@ -61,19 +61,12 @@ impl Connector {
             .with_require_leader(true);
         if let Some(tls) = tls(options)? {
             connect = connect.with_tls(tls);
-        } else if let Some(url) = options
-            .endpoints
-            .iter()
-            .find(|url| url.starts_with("https:"))
-        {
+        } else if let Some(url) = options.endpoints.iter().find(|url| url.starts_with("https:")) {
             return Err(Error::Invalid(format!(
                 "{url} needs a certificate authority to check it with: give its file"
             )));
         }
-        Ok(Self {
-            endpoints: options.endpoints.clone(),
-            options: connect,
-        })
+        Ok(Self { endpoints: options.endpoints.clone(), options: connect })
     }
 
     /// A client of all members, with connections of its own that are made when needed.

@@ -55,9 +55,7 @@ impl Queue {
                 }
             }
             if !patient {
-                return Err(Error::TooSlow {
-                    limit: WATCH_LAG_EVENTS_MAX,
-                });
+                return Err(Error::TooSlow { limit: WATCH_LAG_EVENTS_MAX });
             }
             drained.await;
         }

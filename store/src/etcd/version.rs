@@ -73,9 +73,7 @@ async fn version_of(connector: &Connector, endpoint: &String) -> Option<String> 
 
 /// Whether this version's progress follows its events.
 fn is_truthful(version: &str) -> bool {
-    let mut parts = version
-        .split(['.', '-', '+'])
-        .map_while(|part| part.parse::<u32>().ok());
+    let mut parts = version.split(['.', '-', '+']).map_while(|part| part.parse::<u32>().ok());
     let (Some(major), Some(minor), Some(patch)) = (parts.next(), parts.next(), parts.next()) else {
         return false;
     };

@@ -62,9 +62,7 @@ pub(super) async fn start(prefix: &str, start: Start) -> Result<WatchStream, Err
         .with_prev_key()
         .with_fragment()
         .with_progress_notify();
-    let mut watches = client
-        .watch_client()
-        .max_decoding_message_size(MESSAGE_BYTES_MAX);
+    let mut watches = client.watch_client().max_decoding_message_size(MESSAGE_BYTES_MAX);
     let call = watches.watch(prefix_start(prefix), Some(options));
     let watch = time::timeout(REQUEST_TIMEOUT, call)
         .await
@@ -98,15 +96,12 @@ pub(super) async fn start(prefix: &str, start: Start) -> Result<WatchStream, Err
         };
         queue.end(error);
     }));
-    Ok(Box::pin(stream::unfold(
-        Some((queue, task)),
-        |reading| async {
-            let (queue, task) = reading?;
-            let item = queue.pop().await;
-            let going_on = item.is_ok().then_some((queue, task));
-            Some((item, going_on))
-        },
-    )))
+    Ok(Box::pin(stream::unfold(Some((queue, task)), |reading| async {
+        let (queue, task) = reading?;
+        let item = queue.pop().await;
+        let going_on = item.is_ok().then_some((queue, task));
+        Some((item, going_on))
+    })))
 }
 
 /// Ends a watch's task with its reader.
@@ -207,10 +202,7 @@ impl Follower {
                 0 => {
                     Error::Unavailable(format!("etcd ended the watch: {}", response.cancel_reason))
                 }
-                oldest => Error::Compacted {
-                    wanted: self.from,
-                    oldest,
-                },
+                oldest => Error::Compacted { wanted: self.from, oldest },
             });
         }
         if response.created {
@@ -276,20 +268,11 @@ async fn ended(task: &mut Option<AbortOnDrop>) {
 /// reader then has to start anew, like after any compaction.
 fn event(event: etcd_client::proto::PbEvent) -> Result<Event, Error> {
     let is_put = event.r#type == EventType::Put as i32;
-    let previous = event
-        .prev_kv
-        .map(|kv| key_value(etcd_client::KeyValue(kv)))
-        .transpose()?;
-    let kv = event
-        .kv
-        .map(|kv| key_value(etcd_client::KeyValue(kv)))
-        .transpose()?;
+    let previous = event.prev_kv.map(|kv| key_value(etcd_client::KeyValue(kv))).transpose()?;
+    let kv = event.kv.map(|kv| key_value(etcd_client::KeyValue(kv))).transpose()?;
     let kv = kv.ok_or_else(|| Error::Unavailable("etcd sent an event without a key".into()))?;
     let revision = kv.mod_revision;
-    let forgotten = Error::Compacted {
-        wanted: revision,
-        oldest: revision + 1,
-    };
+    let forgotten = Error::Compacted { wanted: revision, oldest: revision + 1 };
     match (is_put, previous) {
         (true, None) if kv.create_revision < revision => Err(forgotten),
         (true, previous) => Ok(Event::Put { kv, previous }),

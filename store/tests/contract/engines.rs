@@ -28,34 +28,21 @@ impl Engine {
 
 pub fn in_memory() -> Engine {
     let store = Embedded::in_memory().expect("an engine in memory");
-    Engine {
-        store: Box::new(store),
-        _directory: None,
-        _server: None,
-    }
+    Engine { store: Box::new(store), _directory: None, _server: None }
 }
 
 pub fn on_disk() -> Engine {
     let directory = tempfile::tempdir().expect("a directory");
     // Every compaction rewrites the files.
-    let options = EmbeddedOptions {
-        rewrite_log_bytes_min: 0,
-    };
+    let options = EmbeddedOptions { rewrite_log_bytes_min: 0 };
     let store = Embedded::open(directory.path(), options).expect("an engine on disk");
-    Engine {
-        store: Box::new(store),
-        _directory: Some(directory),
-        _server: None,
-    }
+    Engine { store: Box::new(store), _directory: Some(directory), _server: None }
 }
 
 /// Starts an etcd of its own; none if there is no `etcd` program.
 pub async fn etcd() -> Option<Engine> {
     let server = EtcdServer::start()?;
-    let options = EtcdOptions {
-        endpoints: vec![server.url.clone()],
-        ..Default::default()
-    };
+    let options = EtcdOptions { endpoints: vec![server.url.clone()], ..Default::default() };
     let store = loop {
         match Etcd::connect(options.clone()).await {
             Ok(store) => break store,
@@ -63,11 +50,7 @@ pub async fn etcd() -> Option<Engine> {
             Err(error) => panic!("{error}"),
         }
     };
-    Some(Engine {
-        store: Box::new(store),
-        _directory: None,
-        _server: Some(server),
-    })
+    Some(Engine { store: Box::new(store), _directory: None, _server: Some(server) })
 }
 
 /// An etcd on loopback, killed when dropped.
@@ -88,12 +71,7 @@ impl EtcdServer {
         let started = Command::new(&program)
             .arg("--data-dir")
             .arg(directory.path().join("data"))
-            .args([
-                "--listen-client-urls",
-                &url,
-                "--advertise-client-urls",
-                &url,
-            ])
+            .args(["--listen-client-urls", &url, "--advertise-client-urls", &url])
             .args(["--listen-peer-urls", &peer])
             .args(["--initial-advertise-peer-urls", &peer])
             .args(["--initial-cluster", &format!("default={peer}")])
@@ -105,11 +83,7 @@ impl EtcdServer {
             .stderr(log)
             .spawn();
         match started {
-            Ok(process) => Some(Self {
-                url,
-                process: Mutex::new(process),
-                directory,
-            }),
+            Ok(process) => Some(Self { url, process: Mutex::new(process), directory }),
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 let ci = std::env::var_os("CI").is_some();
                 assert!(!ci, "the etcd program is missing");

@@ -7,10 +7,7 @@ use store::{Error, ListOptions, Store};
 use crate::writes::{delete, put, value, write};
 
 fn prefix(prefix: &str) -> ListOptions {
-    ListOptions {
-        prefix: prefix.into(),
-        ..Default::default()
-    }
+    ListOptions { prefix: prefix.into(), ..Default::default() }
 }
 
 async fn keys(store: &dyn Store, options: ListOptions) -> Vec<String> {
@@ -36,13 +33,7 @@ pub async fn old_revision_reads_as_it_was(store: &dyn Store) {
         (two, Some("2"), None),
         (three, None, Some("3")),
     ] {
-        let list = store
-            .list(ListOptions {
-                revision,
-                ..prefix("/")
-            })
-            .await
-            .unwrap();
+        let list = store.list(ListOptions { revision, ..prefix("/") }).await.unwrap();
         assert_eq!(list.revision, revision);
         for (key, expected) in [("/a", a), ("/b", b)] {
             let get = store.get(key, revision).await.unwrap();
@@ -58,13 +49,7 @@ pub async fn future_revision_is_refused(store: &dyn Store) {
     let newest = write(store, vec![put("/a", "1")]).await;
     let wanted = newest + 1;
     let get = store.get("/a", wanted).await.unwrap_err();
-    let list = store
-        .list(ListOptions {
-            revision: wanted,
-            ..prefix("/")
-        })
-        .await
-        .unwrap_err();
+    let list = store.list(ListOptions { revision: wanted, ..prefix("/") }).await.unwrap_err();
     let compact = store.compact(wanted).await.unwrap_err();
     for error in [get, list, compact] {
         let expected =
@@ -74,26 +59,8 @@ pub async fn future_revision_is_refused(store: &dyn Store) {
 }
 
 pub async fn list_has_the_prefix_in_key_order(store: &dyn Store) {
-    let all = [
-        "/p",
-        "/p/",
-        "/p/a",
-        "/p/a/x",
-        "/p/é",
-        "/p/\u{10ffff}",
-        "/p0",
-        "/q",
-    ];
-    for key in [
-        "/q",
-        "/p/é",
-        "/p/a/x",
-        "/p",
-        "/p0",
-        "/p/\u{10ffff}",
-        "/p/",
-        "/p/a",
-    ] {
+    let all = ["/p", "/p/", "/p/a", "/p/a/x", "/p/é", "/p/\u{10ffff}", "/p0", "/q"];
+    for key in ["/q", "/p/é", "/p/a/x", "/p", "/p0", "/p/\u{10ffff}", "/p/", "/p/a"] {
         write(store, vec![put(key, "1")]).await;
     }
     assert_eq!(keys(store, prefix("")).await, all);
@@ -101,10 +68,7 @@ pub async fn list_has_the_prefix_in_key_order(store: &dyn Store) {
     assert_eq!(keys(store, prefix("/p/")).await, all[1..6]);
     assert_eq!(keys(store, prefix("/p/\u{10ffff}")).await, all[5..6]);
     assert_eq!(keys(store, prefix("/none")).await, [""; 0]);
-    let after = |after: &str| ListOptions {
-        after: Some(after.into()),
-        ..prefix("/p/")
-    };
+    let after = |after: &str| ListOptions { after: Some(after.into()), ..prefix("/p/") };
     assert_eq!(keys(store, after("/a")).await, all[1..6]);
     assert_eq!(keys(store, after("/p/a")).await, all[3..6]);
     assert_eq!(keys(store, after("/p/b")).await, all[4..6]);
@@ -119,11 +83,7 @@ pub async fn pages_cover_the_prefix_once(store: &dyn Store) {
     let (mut after, mut seen, mut remaining) = (None, Vec::new(), Vec::new());
     loop {
         let list = store
-            .list(ListOptions {
-                after: after.take(),
-                limit: 10,
-                ..prefix("/x/")
-            })
+            .list(ListOptions { after: after.take(), limit: 10, ..prefix("/x/") })
             .await
             .unwrap();
         remaining.push(list.remaining);
@@ -142,18 +102,8 @@ pub async fn pages_at_a_revision_ignore_later_writes(store: &dyn Store) {
     for i in 0..6 {
         write(store, vec![put(&format!("/x/{i}"), "old")]).await;
     }
-    let first = store
-        .list(ListOptions {
-            limit: 3,
-            ..prefix("/x/")
-        })
-        .await
-        .unwrap();
-    write(
-        store,
-        vec![delete("/x/4"), put("/x/5", "new"), put("/x/6", "new")],
-    )
-    .await;
+    let first = store.list(ListOptions { limit: 3, ..prefix("/x/") }).await.unwrap();
+    write(store, vec![delete("/x/4"), put("/x/5", "new"), put("/x/6", "new")]).await;
     let second = store
         .list(ListOptions {
             after: first.items.last().map(|kv| kv.key.clone()),
@@ -185,10 +135,7 @@ pub async fn compacted_revision_is_refused(store: &dyn Store) {
     let two = write(store, vec![put("/a", "2")]).await;
     let three = write(store, vec![delete("/b"), put("/c", "3")]).await;
     store.compact(two).await.unwrap();
-    let old = ListOptions {
-        revision: one,
-        ..prefix("/")
-    };
+    let old = ListOptions { revision: one, ..prefix("/") };
     let get = store.get("/a", one).await.unwrap_err();
     let list = store.list(old).await.unwrap_err();
     for error in [get, list] {
@@ -198,10 +145,7 @@ pub async fn compacted_revision_is_refused(store: &dyn Store) {
         assert_eq!((wanted, oldest), (one, two));
     }
     for (revision, expected) in [(two, ["/a", "/b"]), (three, ["/a", "/c"])] {
-        let options = ListOptions {
-            revision,
-            ..prefix("/")
-        };
+        let options = ListOptions { revision, ..prefix("/") };
         assert_eq!(keys(store, options).await, expected);
     }
     assert_eq!(value(store, "/a").await.as_deref(), Some("2"));

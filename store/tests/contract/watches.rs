@@ -25,11 +25,7 @@ fn seen(event: &Event) -> Seen {
             }
             let value = String::from_utf8_lossy(&kv.value);
             let what = format!("{}={value}", kv.key);
-            Seen(
-                what,
-                kv.mod_revision,
-                previous.as_ref().map(|p| p.mod_revision),
-            )
+            Seen(what, kv.mod_revision, previous.as_ref().map(|p| p.mod_revision))
         }
         Event::Delete { previous, revision } => {
             let what = format!("{} gone", previous.key);
@@ -40,8 +36,7 @@ fn seen(event: &Event) -> Seen {
 
 async fn item(watch: &mut WatchStream) -> Result<WatchItem, Error> {
     let item = tokio::time::timeout(HANGS, watch.next()).await;
-    item.expect("the watch hangs")
-        .expect("a watch never ends without an error")
+    item.expect("the watch hangs").expect("a watch never ends without an error")
 }
 
 /// The next `count` changes; checks on the way that revisions and progress do not go back
@@ -51,10 +46,7 @@ async fn take(watch: &mut WatchStream, count: usize) -> Vec<Seen> {
     while all.len() < count {
         match item(watch).await.unwrap() {
             WatchItem::Progress(revision) => {
-                assert!(
-                    revision >= progress && revision >= newest,
-                    "progress went back"
-                );
+                assert!(revision >= progress && revision >= newest, "progress went back");
                 progress = revision;
             }
             WatchItem::Events(events) => {
@@ -140,11 +132,7 @@ pub async fn only_the_prefix_comes(store: &dyn Store) {
 pub async fn one_revision_comes_in_one_batch(store: &dyn Store) {
     // Together larger than one message of etcd, with what was before even more so.
     let large = "x".repeat(60_000);
-    let ops = || {
-        (0..100)
-            .map(|i| put(&format!("/big/{i:03}"), &large))
-            .collect()
-    };
+    let ops = || (0..100).map(|i| put(&format!("/big/{i:03}"), &large)).collect();
     let mut live = store.watch("/big/", 0).await.unwrap();
     let one = write(store, ops()).await;
     let two = write(store, ops()).await;
@@ -152,11 +140,7 @@ pub async fn one_revision_comes_in_one_batch(store: &dyn Store) {
     for watch in [&mut live, &mut { replayed }] {
         let events = take(watch, 200).await;
         assert!(events[..100].iter().all(|seen| seen.1 == one));
-        assert!(
-            events[100..]
-                .iter()
-                .all(|seen| (seen.1, seen.2) == (two, Some(one)))
-        );
+        assert!(events[100..].iter().all(|seen| (seen.1, seen.2) == (two, Some(one))));
     }
 }
 
@@ -178,10 +162,7 @@ pub async fn every_watcher_sees_the_same_history(store: &dyn Store) {
         for _ in 0..4 {
             let revision = store.current_revision().await.unwrap();
             all.push((2, store.watch("/w/", 2).await.unwrap()));
-            all.push((
-                revision + 1,
-                store.watch("/w/", revision + 1).await.unwrap(),
-            ));
+            all.push((revision + 1, store.watch("/w/", revision + 1).await.unwrap()));
             tokio::task::yield_now().await;
         }
         all
@@ -189,10 +170,7 @@ pub async fn every_watcher_sees_the_same_history(store: &dyn Store) {
     let total = WRITERS * WRITES;
     let (history, late, _) = tokio::join!(take(&mut first, total), late, join_all(writes));
     let revisions: Vec<_> = history.iter().map(|seen| seen.1).collect();
-    assert!(
-        revisions.iter().copied().eq(2..2 + total as Revision),
-        "a gap"
-    );
+    assert!(revisions.iter().copied().eq(2..2 + total as Revision), "a gap");
     for (from, mut watch) in late {
         let start = revisions.partition_point(|revision| *revision < from);
         assert_eq!(take(&mut watch, total - start).await, history[start..]);
@@ -220,10 +198,7 @@ pub async fn compacted_watch_is_refused(store: &dyn Store) {
     }
     store.compact(4).await.unwrap();
     let error = error(store, 3).await;
-    assert!(
-        matches!(error, Error::Compacted { oldest: 4, .. }),
-        "{error}"
-    );
+    assert!(matches!(error, Error::Compacted { oldest: 4, .. }), "{error}");
 }
 
 pub async fn watch_after_the_compaction_has_its_changes(store: &dyn Store) {
@@ -232,10 +207,7 @@ pub async fn watch_after_the_compaction_has_its_changes(store: &dyn Store) {
     let after = write(store, vec![put("/a", "3"), delete("/b")]).await;
     store.compact(at).await.unwrap();
     let mut watch = store.watch("/", at + 1).await.unwrap();
-    let expected = [
-        change("/a=3", after, Some(at)),
-        change("/b gone", after, Some(at - 1)),
-    ];
+    let expected = [change("/a=3", after, Some(at)), change("/b gone", after, Some(at - 1))];
     assert_eq!(take(&mut watch, 2).await, expected);
 }
 

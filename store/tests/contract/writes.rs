@@ -7,11 +7,7 @@ use futures::{StreamExt, future::join_all};
 use store::{Compare, Error, Event, Op, Revision, Store, Txn, WatchItem, limits};
 
 pub fn put(key: &str, value: &str) -> Op {
-    Op::Put {
-        key: key.into(),
-        value: Bytes::copy_from_slice(value.as_bytes()),
-        lease: 0,
-    }
+    Op::Put { key: key.into(), value: Bytes::copy_from_slice(value.as_bytes()), lease: 0 }
 }
 
 pub fn delete(key: &str) -> Op {
@@ -19,10 +15,7 @@ pub fn delete(key: &str) -> Op {
 }
 
 pub fn at(key: &str, mod_revision: Revision) -> Compare {
-    Compare {
-        key: key.into(),
-        mod_revision,
-    }
+    Compare { key: key.into(), mod_revision }
 }
 
 /// Writes without a condition; the revision.
@@ -67,10 +60,8 @@ pub async fn unmet_condition_tells_the_current_keys(store: &dyn Store) {
         panic!("/b is not at {a}");
     };
     assert_eq!(revision, b);
-    let current: Vec<_> = current
-        .iter()
-        .map(|kv| kv.as_ref().map(|kv| (&kv.key[..], kv.mod_revision)))
-        .collect();
+    let current: Vec<_> =
+        current.iter().map(|kv| kv.as_ref().map(|kv| (&kv.key[..], kv.mod_revision))).collect();
     assert_eq!(current, [None, Some(("/b", b)), Some(("/a", a))]);
 }
 
@@ -89,16 +80,8 @@ pub async fn unmet_condition_writes_nothing(store: &dyn Store) {
 
 pub async fn all_writes_of_a_transaction_share_a_revision(store: &dyn Store) {
     write(store, vec![put("/old", "1")]).await;
-    let revision = write(
-        store,
-        vec![
-            put("/a", "1"),
-            delete("/old"),
-            put("/b", "2"),
-            delete("/no"),
-        ],
-    )
-    .await;
+    let revision =
+        write(store, vec![put("/a", "1"), delete("/old"), put("/b", "2"), delete("/no")]).await;
     for key in ["/a", "/b"] {
         let kv = store.get(key, 0).await.unwrap().kv.unwrap();
         assert_eq!(kv.mod_revision, revision);
@@ -193,11 +176,7 @@ pub async fn concurrent_increments_lose_nothing(store: &dyn Store) {
 
 pub async fn ended_lease_takes_its_keys(store: &dyn Store) {
     let lease = store.grant_lease(1).await.unwrap();
-    let leased = |key: &str| Op::Put {
-        key: key.into(),
-        value: Bytes::from_static(b"1"),
-        lease,
-    };
+    let leased = |key: &str| Op::Put { key: key.into(), value: Bytes::from_static(b"1"), lease };
     let ops = vec![leased("/l/a"), leased("/l/b"), leased("/l/kept")];
     write(store, ops).await;
     let from = write(store, vec![put("/l/kept", "2")]).await + 1;
@@ -219,11 +198,7 @@ pub async fn ended_lease_takes_its_keys(store: &dyn Store) {
 }
 
 pub async fn unknown_lease_is_refused(store: &dyn Store) {
-    let op = Op::Put {
-        key: "/a".into(),
-        value: Bytes::new(),
-        lease: 4711,
-    };
+    let op = Op::Put { key: "/a".into(), value: Bytes::new(), lease: 4711 };
     let error = store.txn(vec![], vec![op]).await.unwrap_err();
     assert!(matches!(error, Error::NoLease { lease: 4711 }), "{error}");
     assert_eq!(store.current_revision().await.unwrap(), 1);

@@ -7,8 +7,11 @@ mod acks;
 mod roles;
 
 use std::{
+    collections::BTreeSet,
+    ffi::OsString,
     fs,
     io::{BufRead, BufReader},
+    os::fd::OwnedFd,
     path::Path,
     process::{Child, Command, ExitCode, Stdio},
     time::{Duration, Instant},
@@ -16,6 +19,10 @@ use std::{
 
 use acks::Acks;
 use futures::StreamExt;
+use rustix::{
+    event::{PollFd, PollFlags},
+    fs::inotify,
+};
 use store::{Embedded, EmbeddedOptions, Error, Event, ListOptions, Store, WatchItem};
 
 const KILLS: usize = 20;
@@ -32,15 +39,9 @@ fn main() -> ExitCode {
         ("kill_nine_loses_no_acknowledged_write", kill_nine),
         ("second_process_is_locked_out_by_name", second_process),
         ("restart_finds_the_same_state", restart),
-        (
-            "full_file_system_is_an_error_and_no_damage",
-            full_file_system,
-        ),
+        ("full_file_system_is_an_error_and_no_damage", full_file_system),
     ];
-    let wanted: Vec<_> = std::env::args()
-        .skip(1)
-        .filter(|arg| !arg.starts_with('-'))
-        .collect();
+    let wanted: Vec<_> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     for (name, test) in tests {
         if wanted.is_empty() || wanted.iter().any(|part| name.contains(part)) {
             // A failure panics: cargo sees the exit code, and the message is above it.
@@ -73,16 +74,12 @@ fn role(role: &str, directory: &Path) -> Command {
 }
 
 fn open(directory: &Path) -> Embedded {
-    let options = EmbeddedOptions {
-        rewrite_log_bytes_min: 0,
-    };
+    let options = EmbeddedOptions { rewrite_log_bytes_min: 0 };
     Embedded::open(directory, options).expect("it opens")
 }
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Runtime::new()
-        .expect("a runtime")
-        .block_on(future)
+    tokio::runtime::Runtime::new().expect("a runtime").block_on(future)
 }
 
 fn kill_nine() {
@@ -150,17 +147,11 @@ fn second_process() {
     };
     let pid = holder.0.id().to_string();
     assert!(message.contains(&pid), "{message}");
-    assert!(
-        message.contains(&directory.path().display().to_string()),
-        "{message}"
-    );
+    assert!(message.contains(&directory.path().display().to_string()), "{message}");
     drop(holder);
     let store = open(directory.path());
     let again = Embedded::open(directory.path(), EmbeddedOptions::default());
-    assert!(
-        matches!(again, Err(Error::Locked(_))),
-        "locked for this process too"
-    );
+    assert!(matches!(again, Err(Error::Locked(_))), "locked for this process too");
     drop(store);
     open(directory.path());
 }
@@ -171,15 +162,14 @@ fn restart() {
         block_on(async {
             let mut all = String::new();
             for revision in 1..=store.current_revision().await.expect("a revision") {
-                let options = ListOptions {
-                    revision,
-                    ..Default::default()
-                };
+                let options = ListOptions { revision, ..Default::default() };
                 all += &format!("{:?}\n", store.list(options).await);
             }
             all
         })
     };
+    let changes = inotify::init(inotify::CreateFlags::CLOEXEC).expect("inotify");
+    inotify::add_watch(&changes, directory.path(), inotify::WatchFlags::DELETE).expect("a watch");
     let mut before = String::new();
     for round in 0..6 {
         let store = open(directory.path());
@@ -198,31 +188,36 @@ fn restart() {
             }
             let newest = store.current_revision().await.expect("a revision");
             if round % 2 == 1 {
+                let former = names(directory.path());
                 store.compact(newest - 7).await.expect("a compaction");
+                is_rewritten(directory.path(), &former, &changes);
             }
         });
         before = describe(&store);
-        if round == 5 {
-            becomes_one_of_each(directory.path());
-        }
     }
 }
 
-/// Waits for the snapshot of the last compaction: a thread of its own writes it, and the store's end
-/// stops that.
-fn becomes_one_of_each(directory: &Path) {
+fn names(directory: &Path) -> BTreeSet<OsString> {
+    let entries = fs::read_dir(directory).expect("a directory").flatten();
+    entries.map(|entry| entry.file_name()).collect()
+}
+
+/// Waits until a snapshot and a log have taken the place of the `former` ones: a thread of its own
+/// writes the snapshot, and the store's end would stop that.
+fn is_rewritten(directory: &Path, former: &BTreeSet<OsString>, changes: &OwnedFd) {
     let until = Instant::now() + PATIENCE;
     loop {
-        let names = fs::read_dir(directory).expect("a directory");
-        let names: Vec<_> = names.flatten().map(|entry| entry.file_name()).collect();
-        if names.len() == 3 {
+        let names = names(directory);
+        let kept: Vec<_> = names.intersection(former).collect();
+        if names.len() == 3 && kept == ["lock"] {
             return;
         }
-        assert!(
-            Instant::now() < until,
-            "one lock, one snapshot, one log: {names:?}"
-        );
-        std::thread::sleep(Duration::from_millis(10));
+        let left = until.saturating_duration_since(Instant::now());
+        let left = left.try_into().expect("some seconds");
+        let mut watched = [PollFd::new(changes, PollFlags::IN)];
+        let changed = rustix::event::poll(&mut watched, Some(&left)).expect("polled");
+        assert_eq!(changed, 1, "one lock, one snapshot, one log: {names:?}");
+        rustix::io::read(changes, &mut [0; 4096]).expect("what changed");
     }
 }
 
@@ -249,10 +244,7 @@ fn full_file_system() {
                 Err(error) => error.to_string(),
             };
             let ci = std::env::var_os("CI").is_some();
-            assert!(
-                !ci && !why.contains("panicked"),
-                "no tmpfs of one's own: {why}"
-            );
+            assert!(!ci && !why.contains("panicked"), "no tmpfs of one's own: {why}");
             eprintln!("SKIPPED: no tmpfs of one's own: {why}");
         }
     }

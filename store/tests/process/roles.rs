@@ -19,9 +19,7 @@ pub const WRITERS: usize = 16;
 /// Plays the role this process was started for.
 pub fn play(role: &OsStr) -> ExitCode {
     let directory = PathBuf::from(std::env::var_os(DIRECTORY).expect("a directory"));
-    let options = EmbeddedOptions {
-        rewrite_log_bytes_min: 64 << 10,
-    };
+    let options = EmbeddedOptions { rewrite_log_bytes_min: 64 << 10 };
     let store = Embedded::open(&directory, options).expect("it opens");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     match role.to_str() {
@@ -39,11 +37,7 @@ pub fn play(role: &OsStr) -> ExitCode {
 }
 
 pub fn put(key: &str, value: Vec<u8>) -> Op {
-    Op::Put {
-        key: key.into(),
-        value: Bytes::from(value),
-        lease: 0,
-    }
+    Op::Put { key: key.into(), value: Bytes::from(value), lease: 0 }
 }
 
 /// Writes with all writers, from where the last process was stopped; compacts meanwhile.
@@ -54,17 +48,11 @@ async fn write(store: Embedded) {
         let store = store.clone();
         writers.spawn(async move {
             let prefix = acks::prefix(writer);
-            let options = ListOptions {
-                prefix,
-                ..Default::default()
-            };
+            let options = ListOptions { prefix, ..Default::default() };
             let start = store.list(options).await.expect("a list").items.len();
             for number in start.. {
                 let (key, value) = acks::write(writer, number);
-                store
-                    .txn(vec![], vec![put(&key, value)])
-                    .await
-                    .expect("a write");
+                store.txn(vec![], vec![put(&key, value)]).await.expect("a write");
                 println!("{}", acks::line(writer, number));
                 if writer == 0 && number % 32 == 31 {
                     let newest = store.current_revision().await.expect("a revision");

@@ -31,16 +31,11 @@ pub struct Arguments {
 /// The object.
 pub fn object(arguments: &Arguments) -> Result<Value> {
     if arguments.image.len() > 1 && !arguments.command.is_empty() {
-        return Err(Error::message(
-            "cannot specify multiple --image options and command",
-        ));
+        return Err(Error::message("cannot specify multiple --image options and command"));
     }
     let labels = json!({"app": arguments.name});
-    let containers: Vec<Value> = arguments
-        .image
-        .iter()
-        .map(|image| container(arguments, image))
-        .collect();
+    let containers: Vec<Value> =
+        arguments.image.iter().map(|image| container(arguments, image)).collect();
     Ok(json!({
         "apiVersion": "apps/v1",
         "kind": "Deployment",

@@ -105,13 +105,7 @@ pub struct Arguments {
     #[command(subcommand)]
     made: Option<Made>,
     /// Files, folders or - with the objects
-    #[arg(
-        long,
-        short = 'f',
-        value_name = "FILE",
-        value_delimiter = ',',
-        required = true
-    )]
+    #[arg(long, short = 'f', value_name = "FILE", value_delimiter = ',', required = true)]
     pub filename: Vec<PathBuf>,
     /// Folders below the given ones too
     #[arg(long, short = 'R')]
@@ -167,11 +161,7 @@ async fn one(sending: &Sending, manifest: &Manifest, context: &Context) -> Resul
         Some(output) => get::print_object(&Format::parse(Some(output))?, &created, context).await,
         None => {
             target.name = created["metadata"]["name"].as_str().map(str::to_owned);
-            say(format!(
-                "{} created{}",
-                target.shown(),
-                sending.dry_run.suffix()
-            ))
+            say(format!("{} created{}", target.shown(), sending.dry_run.suffix()))
         }
     }
 }

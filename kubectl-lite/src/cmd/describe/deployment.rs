@@ -19,11 +19,7 @@ pub fn describe(page: &mut Page, object: &Value, sets: &[Value]) {
     let (metadata, spec, status) = (&object["metadata"], &object["spec"], &object["status"]);
     page.field(0, "Name", text(&metadata["name"]));
     page.field(0, "Namespace", text(&metadata["namespace"]));
-    page.field(
-        0,
-        "CreationTimestamp",
-        time::date(text(&metadata["creationTimestamp"])),
-    );
+    page.field(0, "CreationTimestamp", time::date(text(&metadata["creationTimestamp"])));
     labels(page, 0, "Labels", &metadata["labels"]);
     annotations(page, 0, "Annotations", &metadata["annotations"]);
     page.field(0, "Selector", selectors::selector(&spec["selector"]));
@@ -43,10 +39,7 @@ pub fn describe(page: &mut Page, object: &Value, sets: &[Value]) {
     page.field(0, "MinReadySeconds", number(&spec["minReadySeconds"]));
     let rolling = &spec["strategy"]["rollingUpdate"];
     if rolling.is_object() {
-        let (unavailable, surge) = (
-            plain(&rolling["maxUnavailable"]),
-            plain(&rolling["maxSurge"]),
-        );
+        let (unavailable, surge) = (plain(&rolling["maxUnavailable"]), plain(&rolling["maxSurge"]));
         page.field(
             0,
             "RollingUpdateStrategy",
@@ -63,19 +56,11 @@ fn conditions(page: &mut Page, conditions: &Value, reason: bool) {
         return;
     }
     page.line(0, "Conditions:");
-    let (titles, rules) = if reason {
-        ("\tReason", "\t------")
-    } else {
-        ("", "")
-    };
+    let (titles, rules) = if reason { ("\tReason", "\t------") } else { ("", "") };
     page.line(1, format!("Type\tStatus{titles}"));
     page.line(1, format!("----\t------{rules}"));
     for condition in items(conditions) {
-        let line = format!(
-            "{} \t{}",
-            text(&condition["type"]),
-            text(&condition["status"])
-        );
+        let line = format!("{} \t{}", text(&condition["type"]), text(&condition["status"]));
         page.line(
             1,
             match reason {
@@ -100,21 +85,12 @@ fn owned_sets(page: &mut Page, object: &Value, sets: &[Value]) {
         let texts: Vec<_> = sets
             .into_iter()
             .map(|set| {
-                let (have, want) = (
-                    number(&set["status"]["replicas"]),
-                    number(&set["spec"]["replicas"]),
-                );
-                format!(
-                    "{} ({have}/{want} replicas created)",
-                    text(&set["metadata"]["name"])
-                )
+                let (have, want) =
+                    (number(&set["status"]["replicas"]), number(&set["spec"]["replicas"]));
+                format!("{} ({have}/{want} replicas created)", text(&set["metadata"]["name"]))
             })
             .collect();
-        if texts.is_empty() {
-            "<none>".to_owned()
-        } else {
-            texts.join(", ")
-        }
+        if texts.is_empty() { "<none>".to_owned() } else { texts.join(", ") }
     };
     page.field(0, "OldReplicaSets", show(old));
     page.field(0, "NewReplicaSet", show(new));
@@ -136,17 +112,10 @@ pub fn describe_replica_set(page: &mut Page, object: &Value, pods: &[Value]) {
         );
     }
     let (current, desired) = (number(&status["replicas"]), number(&spec["replicas"]));
-    page.field(
-        0,
-        "Replicas",
-        format!("{current} current / {desired} desired"),
-    );
+    page.field(0, "Replicas", format!("{current} current / {desired} desired"));
     let phases = ["Running", "Pending", "Succeeded", "Failed"];
-    let counts = phases.map(|phase| {
-        pods.iter()
-            .filter(|it| it["status"]["phase"] == phase)
-            .count()
-    });
+    let counts =
+        phases.map(|phase| pods.iter().filter(|it| it["status"]["phase"] == phase).count());
     let [running, waiting, succeeded, failed] = counts;
     page.field(
         0,

@@ -11,11 +11,7 @@ pub fn describe(page: &mut Page, object: &Value) {
     page.line(0, "Subsets:");
     for subset in items(&object["subsets"]) {
         page.field(1, "Addresses", addresses(&subset["addresses"]));
-        page.field(
-            1,
-            "NotReadyAddresses",
-            addresses(&subset["notReadyAddresses"]),
-        );
+        page.field(1, "NotReadyAddresses", addresses(&subset["notReadyAddresses"]));
         if items(&subset["ports"]).next().is_some() {
             page.line(1, "Ports:");
             page.line(2, "Name\tPort\tProtocol");
@@ -24,10 +20,7 @@ pub fn describe(page: &mut Page, object: &Value) {
         for port in items(&subset["ports"]) {
             let name = text(&port["name"]);
             let name = if name.is_empty() { "<unset>" } else { name };
-            page.line(
-                2,
-                format!("{name}\t{}\t{}", port["port"], text(&port["protocol"])),
-            );
+            page.line(2, format!("{name}\t{}\t{}", port["port"], text(&port["protocol"])));
         }
         page.line(0, "");
     }

@@ -24,9 +24,7 @@ pub async fn fetch(context: &Context, object: &Value, kind: &str) -> Result<Vec<
     if !text(&metadata["uid"]).is_empty() {
         selector.push_str(&format!(",involvedObject.uid={}", text(&metadata["uid"])));
     }
-    let call = Call::get(&path)
-        .parameter("fieldSelector", selector)
-        .parameter("limit", "500");
+    let call = Call::get(&path).parameter("fieldSelector", selector).parameter("limit", "500");
     let mut events = match context.server.call(call).await {
         Ok(mut answer) => match answer["items"].take() {
             Value::Array(items) => items,
@@ -58,11 +56,7 @@ pub fn describe(page: &mut Page, events: &[Value]) {
         let message = text(&event["message"]).trim();
         page.line(
             1,
-            format!(
-                "{kind}\t{}\t{}\t{source}\t{message}",
-                text(&event["reason"]),
-                age(event)
-            ),
+            format!("{kind}\t{}\t{}\t{source}\t{message}", text(&event["reason"]), age(event)),
         );
     }
 }

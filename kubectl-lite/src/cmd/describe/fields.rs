@@ -39,11 +39,7 @@ pub fn labels(page: &mut Page, level: usize, title: &str, labels: &Value) {
         page.field(level, title, "<none>");
     }
     for (index, (key, value)) in pairs.into_iter().enumerate() {
-        let title = if index == 0 {
-            format!("{title}:")
-        } else {
-            String::new()
-        };
+        let title = if index == 0 { format!("{title}:") } else { String::new() };
         page.line(level, format!("{title}\t{key}={}", text(value)));
     }
 }
@@ -60,11 +56,7 @@ pub fn annotations(page: &mut Page, level: usize, title: &str, annotations: &Val
         page.field(level, title, "<none>");
     }
     for (index, (key, value)) in pairs.into_iter().enumerate() {
-        let title = if index == 0 {
-            format!("{title}:")
-        } else {
-            String::new()
-        };
+        let title = if index == 0 { format!("{title}:") } else { String::new() };
         let value = text(value).trim_end_matches('\n');
         if key.len() + value.len() + 2 <= MAX_ANNOTATION_CHARS && !value.contains('\n') {
             page.line(level, format!("{title}\t{key}: {value}"));

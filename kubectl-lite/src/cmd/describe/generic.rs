@@ -71,11 +71,7 @@ fn title(key: &str) -> String {
         if index > 0 && upper && (after_lower || before_lower) {
             out.push(' ');
         }
-        out.push(if index == 0 {
-            symbol.to_ascii_uppercase()
-        } else {
-            *symbol
-        });
+        out.push(if index == 0 { symbol.to_ascii_uppercase() } else { *symbol });
     }
     out
 }

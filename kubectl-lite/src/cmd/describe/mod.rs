@@ -54,9 +54,7 @@ pub async fn run(arguments: Arguments, context: &Context) -> Result {
     } else {
         let (manifests, wrong) = manifest::read(&arguments.filename, false);
         errors = wrong;
-        let found = manifests
-            .iter()
-            .map(|it| select::of_manifest(discovery, it, context));
+        let found = manifests.iter().map(|it| select::of_manifest(discovery, it, context));
         found.collect::<Result<Vec<_>>>()?
     };
     let mut first = true;
@@ -113,10 +111,7 @@ async fn find(
         Err(error) if error.is_not_found() => error,
         Err(error) => return Err(error),
     };
-    let all = Target {
-        name: None,
-        ..target.clone()
-    };
+    let all = Target { name: None, ..target.clone() };
     let mut found = select::list(context, &all, None).await?;
     found.retain(|it| {
         let found = it["metadata"]["name"].as_str();
@@ -180,10 +175,6 @@ async fn related(
     let Ok(kind) = context.discovery().await?.find(kind) else {
         return Ok(Vec::new());
     };
-    let target = Target {
-        kind: kind.clone(),
-        namespace: namespace.to_owned(),
-        name: None,
-    };
+    let target = Target { kind: kind.clone(), namespace: namespace.to_owned(), name: None };
     select::list(context, &target, Some(selector)).await
 }

@@ -28,29 +28,13 @@ pub fn describe(page: &mut Page, object: &Value) {
     }
     if items(&spec["initContainers"]).next().is_some() {
         let statuses = &status["initContainerStatuses"];
-        containers(
-            page,
-            0,
-            "Init Containers",
-            &spec["initContainers"],
-            statuses,
-        );
+        containers(page, 0, "Init Containers", &spec["initContainers"], statuses);
     }
-    containers(
-        page,
-        0,
-        "Containers",
-        &spec["containers"],
-        &status["containerStatuses"],
-    );
+    containers(page, 0, "Containers", &spec["containers"], &status["containerStatuses"]);
     plain_conditions(page, object);
     volumes(page, 0, &spec["volumes"]);
     page.field(0, "QoS Class", text(&status["qosClass"]));
-    page.field(
-        0,
-        "Node-Selectors",
-        selectors::format(&spec["nodeSelector"], "\n\t", "<none>"),
-    );
+    page.field(0, "Node-Selectors", selectors::format(&spec["nodeSelector"], "\n\t", "<none>"));
     tolerations(page, 0, &spec["tolerations"]);
 }
 

@@ -10,10 +10,7 @@ use crate::{labels as selectors, time};
 pub fn describe(page: &mut Page, template: &Value) {
     page.line(0, "Pod Template:");
     labels(page, 1, "Labels", &template["metadata"]["labels"]);
-    if template["metadata"]["annotations"]
-        .as_object()
-        .is_some_and(|it| !it.is_empty())
-    {
+    if template["metadata"]["annotations"].as_object().is_some_and(|it| !it.is_empty()) {
         annotations(page, 1, "Annotations", &template["metadata"]["annotations"]);
     }
     let spec = &template["spec"];
@@ -21,24 +18,14 @@ pub fn describe(page: &mut Page, template: &Value) {
         page.field(1, "Service Account", text(&spec["serviceAccountName"]));
     }
     if items(&spec["initContainers"]).next().is_some() {
-        containers(
-            page,
-            1,
-            "Init Containers",
-            &spec["initContainers"],
-            &Value::Null,
-        );
+        containers(page, 1, "Init Containers", &spec["initContainers"], &Value::Null);
     }
     containers(page, 1, "Containers", &spec["containers"], &Value::Null);
     volumes(page, 1, &spec["volumes"]);
     if !text(&spec["priorityClassName"]).is_empty() {
         page.field(1, "Priority Class Name", text(&spec["priorityClassName"]));
     }
-    page.field(
-        1,
-        "Node-Selectors",
-        selectors::format(&spec["nodeSelector"], "\n\t", "<none>"),
-    );
+    page.field(1, "Node-Selectors", selectors::format(&spec["nodeSelector"], "\n\t", "<none>"));
     tolerations(page, 1, &spec["tolerations"]);
 }
 
@@ -54,11 +41,7 @@ pub fn containers(page: &mut Page, level: usize, title: &str, list: &Value, stat
         let margin = if level > 0 { " " } else { "" };
         page.line(
             level,
-            format!(
-                "{margin}{}{}:",
-                if level > 0 { "" } else { "  " },
-                text(&container["name"])
-            ),
+            format!("{margin}{}{}:", if level > 0 { "" } else { "  " }, text(&container["name"])),
         );
         one(page, container, status);
     }
@@ -89,20 +72,8 @@ fn one(page: &mut Page, container: &Value, status: Option<&Value>) {
         if status["lastState"]["terminated"].is_object() {
             state(page, "Last State", &status["lastState"]);
         }
-        page.field(
-            2,
-            "Ready",
-            if status["ready"] == true {
-                "True"
-            } else {
-                "False"
-            },
-        );
-        page.field(
-            2,
-            "Restart Count",
-            status["restartCount"].as_i64().unwrap_or(0),
-        );
+        page.field(2, "Ready", if status["ready"] == true { "True" } else { "False" });
+        page.field(2, "Restart Count", status["restartCount"].as_i64().unwrap_or(0));
     }
     for (title, field) in [("Limits", "limits"), ("Requests", "requests")] {
         let amounts = container["resources"][field].as_object();
@@ -134,11 +105,7 @@ fn ports(page: &mut Page, container: &Value, title: &str, field: &str) {
         })
         .collect();
     let plural = if texts.len() > 1 { "s" } else { "" };
-    let shown = if texts.is_empty() {
-        "<none>".to_owned()
-    } else {
-        texts.join(", ")
-    };
+    let shown = if texts.is_empty() { "<none>".to_owned() } else { texts.join(", ") };
     page.field(2, &format!("{title}{plural}"), shown);
 }
 
@@ -150,11 +117,7 @@ fn state(page: &mut Page, title: &str, state: &Value) {
     };
     if state["running"].is_object() {
         page.field(2, title, "Running");
-        page.field(
-            3,
-            "Started",
-            time::date(text(&state["running"]["startedAt"])),
-        );
+        page.field(3, "Started", time::date(text(&state["running"]["startedAt"])));
     } else if state["terminated"].is_object() {
         let ended = &state["terminated"];
         page.field(2, title, "Terminated");
@@ -204,11 +167,7 @@ fn probe(probe: &Value) -> String {
     }
     if probe["grpc"].is_object() {
         let grpc = &probe["grpc"];
-        return format!(
-            "grpc <pod>:{} {} {attributes}",
-            grpc["port"],
-            text(&grpc["service"])
-        );
+        return format!("grpc <pod>:{} {} {attributes}", grpc["port"], text(&grpc["service"]));
     }
     format!("unknown {attributes}")
 }
@@ -223,10 +182,7 @@ fn environment(page: &mut Page, container: &Value) {
             false => ("Secret", &source["secretRef"]),
         };
         let optional = from["optional"].as_bool().unwrap_or(false);
-        page.line(
-            3,
-            format!("{}\t{kind}\tOptional: {optional}", text(&from["name"])),
-        );
+        page.line(3, format!("{}\t{kind}\tOptional: {optional}", text(&from["name"])));
     }
     if items(&container["env"]).next().is_none() {
         page.field(2, "Environment", "<none>");
@@ -246,11 +202,7 @@ fn environment(page: &mut Page, container: &Value) {
         };
         let value = if from["fieldRef"].is_object() {
             let field = &from["fieldRef"];
-            format!(
-                " ({}:{})",
-                text(&field["apiVersion"]),
-                text(&field["fieldPath"])
-            )
+            format!(" ({}:{})", text(&field["apiVersion"]), text(&field["fieldPath"]))
         } else if from["configMapKeyRef"].is_object() {
             reference(&from["configMapKeyRef"], "of config map")
         } else if from["secretKeyRef"].is_object() {
@@ -275,14 +227,7 @@ fn mounts(page: &mut Page, mounts: &Value) {
     let mut sorted: Vec<_> = items(mounts).collect();
     sorted.sort_by_key(|it| text(&it["mountPath"]));
     for mount in sorted {
-        let mut flags = vec![
-            if mount["readOnly"] == true {
-                "ro"
-            } else {
-                "rw"
-            }
-            .to_owned(),
-        ];
+        let mut flags = vec![if mount["readOnly"] == true { "ro" } else { "rw" }.to_owned()];
         if !text(&mount["subPath"]).is_empty() {
             flags.push(format!("path={:?}", text(&mount["subPath"])));
         }
@@ -319,11 +264,7 @@ fn volume_source(page: &mut Page, volume: &Value) {
         page.field(2, "Path", text(&volume["hostPath"]["path"]));
         page.field(2, "HostPathType", text(&volume["hostPath"]["type"]));
     } else if volume["emptyDir"].is_object() {
-        page.field(
-            2,
-            "Type",
-            "EmptyDir (a temporary directory that shares a pod's lifetime)",
-        );
+        page.field(2, "Type", "EmptyDir (a temporary directory that shares a pod's lifetime)");
         page.field(2, "Medium", text(&volume["emptyDir"]["medium"]));
         let limit = &volume["emptyDir"]["sizeLimit"];
         page.field(2, "SizeLimit", limit.as_str().unwrap_or("<unset>"));
@@ -344,9 +285,7 @@ fn volume_source(page: &mut Page, volume: &Value) {
         projected(page, &volume["projected"]["sources"]);
     } else {
         let kinds = volume.as_object().into_iter().flatten();
-        let kind = kinds
-            .map(|(name, _)| name.as_str())
-            .find(|name| *name != "name");
+        let kind = kinds.map(|(name, _)| name.as_str()).find(|name| *name != "name");
         page.field(2, "Type", kind.unwrap_or("<unknown>"));
     }
 }
@@ -374,21 +313,14 @@ pub fn tolerations(page: &mut Page, level: usize, tolerations: &Value) {
     let mut texts: Vec<_> = items(tolerations)
         .map(|it| {
             let (key, value) = (text(&it["key"]), text(&it["value"]));
-            let mut shown = if value.is_empty() {
-                key.to_owned()
-            } else {
-                format!("{key}={value}")
-            };
+            let mut shown =
+                if value.is_empty() { key.to_owned() } else { format!("{key}={value}") };
             if !text(&it["effect"]).is_empty() {
                 let colon = if shown.is_empty() { "" } else { ":" };
                 shown = format!("{shown}{colon}{}", text(&it["effect"]));
             }
             if it["operator"] == "Exists" && value.is_empty() {
-                let space = if key.is_empty() && text(&it["effect"]).is_empty() {
-                    ""
-                } else {
-                    " "
-                };
+                let space = if key.is_empty() && text(&it["effect"]).is_empty() { "" } else { " " };
                 shown = format!("{shown}{space}op=Exists");
             }
             match it["tolerationSeconds"].as_i64() {

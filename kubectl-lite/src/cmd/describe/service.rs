@@ -13,11 +13,7 @@ const MAX_ENDPOINTS: usize = 3;
 pub fn describe(page: &mut Page, object: &Value, slices: &[Value]) {
     let spec = &object["spec"];
     head(page, object);
-    page.field(
-        0,
-        "Selector",
-        labels::format(&spec["selector"], ",", "<none>"),
-    );
+    page.field(0, "Selector", labels::format(&spec["selector"], ",", "<none>"));
     page.field(0, "Type", text(&spec["type"]));
     if spec["ipFamilyPolicy"].is_string() {
         page.field(0, "IP Family Policy", text(&spec["ipFamilyPolicy"]));
@@ -65,10 +61,7 @@ fn port_lines(page: &mut Page, port: &Value, slices: &[Value]) {
     let shown = if name.is_empty() { "<unset>" } else { name };
     let protocol = text(&port["protocol"]);
     page.line(0, format!("Port:\t{shown}\t{}/{protocol}", port["port"]));
-    page.line(
-        0,
-        format!("TargetPort:\t{}/{protocol}", plain(&port["targetPort"])),
-    );
+    page.line(0, format!("TargetPort:\t{}/{protocol}", plain(&port["targetPort"])));
     if let Some(number @ 1..) = port["nodePort"].as_i64() {
         page.line(0, format!("NodePort:\t{shown}\t{number}/{protocol}"));
     }

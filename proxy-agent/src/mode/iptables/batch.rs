@@ -81,11 +81,7 @@ fn part(step: Step, limit: Limit) -> Vec<Step> {
     }
     step.into_iter()
         .flat_map(|op| match op {
-            Op::Write {
-                table,
-                chain,
-                rules,
-            } => part_chain(table, chain, rules, limit),
+            Op::Write { table, chain, rules } => part_chain(table, chain, rules, limit),
             op => vec![vec![op]],
         })
         .collect()
@@ -97,35 +93,20 @@ fn part(step: Step, limit: Limit) -> Vec<Step> {
 fn part_chain(table: Table, chain: String, rules: Vec<String>, limit: Limit) -> Vec<Step> {
     let room = (limit.bytes.saturating_sub(2 * CHAIN_BYTES) / RULE_BYTES).max(1);
     let marks = format!("-j {MARK_MASQ}");
-    let head = rules
-        .iter()
-        .take_while(|rule| rule.ends_with(&marks))
-        .count();
+    let head = rules.iter().take_while(|rule| rule.ends_with(&marks)).count();
     if rules.len() <= room || rank(&chain).is_none() || head >= room {
-        let write = Op::Write {
-            table,
-            chain,
-            rules,
-        };
+        let write = Op::Write { table, chain, rules };
         return vec![vec![write]];
     }
     let (head, mut rest) = (rules[..head].to_vec(), rules[head..].to_vec());
     let position = head.len() + 1;
     let tail = rest.split_off(rest.len() - (room - head.len()));
-    let first = Op::Write {
-        table,
-        chain: chain.clone(),
-        rules: head.into_iter().chain(tail).collect(),
-    };
+    let first =
+        Op::Write { table, chain: chain.clone(), rules: head.into_iter().chain(tail).collect() };
     let mut steps = vec![vec![first]];
     while !rest.is_empty() {
         let part = rest.split_off(rest.len().saturating_sub(room));
-        let insert = |rule| Op::Insert {
-            table,
-            chain: chain.clone(),
-            position,
-            rule,
-        };
+        let insert = |rule| Op::Insert { table, chain: chain.clone(), position, rule };
         steps.push(part.into_iter().rev().map(insert).collect());
     }
     steps
@@ -163,18 +144,10 @@ fn render(section: &[Op]) -> String {
                 }
                 Ok(())
             }
-            Op::Insert {
-                chain,
-                position: 1,
-                rule,
-                ..
-            } => writeln!(text, "-I {chain} {rule}"),
-            Op::Insert {
-                chain,
-                position,
-                rule,
-                ..
-            } => writeln!(text, "-I {chain} {position} {rule}"),
+            Op::Insert { chain, position: 1, rule, .. } => writeln!(text, "-I {chain} {rule}"),
+            Op::Insert { chain, position, rule, .. } => {
+                writeln!(text, "-I {chain} {position} {rule}")
+            }
             Op::Append { chain, rule, .. } => writeln!(text, "-A {chain} {rule}"),
             Op::Remove { chain, rule, .. } => writeln!(text, "-D {chain} {rule}"),
             Op::Delete { chain, .. } => writeln!(text, "-X {chain}"),

@@ -121,9 +121,7 @@ impl Wanted {
         let entries = plan.entries.iter();
         Wanted {
             chains: chains.collect(),
-            entries: entries
-                .map(|entry| (entry.shared, entry.last, entry.rule.render()))
-                .collect(),
+            entries: entries.map(|entry| (entry.shared, entry.last, entry.rule.render())).collect(),
         }
     }
 
@@ -180,11 +178,7 @@ impl Steps {
         }
         let mut unlead = Vec::new();
         for (shared, rule) in removes {
-            let op = Op::Remove {
-                table: shared.table,
-                chain: shared.chain.to_owned(),
-                rule,
-            };
+            let op = Op::Remove { table: shared.table, chain: shared.chain.to_owned(), rule };
             match shared.table {
                 // After what comes instead, which another unit may have.
                 Table::Nat | Table::Mangle => unlead.push(op),
@@ -198,10 +192,7 @@ impl Steps {
     }
 
     fn delete(&mut self, chain: &str) {
-        let op = Op::Delete {
-            table: Table::Nat,
-            chain: chain.to_owned(),
-        };
+        let op = Op::Delete { table: Table::Nat, chain: chain.to_owned() };
         self.delete.push((rank(chain).unwrap_or(0), op));
     }
 }
@@ -210,21 +201,12 @@ fn entry(shared: Shared, last: bool, rule: String) -> Op {
     let (table, chain) = (shared.table, shared.chain.to_owned());
     match last {
         true => Op::Append { table, chain, rule },
-        false => Op::Insert {
-            table,
-            chain,
-            position: 1,
-            rule,
-        },
+        false => Op::Insert { table, chain, position: 1, rule },
     }
 }
 
 fn write(chain: &str, rules: &[String]) -> Op {
-    Op::Write {
-        table: Table::Nat,
-        chain: chain.to_owned(),
-        rules: rules.to_vec(),
-    }
+    Op::Write { table: Table::Nat, chain: chain.to_owned(), rules: rules.to_vec() }
 }
 
 /// The steps for these units, by what was installed for them before.
@@ -237,9 +219,7 @@ pub fn change(installed: &mut Installed, plans: Vec<(Unit, UnitPlan)>) -> Vec<St
         let wanted = Wanted::of(&plan);
         let old = installed.units.remove(&unit).unwrap_or_default();
         let is_written = |name: &String, rules: &[String]| {
-            old.chains
-                .iter()
-                .any(|(n, p)| n == name && *p == print(rules))
+            old.chains.iter().any(|(n, p)| n == name && *p == print(rules))
         };
         let writes = wanted.chains.iter();
         let writes = writes.filter(|(name, rules)| !is_written(name, rules));
@@ -261,9 +241,7 @@ pub fn change(installed: &mut Installed, plans: Vec<(Unit, UnitPlan)>) -> Vec<St
             installed.units.insert(unit, state);
         }
     }
-    gone.iter()
-        .filter(|name| !kept.contains(*name))
-        .for_each(|name| steps.delete(name));
+    gone.iter().filter(|name| !kept.contains(*name)).for_each(|name| steps.delete(name));
     steps.into_order()
 }
 
@@ -274,10 +252,7 @@ pub fn repair(
     mut found: Found,
     plans: Vec<(Unit, UnitPlan)>,
 ) -> (Installed, Vec<Step>) {
-    let mut steps = Steps {
-        frame: frame_steps(settings, &found),
-        ..Steps::default()
-    };
+    let mut steps = Steps { frame: frame_steps(settings, &found), ..Steps::default() };
     let mut shared = SharedRules::new(settings, &mut found, &plans);
     let always = frame::entries(settings).into_iter();
     let always = always.map(|(shared, last, rule)| (shared, last, rule.render()));
@@ -324,26 +299,15 @@ fn frame_steps(settings: &Settings, found: &Found) -> Vec<Step> {
             let chain = shared.chain.to_owned();
             if !found.chains.contains_key(&(table, chain.clone())) {
                 let rules = Vec::new();
-                step.push(Op::Write {
-                    table,
-                    chain,
-                    rules,
-                });
+                step.push(Op::Write { table, chain, rules });
             }
         }
-        for (_, chain, rules) in frame::chains(settings)
-            .into_iter()
-            .filter(|(t, ..)| *t == table)
-        {
+        for (_, chain, rules) in frame::chains(settings).into_iter().filter(|(t, ..)| *t == table) {
             let rules: Vec<String> = rules.iter().map(|rule| rule.render()).collect();
             let chain = chain.to_owned();
             let there = found.chains.get(&(table, chain.clone()));
             if !there.is_some_and(|there| are(there, &rules)) {
-                step.push(Op::Write {
-                    table,
-                    chain,
-                    rules,
-                });
+                step.push(Op::Write { table, chain, rules });
             }
         }
         for (_, chain, rules) in frame::jumps().into_iter().filter(|(t, ..)| *t == table) {
@@ -387,10 +351,7 @@ impl SharedRules {
         let last = entries.filter(|entry| entry.last);
         let last = last.map(|entry| (entry.shared, entry.rule.render()));
         let last: BTreeSet<(Shared, String)> = last.chain(tail).collect();
-        let mut rules = SharedRules {
-            there: HashMap::new(),
-            misplaced: Vec::new(),
-        };
+        let mut rules = SharedRules { there: HashMap::new(), misplaced: Vec::new() };
         for shared in SHARED {
             let key = (shared.table, shared.chain.to_owned());
             let shown = found.chains.remove(&key).unwrap_or_default();

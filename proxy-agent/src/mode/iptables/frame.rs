@@ -24,17 +24,11 @@ pub struct Shared {
 }
 
 const fn filter(chain: &'static str) -> Shared {
-    Shared {
-        table: Table::Filter,
-        chain,
-    }
+    Shared { table: Table::Filter, chain }
 }
 
 const fn nat(chain: &'static str) -> Shared {
-    Shared {
-        table: Table::Nat,
-        chain,
-    }
+    Shared { table: Table::Nat, chain }
 }
 
 /// Where each address leads.
@@ -51,33 +45,21 @@ pub const HEALTH_CHECKS: Shared = filter(NODE_PORTS);
 pub const FIREWALL: Shared = filter(PROXY_FIREWALL);
 
 /// All of them.
-pub const SHARED: [Shared; 6] = [
-    REFUSED_EXTERNAL,
-    HEALTH_CHECKS,
-    FIREWALL,
-    REFUSED,
-    NAT_NODE_PORTS,
-    NAT_SERVICES,
-];
+pub const SHARED: [Shared; 6] =
+    [REFUSED_EXTERNAL, HEALTH_CHECKS, FIREWALL, REFUSED, NAT_NODE_PORTS, NAT_SERVICES];
 
 /// The chains of constant content.
 pub fn chains(settings: &Settings) -> [(Table, &'static str, Vec<Rule>); 5] {
     let mark = settings.masquerade_mark();
     let postrouting = vec![
-        Rule {
-            marked: Some((false, mark)),
-            ..Rule::always(Action::Return)
-        },
+        Rule { marked: Some((false, mark)), ..Rule::always(Action::Return) },
         // So that a packet that comes by again is not masqueraded twice.
         Rule::always(Action::Unmark(mark)),
         Rule::always(Action::Masquerade).comment("kubernetes service traffic requiring SNAT"),
     ];
     let forward = vec![
         // An answer whose connection is not known would reset the client's.
-        Rule {
-            state: Some(State::Invalid),
-            ..Rule::always(Action::Drop)
-        },
+        Rule { state: Some(State::Invalid), ..Rule::always(Action::Drop) },
         Rule {
             marked: Some((true, mark)),
             ..Rule::always(Action::Accept).comment("kubernetes forwarding rules")
@@ -91,11 +73,7 @@ pub fn chains(settings: &Settings) -> [(Table, &'static str, Vec<Rule>); 5] {
         (Table::Filter, CANARY, Vec::new()),
         (Table::Filter, FORWARD, forward),
         (Table::Nat, CANARY, Vec::new()),
-        (
-            Table::Nat,
-            MARK_MASQ,
-            vec![Rule::always(Action::Mark(mark))],
-        ),
+        (Table::Nat, MARK_MASQ, vec![Rule::always(Action::Mark(mark))]),
         (Table::Nat, POSTROUTING, postrouting),
     ]
 }
@@ -108,30 +86,17 @@ pub fn jumps() -> [(Table, &'static str, Vec<Rule>); 6] {
     };
     let firewall = || new(PROXY_FIREWALL, "kubernetes load balancer firewall");
     let services = || new(SERVICES, "kubernetes service portals");
-    let external = || {
-        new(
-            EXTERNAL_SERVICES,
-            "kubernetes externally-visible service portals",
-        )
-    };
+    let external = || new(EXTERNAL_SERVICES, "kubernetes externally-visible service portals");
     let forward = Rule::jump(FORWARD).comment("kubernetes forwarding rules");
     let health = Rule::jump(NODE_PORTS).comment("kubernetes health check service ports");
     let portals = || Rule::jump(SERVICES).comment("kubernetes service portals");
     let postrouting = Rule::jump(POSTROUTING).comment("kubernetes postrouting rules");
     [
         (Table::Filter, "INPUT", vec![firewall(), health, external()]),
-        (
-            Table::Filter,
-            "FORWARD",
-            vec![firewall(), forward, services(), external()],
-        ),
+        (Table::Filter, "FORWARD", vec![firewall(), forward, services(), external()]),
         // Upstream leaves external addresses out here: a connection of the node to one that
         // nobody serves would hang.
-        (
-            Table::Filter,
-            "OUTPUT",
-            vec![firewall(), services(), external()],
-        ),
+        (Table::Filter, "OUTPUT", vec![firewall(), services(), external()]),
         (Table::Nat, "PREROUTING", vec![portals()]),
         (Table::Nat, "OUTPUT", vec![portals()]),
         (Table::Nat, "POSTROUTING", vec![postrouting]),
@@ -141,14 +106,9 @@ pub fn jumps() -> [(Table, &'static str, Vec<Rule>); 6] {
 /// Rules of shared chains that are no Service's: the chain, whether it comes last, the rule.
 pub fn entries(settings: &Settings) -> Vec<(Shared, bool, Rule)> {
     let comment = "kubernetes service nodeports; NOTE: this must be the last rule in this chain";
-    let lead = |on: Rule| {
-        on.then(Action::Jump(NODE_PORTS.to_owned()))
-            .comment(comment)
-    };
-    let mut entries: Vec<(Shared, bool, Rule)> = node_addresses(settings)
-        .into_iter()
-        .map(|on| (NAT_SERVICES, true, lead(on)))
-        .collect();
+    let lead = |on: Rule| on.then(Action::Jump(NODE_PORTS.to_owned())).comment(comment);
+    let mut entries: Vec<(Shared, bool, Rule)> =
+        node_addresses(settings).into_iter().map(|on| (NAT_SERVICES, true, lead(on))).collect();
     if answers_on_loopback(settings) {
         // Once loopback addresses are routed, others could send to what listens there.
         let martian = Rule {
@@ -173,11 +133,8 @@ pub fn answers_on_loopback(settings: &Settings) -> bool {
 /// One rule without an action for each group of the node's addresses that node ports
 /// answer on. Loopback answers the node alone.
 pub fn node_addresses(settings: &Settings) -> Vec<Rule> {
-    let on = |is, network| Rule {
-        destination: Some((is, network)),
-        to_local: true,
-        ..Rule::default()
-    };
+    let on =
+        |is, network| Rule { destination: Some((is, network)), to_local: true, ..Rule::default() };
     let is_all = |network: &IpNet| network.prefix_len() == 0;
     let networks = &settings.node_port_addresses;
     let mut rules = Vec::new();
@@ -193,10 +150,9 @@ pub fn node_addresses(settings: &Settings) -> Vec<Rule> {
         if asked.is_empty() {
             asked.push(LOOPBACK);
         }
-        rules.extend(asked.into_iter().map(|network| Rule {
-            from_local: Some(true),
-            ..on(true, network)
-        }));
+        rules.extend(
+            asked.into_iter().map(|network| Rule { from_local: Some(true), ..on(true, network) }),
+        );
     }
     rules
 }

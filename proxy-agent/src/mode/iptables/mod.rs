@@ -50,10 +50,7 @@ impl<R: Rules> Iptables<R> {
     /// Rules in `rules`; nothing happens before the first `sync`.
     pub fn new(settings: Settings, rules: R) -> Iptables<R> {
         Iptables {
-            basis: Basis {
-                settings,
-                remembers: rules.remembers(),
-            },
+            basis: Basis { settings, remembers: rules.remembers() },
             rules,
             installed: None,
             generation: None,
@@ -81,10 +78,7 @@ impl<R: Rules> Iptables<R> {
     /// Looks at what is there and repairs all that differs.
     fn sync_all(&mut self, model: &Model) -> Result<Installed> {
         self.generation = self.rules.generation();
-        let text = self
-            .rules
-            .save()
-            .context("cannot read the iptables rules")?;
+        let text = self.rules.save().context("cannot read the iptables rules")?;
         let found = parse::parse_save(&text).context("cannot read the iptables rules")?;
         let units = plan::all_units(model, self.basis.settings.family);
         let plans = self.plans(model, units);
@@ -141,9 +135,7 @@ impl<R: Rules> Iptables<R> {
     fn apply(&mut self, steps: Vec<Step>) -> Result<()> {
         let sections = batch::sections(steps, self.rules.limit());
         for input in batch::inputs(&sections) {
-            self.rules
-                .restore(&input)
-                .context("cannot change the iptables rules")?;
+            self.rules.restore(&input).context("cannot change the iptables rules")?;
         }
         self.transactions += sections.len();
         // More than these transactions: others were at work, too.

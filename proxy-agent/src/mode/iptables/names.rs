@@ -67,13 +67,7 @@ const FIXED: [&str; 8] = [
 
 /// Chains of Services by the beginning of their names, each before those that it may
 /// lead to.
-const HASHED: [&str; 5] = [
-    "KUBE-FW-",
-    "KUBE-EXT-",
-    "KUBE-SVC-",
-    "KUBE-SVL-",
-    "KUBE-SEP-",
-];
+const HASHED: [&str; 5] = ["KUBE-FW-", "KUBE-EXT-", "KUBE-SVC-", "KUBE-SVL-", "KUBE-SEP-"];
 /// Digits of a hash in a name.
 const DIGITS: usize = 16;
 
@@ -130,10 +124,7 @@ impl PortChains {
     /// `KUBE-SEP-`: goes to one endpoint.
     pub fn endpoint(&self, target: &Target) -> String {
         let to = socket_address(target);
-        format!(
-            "KUBE-SEP-{}",
-            hash(&format!("{}{}{to}", self.port, self.protocol))
-        )
+        format!("KUBE-SEP-{}", hash(&format!("{}{}{to}", self.port, self.protocol)))
     }
 }
 
@@ -164,18 +155,12 @@ mod tests {
     #[test]
     fn names_are_upstreams() {
         let name = ServicePortName {
-            service: ServiceName {
-                namespace: "ns1".to_owned(),
-                name: "svc1".to_owned(),
-            },
+            service: ServiceName { namespace: "ns1".to_owned(), name: "svc1".to_owned() },
             port: "p80".to_owned(),
         };
         let chains = PortChains::new(&name, Protocol::Tcp);
         assert_eq!(chains.cluster, "KUBE-SVC-XPGD46QRK7WJZT7O");
-        let target = Target {
-            address: [10, 180, 0, 1].into(),
-            port: 80,
-        };
+        let target = Target { address: [10, 180, 0, 1].into(), port: 80 };
         assert_eq!(chains.endpoint(&target), "KUBE-SEP-SXIVWICOYRO3J4NJ");
     }
 

@@ -46,9 +46,8 @@ pub fn parse_save(text: &str) -> Result<Found> {
             if is_ours(name) {
                 found.chains.entry((table, name.to_owned())).or_default();
             }
-        } else if let Some((chain, rule)) = line
-            .strip_prefix("-A ")
-            .map(|line| line.split_once(' ').unwrap_or((line, "")))
+        } else if let Some((chain, rule)) =
+            line.strip_prefix("-A ").map(|line| line.split_once(' ').unwrap_or((line, "")))
         {
             take_rule(&mut found, table, chain, rule, &base_chains);
         }
@@ -210,10 +209,7 @@ fn action<'a>(target: &str, words: &mut impl Iterator<Item = &'a str>) -> Option
         "MASQUERADE" => (words.next()? == "--random-fully").then_some(Action::Masquerade)?,
         "DNAT" => {
             let to: std::net::SocketAddr = option("--to-destination")?.parse().ok()?;
-            Action::SendTo(Target {
-                address: to.ip(),
-                port: to.port(),
-            })
+            Action::SendTo(Target { address: to.ip(), port: to.port() })
         }
         chain if is_ours(chain) => Action::Jump(chain.to_owned()),
         _ => return None,

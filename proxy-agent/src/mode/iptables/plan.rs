@@ -117,21 +117,12 @@ fn destinations<'a>(
     };
     let mut all = Vec::new();
     for port in service.ports.iter().filter(|port| port.name == name.port) {
-        let addresses = [
-            &service.cluster_ips,
-            &service.external_ips,
-            &service.load_balancer_ips,
-        ];
-        all.extend(
-            addresses
-                .into_iter()
-                .flatten()
-                .map(|address| Destination::Address {
-                    address: *address,
-                    protocol: port.protocol,
-                    port: port.port,
-                }),
-        );
+        let addresses = [&service.cluster_ips, &service.external_ips, &service.load_balancer_ips];
+        all.extend(addresses.into_iter().flatten().map(|address| Destination::Address {
+            address: *address,
+            protocol: port.protocol,
+            port: port.port,
+        }));
         if port.node_port != 0 {
             all.push(Destination::NodePort {
                 family,
@@ -246,11 +237,7 @@ impl Builder<'_> {
         let comment = format!("{} cluster IP", self.chains.port);
         let packets = packets.comment(&comment);
         let chain = self.draw_chain(route.policy);
-        self.enter(
-            NAT_SERVICES,
-            false,
-            packets.clone().then(Action::Jump(chain)),
-        );
+        self.enter(NAT_SERVICES, false, packets.clone().then(Action::Jump(chain)));
         let mark = packets.then(Action::Jump(MARK_MASQ.to_owned()));
         let all = self.settings.masquerade_all || route.masquerade == Masquerade::Always;
         let mark = match route.masquerade {
@@ -336,14 +323,8 @@ impl Builder<'_> {
     }
 
     fn finish(mut self) -> UnitPlan {
-        let external = self
-            .external
-            .take()
-            .map(|routes| self.external_chain(&routes));
-        let firewall = self
-            .allowed_sources
-            .take()
-            .map(|ranges| self.firewall_chain(&ranges));
+        let external = self.external.take().map(|routes| self.external_chain(&routes));
+        let firewall = self.allowed_sources.take().map(|ranges| self.firewall_chain(&ranges));
         let draws = std::mem::take(&mut self.draws);
         let mut endpoints: BTreeMap<Target, Option<Affinity>> = BTreeMap::new();
         for draw in draws.values() {
@@ -357,9 +338,7 @@ impl Builder<'_> {
             let chain = self.draw_rules(name, draw);
             self.plan.chains.push(chain);
         }
-        self.plan
-            .chains
-            .extend(external.into_iter().chain(firewall));
+        self.plan.chains.extend(external.into_iter().chain(firewall));
         self.plan
     }
 
@@ -393,10 +372,7 @@ impl Builder<'_> {
             rules.push(Rule::jump(&self.draw_chain(rest.policy)));
             self.draw(rest);
         }
-        Chain {
-            name: self.chains.external.clone(),
-            rules,
-        }
+        Chain { name: self.chains.external.clone(), rules }
     }
 
     fn firewall_chain(&self, ranges: &[ipnet::IpNet]) -> Chain {
@@ -410,10 +386,7 @@ impl Builder<'_> {
             "other traffic to {} will be dropped by KUBE-PROXY-FIREWALL",
             self.chains.port
         )));
-        Chain {
-            name: self.chains.firewall.clone(),
-            rules,
-        }
+        Chain { name: self.chains.firewall.clone(), rules }
     }
 
     fn draw_rules(&self, name: String, draw: Draw) -> Chain {
@@ -455,10 +428,7 @@ impl Builder<'_> {
             recent: affinity.map(|_| Recent::Set { list: name.clone() }),
             ..rule(Action::SendTo(*target))
         };
-        Chain {
-            name,
-            rules: vec![hairpin, send],
-        }
+        Chain { name, rules: vec![hairpin, send] }
     }
 }
 

@@ -94,12 +94,7 @@ const LACKS: (&str, &str) = ("Extension ", " revision");
 impl Programs {
     /// The programs at these paths, not yet tried.
     pub fn at(save: PathBuf, restore: PathBuf) -> Programs {
-        Programs {
-            save,
-            restore,
-            limit: Limit::NFT,
-            remembers: true,
-        }
+        Programs { save, restore, limit: Limit::NFT, remembers: true }
     }
 
     /// Finds the programs of one backend, empty for the one that the machine prefers; `None`

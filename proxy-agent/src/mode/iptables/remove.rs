@@ -23,9 +23,7 @@ pub fn remove(rules: &mut impl Rules) -> Result<bool> {
     let steps = steps(&found);
     let is_there = !steps.is_empty();
     for input in inputs(&sections(steps, rules.limit())) {
-        rules
-            .restore(&input)
-            .context("cannot remove the iptables rules")?;
+        rules.restore(&input).context("cannot remove the iptables rules")?;
     }
     Ok(is_there)
 }
@@ -36,11 +34,7 @@ fn steps(found: &Found) -> Vec<Step> {
         let jumps = found.jumps.iter().filter(|((table, _), _)| *table == of);
         for ((table, chain), rules) in jumps {
             steps.extend(rules.iter().map(|rule| {
-                vec![Op::Remove {
-                    table: *table,
-                    chain: chain.clone(),
-                    rule: rule.clone(),
-                }]
+                vec![Op::Remove { table: *table, chain: chain.clone(), rule: rule.clone() }]
             }));
         }
         let chains = found.chains.iter().filter(|((table, _), _)| *table == of);
@@ -69,10 +63,6 @@ fn remove_chain(
     match is_referred {
         false => Some(vec![Op::Delete { table, chain }]),
         true if rules.is_empty() || chain == MARK_MASQ => None,
-        true => Some(vec![Op::Write {
-            table,
-            chain,
-            rules: Vec::new(),
-        }]),
+        true => Some(vec![Op::Write { table, chain, rules: Vec::new() }]),
     }
 }

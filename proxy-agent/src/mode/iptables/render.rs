@@ -35,10 +35,7 @@ pub fn render(settings: &Settings, model: &Model) -> String {
         let key = (shared.table, shared.chain.to_owned());
         rules.entry(key).or_default().push(rule.render());
     }
-    let basis = Basis {
-        settings: settings.clone(),
-        remembers: true,
-    };
+    let basis = Basis { settings: settings.clone(), remembers: true };
     for unit in all_units(model, settings.family) {
         let plan = plan(model, &basis, &unit);
         for chain in plan.chains {
@@ -54,9 +51,7 @@ pub fn render(settings: &Settings, model: &Model) -> String {
     for (chain, rules) in last {
         chains.entry(chain).or_default().extend(rules);
     }
-    [Table::Filter, Table::Nat]
-        .map(|table| render_table(table, &chains))
-        .concat()
+    [Table::Filter, Table::Nat].map(|table| render_table(table, &chains)).concat()
 }
 
 fn render_table(table: Table, chains: &BTreeMap<(Table, String), Vec<String>>) -> String {

@@ -133,10 +133,7 @@ pub enum Action {
 impl Rule {
     /// A rule without conditions.
     pub fn always(action: Action) -> Rule {
-        Rule {
-            action: Some(action),
-            ..Rule::default()
-        }
+        Rule { action: Some(action), ..Rule::default() }
     }
 
     /// A rule without conditions that leads to a chain.

@@ -40,24 +40,14 @@ pub fn frame(settings: &Settings, release: &str, installed: &Installed) -> Vec<O
         ops.push(Op::AddInterface);
     }
     let chains = layout::chains(settings);
-    let steps = frame_of(
-        &layout::SETS,
-        chains,
-        layout::constant_elements(),
-        &installed.table,
-    );
+    let steps = frame_of(&layout::SETS, chains, layout::constant_elements(), &installed.table);
     ops.extend(steps.into_iter().map(Op::Table));
     ops
 }
 
 /// What must be done for `plan`, in order.
 pub fn make(settings: &Settings, installed: &Installed, plan: &Plan) -> Vec<Op> {
-    let mut diff = Diff {
-        settings,
-        installed,
-        plan,
-        ops: Vec::new(),
-    };
+    let mut diff = Diff { settings, installed, plan, ops: Vec::new() };
     diff.prepare_table();
     diff.make_servers(outside_of);
     diff.table_outside();
@@ -296,12 +286,7 @@ impl<'a> Diff<'a> {
     }
 
     fn delete_servers(&mut self) {
-        for frontend in self
-            .plan
-            .frontends
-            .iter()
-            .filter(|(_, wanted)| wanted.is_none())
-        {
+        for frontend in self.plan.frontends.iter().filter(|(_, wanted)| wanted.is_none()) {
             let name = Name::Frontend(*frontend.0);
             if self.installed.servers.contains_key(&name) {
                 self.ops.push(Op::DeleteServer(name));
@@ -358,19 +343,12 @@ mod tests {
         let cluster_ip: IpAddr = [10, 96, 0, 10].into();
         let server = |address: IpAddr| {
             let (protocol, port) = (Protocol::Tcp, 30_010);
-            Name::Frontend(Frontend {
-                address,
-                protocol,
-                port,
-            })
+            Name::Frontend(Frontend { address, protocol, port })
         };
         let foreign = server([192, 168, 99, 1].into());
         let mut installed = Installed::default();
         for name in [server(own), server(cluster_ip), foreign] {
-            let scheduling = Scheduling {
-                scheduler: "rr".to_owned(),
-                persistent_seconds: None,
-            };
+            let scheduling = Scheduling { scheduler: "rr".to_owned(), persistent_seconds: None };
             installed.apply(&Op::AddServer(name, scheduling));
         }
         installed.own.insert(own);

@@ -13,11 +13,7 @@ use crate::mode::nftables::set::{Data, Key, SetName};
 /// In the notation of `ipvsadm -Sn`; before it the mark, where that leads to the server.
 pub fn server(installed: &Installed, asked: &Asked<'_>) -> Vec<String> {
     let (protocol, port) = asked.to.transport();
-    let frontend = Frontend {
-        address: asked.address,
-        protocol,
-        port,
-    };
+    let frontend = Frontend { address: asked.address, protocol, port };
     let mut lines = Vec::new();
     let mut name = Name::Frontend(frontend);
     let key = Key::Destination(frontend.destination());

@@ -81,10 +81,8 @@ impl Installed {
                 self.carried.remove(address);
             }
             Op::AddServer(name, scheduling) => {
-                let server = VirtualServer {
-                    scheduling: scheduling.clone(),
-                    reals: BTreeMap::new(),
-                };
+                let server =
+                    VirtualServer { scheduling: scheduling.clone(), reals: BTreeMap::new() };
                 self.servers.insert(*name, server);
             }
             Op::SetServer(name, scheduling) => {
@@ -97,10 +95,7 @@ impl Installed {
             }
             Op::AddReal(name, target, weight) | Op::SetReal(name, target, weight) => {
                 if let Some(server) = self.servers.get_mut(name) {
-                    let real = RealServer {
-                        weight: *weight,
-                        connections: None,
-                    };
+                    let real = RealServer { weight: *weight, connections: None };
                     server.reals.insert(*target, real);
                 }
             }

@@ -61,9 +61,7 @@ pub fn value_of(route: &Route) -> u32 {
 }
 
 fn rule<const N: usize>(statements: [Statement; N]) -> Rule {
-    Rule {
-        statements: statements.into(),
-    }
+    Rule { statements: statements.into() }
 }
 
 fn jump(chain: &str) -> Statement {
@@ -75,11 +73,7 @@ fn goto(chain: &str) -> Verdict {
 }
 
 fn plain(name: &str, rules: Vec<Rule>) -> Chain {
-    Chain {
-        name: name.to_owned(),
-        hook: None,
-        rules,
-    }
+    Chain { name: name.to_owned(), hook: None, rules }
 }
 
 /// What is always in a set: verdicts for values.
@@ -87,16 +81,8 @@ pub fn constant_elements() -> Vec<(SetName, Key, Data)> {
     [
         (SetName::Unserved, REJECT, goto("refuse")),
         (SetName::Unserved, DROP, Verdict::Drop),
-        (
-            SetName::PickService,
-            UNLESS_FROM_POD,
-            goto("masquerade-unless-from-pod"),
-        ),
-        (
-            SetName::PickService,
-            FROM_NODE,
-            goto("masquerade-from-node"),
-        ),
+        (SetName::PickService, UNLESS_FROM_POD, goto("masquerade-unless-from-pod")),
+        (SetName::PickService, FROM_NODE, goto("masquerade-from-node")),
         (SetName::PickService, ALWAYS, goto("masquerade-always")),
         (SetName::PickService, NEVER, goto("masquerade-never")),
     ]
@@ -134,10 +120,7 @@ pub fn chains(settings: &Settings) -> Vec<Chain> {
         plain("unserved-outside", vec![unserved(SetName::OutsideServices)]),
         plain(
             "unserved",
-            vec![
-                from_outside(settings, "unserved-outside"),
-                unserved(SetName::Services),
-            ],
+            vec![from_outside(settings, "unserved-outside"), unserved(SetName::Services)],
         ),
         plain(
             "mark-outside",
@@ -216,10 +199,7 @@ fn masquerade_chains(settings: &Settings) -> Vec<Chain> {
     } else {
         unless_from_pod.extend(not_from_pod(&settings.local_traffic).map(|is| mark(Some(is))));
         // The node's own packets to a carried address have that address as their source.
-        unless_from_pod.push(mark(Some(Statement::InSet(
-            &[Field::Source],
-            SetName::Addresses,
-        ))));
+        unless_from_pod.push(mark(Some(Statement::InSet(&[Field::Source], SetName::Addresses))));
     }
     vec![
         plain("masquerade-unless-from-pod", unless_from_pod),
@@ -231,10 +211,7 @@ fn masquerade_chains(settings: &Settings) -> Vec<Chain> {
         plain("masquerade-never", vec![clear()]),
         plain(
             "new-source",
-            vec![rule([
-                Statement::ClearMark(settings.masquerade_mark()),
-                Statement::Masquerade,
-            ])],
+            vec![rule([Statement::ClearMark(settings.masquerade_mark()), Statement::Masquerade])],
         ),
     ]
 }
@@ -242,11 +219,7 @@ fn masquerade_chains(settings: &Settings) -> Vec<Chain> {
 fn base_chains(settings: &Settings) -> [Chain; 3] {
     let base = |name: &str, chain_type, point, priority, rules| Chain {
         name: name.to_owned(),
-        hook: Some(Hook {
-            chain_type,
-            point,
-            priority,
-        }),
+        hook: Some(Hook { chain_type, point, priority }),
         rules,
     };
     // Who may not use an address learns nothing about it, so that comes first.
@@ -256,20 +229,8 @@ fn base_chains(settings: &Settings) -> [Chain; 3] {
             .into()
     };
     [
-        base(
-            "filter-input",
-            ChainType::Filter,
-            HookPoint::Input,
-            BEFORE_INPUT,
-            before(),
-        ),
-        base(
-            "filter-output",
-            ChainType::Filter,
-            HookPoint::Output,
-            BEFORE_OUTPUT,
-            before(),
-        ),
+        base("filter-input", ChainType::Filter, HookPoint::Input, BEFORE_INPUT, before()),
+        base("filter-output", ChainType::Filter, HookPoint::Output, BEFORE_OUTPUT, before()),
         base(
             "nat-postrouting",
             ChainType::Nat,
@@ -284,10 +245,7 @@ fn postrouting(settings: &Settings) -> Vec<Rule> {
     vec![
         // The mark of packets from outside has done its work. They keep their source.
         rule([
-            Statement::MarkIs {
-                mask: MARK_MASK,
-                value: MARK_SIGN,
-            },
+            Statement::MarkIs { mask: MARK_MASK, value: MARK_SIGN },
             Statement::ClearMark(u32::MAX),
             Statement::Verdict(Verdict::Accept),
         ]),

@@ -71,9 +71,7 @@ impl<K: Kernel> Director<K> {
         if ops.is_empty() {
             return Ok(());
         }
-        self.kernel
-            .commit(ops)
-            .context("cannot change the virtual servers")?;
+        self.kernel.commit(ops).context("cannot change the virtual servers")?;
         for op in ops {
             installed.apply(op);
             if let Op::SetReal(name, _, 0) = op {
@@ -89,10 +87,7 @@ impl<K: Kernel> Director<K> {
             return Ok(installed);
         }
         self.full = true;
-        let mut installed = self
-            .kernel
-            .dump()
-            .context("cannot read the virtual servers")?;
+        let mut installed = self.kernel.dump().context("cannot read the virtual servers")?;
         if installed.table.table && installed.table.sets.len() < layout::SETS.len() {
             // Another layout, or someone removed a set: begin anew.
             let step = vec![super::nftables::ruleset::Op::DeleteTable];
@@ -225,9 +220,7 @@ pub fn cleanup(family: Family) -> Result<bool> {
         let installed = kernel.dump().context("cannot read the virtual servers")?;
         let servers = diff::servers_of_a_proxy(&installed).into_iter();
         let ops: Vec<Op> = servers.map(Op::DeleteServer).collect();
-        kernel
-            .commit(&ops)
-            .context("cannot remove the virtual servers")?;
+        kernel.commit(&ops).context("cannot remove the virtual servers")?;
     }
     netlink::remove_traces(family).context("cannot remove the interface and the table")?;
     Ok(true)

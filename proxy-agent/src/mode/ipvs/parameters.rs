@@ -20,26 +20,15 @@ pub const ARP_IGNORE: &str = "net/ipv4/conf/all/arp_ignore";
 pub const ARP_ANNOUNCE: &str = "net/ipv4/conf/all/arp_announce";
 
 /// All that may be set.
-pub const ALL: [&str; 7] = [
-    CONNTRACK,
-    EXPIRE_NODEST,
-    EXPIRE_TEMPLATE,
-    REUSE_MODE,
-    FORWARD,
-    ARP_IGNORE,
-    ARP_ANNOUNCE,
-];
+pub const ALL: [&str; 7] =
+    [CONNTRACK, EXPIRE_NODEST, EXPIRE_TEMPLATE, REUSE_MODE, FORWARD, ARP_IGNORE, ARP_ANNOUNCE];
 
 /// Since this kernel a client that uses a port again does not wait a second.
 const REUSE_MENDED: (u32, u32) = (5, 9);
 
 /// What is wanted of a kernel with this release (`6.1.0-56-amd64`).
 pub fn wanted(settings: &Settings, release: &str) -> Vec<(&'static str, &'static str)> {
-    let mut wanted = vec![
-        (CONNTRACK, "1"),
-        (EXPIRE_NODEST, "1"),
-        (EXPIRE_TEMPLATE, "1"),
-    ];
+    let mut wanted = vec![(CONNTRACK, "1"), (EXPIRE_NODEST, "1"), (EXPIRE_TEMPLATE, "1")];
     if version(release).is_some_and(|version| version < REUSE_MENDED) {
         wanted.push((REUSE_MODE, "0"));
     }

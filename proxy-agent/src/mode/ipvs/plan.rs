@@ -70,11 +70,7 @@ pub fn plan(settings: &Settings, model: &Model, keys: &Dirty, installed: &Instal
     let mut frontends = BTreeSet::new();
     for destination in keys.destinations.iter().filter(|d| d.family() == family) {
         let (protocol, port) = destination.transport();
-        let at = |address: &IpAddr| Frontend {
-            address: *address,
-            protocol,
-            port,
-        };
+        let at = |address: &IpAddr| Frontend { address: *address, protocol, port };
         match destination {
             Destination::Address { address, .. } => {
                 frontends.insert(at(address));
@@ -93,12 +89,7 @@ pub fn plan_all(settings: &Settings, model: &Model, installed: &Installed) -> Pl
         own_endpoints: model.own_endpoints().copied().collect(),
         ..Dirty::default()
     };
-    for set in [
-        SetName::Services,
-        SetName::OutsideServices,
-        SetName::Marks,
-        SetName::Guards,
-    ] {
+    for set in [SetName::Services, SetName::OutsideServices, SetName::Marks, SetName::Guards] {
         for (key, _) in installed.table.elements(set) {
             if let Key::Destination(destination) = key {
                 keys.destinations.insert(destination);
@@ -114,8 +105,7 @@ pub fn plan_all(settings: &Settings, model: &Model, installed: &Installed) -> Pl
         Name::Frontend(frontend) if is_ours(settings, installed, frontend) => Some(frontend),
         _ => None,
     });
-    keys.destinations
-        .extend(ours.map(|frontend| frontend.destination()));
+    keys.destinations.extend(ours.map(|frontend| frontend.destination()));
     let mut plan = plan(settings, model, &keys, installed);
     let carried = installed.table.elements(SetName::Addresses);
     let carried = carried.filter_map(|(key, _)| match key {
@@ -153,8 +143,7 @@ fn plan_frontends(
     let mut guards = Guards::new(&installed.table);
     for frontend in frontends {
         let routes = routes_of(model, nodes, &frontend);
-        plan.guards
-            .extend(guards.plan(&frontend.destination(), routes));
+        plan.guards.extend(guards.plan(&frontend.destination(), routes));
         let wanted = routes.map(|routes| wanted(settings, &frontend, routes, &mut marks));
         plan.frontends.insert(frontend, wanted);
     }
@@ -202,18 +191,11 @@ fn wanted(
             server: server(settings, route),
         })
     });
-    Wanted {
-        value: value_of(&routes.inside),
-        server: server(settings, &routes.inside),
-        outside,
-    }
+    Wanted { value: value_of(&routes.inside), server: server(settings, &routes.inside), outside }
 }
 
 fn server(settings: &Settings, route: &Route) -> VirtualServer {
-    let real = RealServer {
-        weight: 1,
-        connections: None,
-    };
+    let real = RealServer { weight: 1, connections: None };
     VirtualServer {
         scheduling: Scheduling {
             scheduler: settings.ipvs.scheduler.clone(),
@@ -240,10 +222,7 @@ fn is_carried(address: &IpAddr, plan: &Plan, installed: &Installed) -> bool {
     others.any(|(key, _)| match key {
         Key::Destination(destination) => {
             let is = |frontend: &Frontend| frontend.destination() == destination;
-            !plan
-                .frontends
-                .range(range.clone())
-                .any(|(frontend, _)| is(frontend))
+            !plan.frontends.range(range.clone()).any(|(frontend, _)| is(frontend))
         }
         _ => false,
     })
@@ -260,11 +239,7 @@ struct Marks<'a> {
 
 impl Marks<'_> {
     fn new(installed: &Installed) -> Marks<'_> {
-        Marks {
-            installed,
-            used: None,
-            next: 0,
-        }
+        Marks { installed, used: None, next: 0 }
     }
 
     /// The mark that the frontend has, or a free one; `None`: all are used.

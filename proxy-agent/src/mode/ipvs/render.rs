@@ -21,10 +21,7 @@ pub fn render(settings: &Settings, model: &Model) -> String {
     if own.is_empty() {
         own = netlink::own_addresses(family).unwrap_or_default();
     }
-    let installed = Installed {
-        own,
-        ..Installed::default()
-    };
+    let installed = Installed { own, ..Installed::default() };
     let plan = plan_all(settings, model, &installed);
     let mut servers = BTreeMap::new();
     for (frontend, wanted) in plan.frontends {
@@ -49,12 +46,7 @@ pub fn render_servers(servers: &BTreeMap<Name, VirtualServer>) -> String {
         }
         text.push('\n');
         for (target, real) in &server.reals {
-            let _ = writeln!(
-                text,
-                "-a {name} -r {} -m -w {}",
-                socket(target),
-                real.weight
-            );
+            let _ = writeln!(text, "-a {name} -r {} -m -w {}", socket(target), real.weight);
         }
     }
     text
@@ -68,10 +60,7 @@ fn render_name(name: &Name) -> String {
                 Protocol::Udp => "-u",
                 Protocol::Sctp => "--sctp-service",
             };
-            format!(
-                "{kind} {}",
-                SocketAddr::new(frontend.address, frontend.port)
-            )
+            format!("{kind} {}", SocketAddr::new(frontend.address, frontend.port))
         }
         Name::Mark(Family::V4, mark) => format!("-f {mark}"),
         Name::Mark(Family::V6, mark) => format!("-f {mark} -6"),

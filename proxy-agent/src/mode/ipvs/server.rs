@@ -42,20 +42,12 @@ pub struct Frontend {
 impl Frontend {
     /// The model's word for it.
     pub fn destination(self) -> Destination {
-        Destination::Address {
-            address: self.address,
-            protocol: self.protocol,
-            port: self.port,
-        }
+        Destination::Address { address: self.address, protocol: self.protocol, port: self.port }
     }
 
     /// The first and the last one with this address.
     pub fn range_of(address: IpAddr) -> std::ops::RangeInclusive<Frontend> {
-        let frontend = |protocol, port| Frontend {
-            address,
-            protocol,
-            port,
-        };
+        let frontend = |protocol, port| Frontend { address, protocol, port };
         frontend(Protocol::Tcp, 0)..=frontend(Protocol::Sctp, u16::MAX)
     }
 }

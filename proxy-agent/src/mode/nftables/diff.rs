@@ -56,11 +56,7 @@ pub fn frame_of(
     for chain in hooked {
         push_chain(installed, chain, &mut step);
     }
-    if step.is_empty() {
-        Vec::new()
-    } else {
-        vec![step]
-    }
+    if step.is_empty() { Vec::new() } else { vec![step] }
 }
 
 /// Makes a chain, or replaces its rules where they differ.
@@ -162,10 +158,8 @@ pub fn sweep_picks(
         }
     }
     wanted.extend(guards(installed));
-    let unused = installed
-        .chains
-        .keys()
-        .filter(|name| is_on_demand(name) && !wanted.contains(*name));
+    let unused =
+        installed.chains.keys().filter(|name| is_on_demand(name) && !wanted.contains(*name));
     // A chain before those that it jumps to.
     let (picks, rest): (Vec<_>, Vec<_>) = unused.partition(|name| name.starts_with(PICK));
     let unused = picks.into_iter().chain(rest).cloned();
@@ -219,13 +213,7 @@ pub fn picks(settings: &Settings, installed: &Ruleset, scopes: &[Scope]) -> Vec<
         }
         let key = Key::Value(value);
         let verdict = Data::Verdict(verdict_of(face, value));
-        replace(
-            installed.get(face.pick(), &key),
-            face.pick(),
-            key,
-            verdict,
-            &mut step,
-        );
+        replace(installed.get(face.pick(), &key), face.pick(), key, verdict, &mut step);
         if !step.is_empty() {
             steps.push(step);
         }

@@ -49,10 +49,7 @@ impl Elements {
     pub fn insert(&mut self, key: Key, data: Data) {
         match key {
             Key::Slot(destination, slot) => {
-                self.slots
-                    .entry(destination)
-                    .or_default()
-                    .insert(slot, data);
+                self.slots.entry(destination).or_default().insert(slot, data);
             }
             key => {
                 self.single.insert(key, data);

@@ -12,21 +12,15 @@ use crate::model::Destination;
 /// Guard, value, chain and slots of a destination, one a line: `MAP { KEY : DATA }`.
 pub fn elements(installed: &Ruleset, asked: &Asked<'_>) -> Vec<String> {
     let to = asked.to;
-    let face = Face {
-        node_port: matches!(to, Destination::NodePort { .. }),
-        outside: asked.outside,
-    };
+    let face =
+        Face { node_port: matches!(to, Destination::NodePort { .. }), outside: asked.outside };
     let key = Key::Destination(to.clone());
     let Some(Data::Value(value)) = installed.get(face.values(), &key) else {
         return Vec::new();
     };
     let mut lines = guard(installed, &key);
     lines.push(line(face.values(), &key, &Data::Value(*value)));
-    let by_value = if count_of(*value) == 0 {
-        SetName::Unserved
-    } else {
-        face.pick()
-    };
+    let by_value = if count_of(*value) == 0 { SetName::Unserved } else { face.pick() };
     let key = Key::Value(*value);
     let verdict = installed.get(by_value, &key);
     lines.extend(verdict.map(|verdict| line(by_value, &key, verdict)));

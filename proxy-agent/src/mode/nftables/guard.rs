@@ -58,14 +58,8 @@ pub fn chain_of(ranges: &[IpNet]) -> Chain {
         ],
     };
     let mut rules: Vec<Rule> = ranges.into_iter().map(allow).collect();
-    rules.push(Rule {
-        statements: vec![Statement::Verdict(Verdict::Drop)],
-    });
-    Chain {
-        name,
-        hook: None,
-        rules,
-    }
+    rules.push(Rule { statements: vec![Statement::Verdict(Verdict::Drop)] });
+    Chain { name, hook: None, rules }
 }
 
 /// The value that leads to this chain, or the first that leads to none: `chain_at` says
@@ -100,11 +94,7 @@ pub struct Guards<'a> {
 impl<'a> Guards<'a> {
     /// For a plan over what is installed.
     pub fn new(installed: &'a Ruleset) -> Guards<'a> {
-        Guards {
-            installed,
-            needed: BTreeMap::new(),
-            moves: BTreeMap::new(),
-        }
+        Guards { installed, needed: BTreeMap::new(), moves: BTreeMap::new() }
     }
 
     /// What one destination with an address should have; `None` where that is nothing and

@@ -25,9 +25,7 @@ const DSTNAT: i32 = -100;
 const SRCNAT: i32 = 100;
 
 fn rule<const N: usize>(statements: [Statement; N]) -> Rule {
-    Rule {
-        statements: statements.into(),
-    }
+    Rule { statements: statements.into() }
 }
 
 fn jump(chain: &str) -> Statement {
@@ -41,23 +39,11 @@ fn base(
     priority: i32,
     rules: Vec<Rule>,
 ) -> Chain {
-    Chain {
-        name: name.to_owned(),
-        hook: Some(Hook {
-            chain_type,
-            point,
-            priority,
-        }),
-        rules,
-    }
+    Chain { name: name.to_owned(), hook: Some(Hook { chain_type, point, priority }), rules }
 }
 
 fn plain(name: &str, rules: Vec<Rule>) -> Chain {
-    Chain {
-        name: name.to_owned(),
-        hook: None,
-        rules,
-    }
+    Chain { name: name.to_owned(), hook: None, rules }
 }
 
 /// All chains that are always there, each after those that it jumps to.
@@ -71,10 +57,7 @@ pub fn chains(settings: &Settings) -> Vec<Chain> {
             ],
         ),
         plain("unserved-outside", per_kind(settings, true, unserved)),
-        plain(
-            "unserved",
-            with_outside(settings, "unserved-outside", unserved),
-        ),
+        plain("unserved", with_outside(settings, "unserved-outside", unserved)),
         plain(
             "cluster-ips",
             vec![rule([
@@ -100,10 +83,7 @@ pub fn chains(settings: &Settings) -> Vec<Chain> {
         endpoint_chain(FACES[0]),
         endpoint_chain(FACES[2]),
         plain("services-outside", per_kind(settings, true, choose)),
-        plain(
-            "services",
-            with_outside(settings, "services-outside", choose),
-        ),
+        plain("services", with_outside(settings, "services-outside", choose)),
         plain(
             NEW_SOURCE,
             vec![rule([
@@ -138,36 +118,12 @@ fn base_chains(settings: &Settings) -> [Chain; 8] {
     [
         base("filter-prerouting", Filter, Prerouting, before, prerouting),
         base("filter-input", Filter, Input, before, vec![unserved_here]),
-        base(
-            "filter-forward",
-            Filter,
-            Forward,
-            before,
-            vec![unserved(), cluster_ips()],
-        ),
-        base(
-            "filter-output",
-            Filter,
-            Output,
-            before,
-            vec![guard(), unserved()],
-        ),
-        base(
-            "filter-output-post-dnat",
-            Filter,
-            Output,
-            after,
-            vec![cluster_ips()],
-        ),
+        base("filter-forward", Filter, Forward, before, vec![unserved(), cluster_ips()]),
+        base("filter-output", Filter, Output, before, vec![guard(), unserved()]),
+        base("filter-output-post-dnat", Filter, Output, after, vec![cluster_ips()]),
         base("nat-prerouting", Nat, Prerouting, DSTNAT, services()),
         base("nat-output", Nat, Output, DSTNAT, services()),
-        base(
-            "nat-postrouting",
-            Nat,
-            Postrouting,
-            SRCNAT,
-            postrouting(settings),
-        ),
+        base("nat-postrouting", Nat, Postrouting, SRCNAT, postrouting(settings)),
     ]
 }
 
@@ -187,16 +143,8 @@ fn no_martians() -> Rule {
 /// What is always in a set: the verdicts for destinations that nobody serves.
 pub fn constant_elements() -> [(SetName, Key, Data); 2] {
     [
-        (
-            SetName::Unserved,
-            Key::Value(REJECT),
-            Data::Verdict(Verdict::Goto(REFUSE.to_owned())),
-        ),
-        (
-            SetName::Unserved,
-            Key::Value(DROP),
-            Data::Verdict(Verdict::Drop),
-        ),
+        (SetName::Unserved, Key::Value(REJECT), Data::Verdict(Verdict::Goto(REFUSE.to_owned()))),
+        (SetName::Unserved, Key::Value(DROP), Data::Verdict(Verdict::Drop)),
     ]
 }
 
@@ -227,14 +175,12 @@ pub fn not_from_pod(local_traffic: &LocalTraffic) -> Option<Statement> {
     match local_traffic {
         LocalTraffic::Unknown => None,
         LocalTraffic::Network(network) => Some(Statement::InNetwork(End::Source, *network, false)),
-        LocalTraffic::Interface(name) => Some(Statement::NotFromInterface {
-            name: name.clone(),
-            is_prefix: false,
-        }),
-        LocalTraffic::InterfacePrefix(name) => Some(Statement::NotFromInterface {
-            name: name.clone(),
-            is_prefix: true,
-        }),
+        LocalTraffic::Interface(name) => {
+            Some(Statement::NotFromInterface { name: name.clone(), is_prefix: false })
+        }
+        LocalTraffic::InterfacePrefix(name) => {
+            Some(Statement::NotFromInterface { name: name.clone(), is_prefix: true })
+        }
     }
 }
 
@@ -258,9 +204,7 @@ fn with_outside(settings: &Settings, outside: &str, act: fn(Face) -> Vec<Stateme
         not_from_pod(&settings.local_traffic).into_iter().collect();
     from_outside.push(Statement::IsLocal(End::Source, false));
     from_outside.push(jump(outside));
-    let mut rules = vec![Rule {
-        statements: from_outside,
-    }];
+    let mut rules = vec![Rule { statements: from_outside }];
     rules.extend(per_kind(settings, false, act));
     rules
 }
@@ -270,9 +214,7 @@ fn with_outside(settings: &Settings, outside: &str, act: fn(Face) -> Vec<Stateme
 fn per_kind(settings: &Settings, outside: bool, act: fn(Face) -> Vec<Statement>) -> Vec<Rule> {
     let [address, node_port] = [false, true].map(|node_port| Face { node_port, outside });
     debug_assert!(FACES.contains(&address));
-    let mut rules = vec![Rule {
-        statements: act(address),
-    }];
+    let mut rules = vec![Rule { statements: act(address) }];
     let mut on = |conditions: Vec<Statement>| {
         let mut statements = vec![Statement::IsLocal(End::Destination, true)];
         statements.extend(conditions);

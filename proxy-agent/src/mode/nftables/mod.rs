@@ -84,10 +84,7 @@ impl<K: Kernel> Table<K> {
         if steps.is_empty() {
             return Ok(());
         }
-        let traffic = self
-            .kernel
-            .commit(steps)
-            .context("cannot change the nftables ruleset")?;
+        let traffic = self.kernel.commit(steps).context("cannot change the nftables ruleset")?;
         self.traffic += traffic;
         for op in steps.iter().flatten() {
             installed.apply(op);
@@ -101,9 +98,7 @@ impl<K: Kernel> Table<K> {
             return Ok(installed);
         }
         self.full = true;
-        self.kernel
-            .dump(&self.settings)
-            .context("cannot read the nftables ruleset")
+        self.kernel.dump(&self.settings).context("cannot read the nftables ruleset")
     }
 
     /// All anew, where the table is of another layout or somebody removed a set. One

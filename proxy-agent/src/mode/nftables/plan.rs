@@ -31,13 +31,7 @@ pub struct Scope {
 impl Scope {
     /// Elements that lead to no chain, or to such as are there.
     pub fn new(set: SetName, range: RangeInclusive<Key>, elements: BTreeMap<Key, Data>) -> Scope {
-        Scope {
-            set,
-            range,
-            elements,
-            kept: None,
-            chains: Vec::new(),
-        }
+        Scope { set, range, elements, kept: None, chains: Vec::new() }
     }
 
     /// Whether there is nothing to do: none is wanted, and none is there.
@@ -82,23 +76,11 @@ pub fn plan(model: &Model, family: Family, keys: &Dirty, installed: &Ruleset) ->
     scopes.extend(guards.finish());
     for address in keys.cluster_ips.iter().filter(|a| Family::of(a) == family) {
         let key = Key::Address(*address);
-        scopes.push(presence(
-            SetName::ClusterIps,
-            key,
-            model.is_cluster_ip(address),
-        ));
+        scopes.push(presence(SetName::ClusterIps, key, model.is_cluster_ip(address)));
     }
-    for address in keys
-        .own_endpoints
-        .iter()
-        .filter(|a| Family::of(a) == family)
-    {
+    for address in keys.own_endpoints.iter().filter(|a| Family::of(a) == family) {
         let key = Key::Pair(*address);
-        scopes.push(presence(
-            SetName::Hairpin,
-            key,
-            model.is_own_endpoint(address),
-        ));
+        scopes.push(presence(SetName::Hairpin, key, model.is_own_endpoint(address)));
     }
     scopes
 }
@@ -130,10 +112,7 @@ pub fn all_keys(model: &Model, installed: &Ruleset) -> Dirty {
 }
 
 fn presence(set: SetName, key: Key, present: bool) -> Scope {
-    let elements = present
-        .then(|| (key.clone(), Data::None))
-        .into_iter()
-        .collect();
+    let elements = present.then(|| (key.clone(), Data::None)).into_iter().collect();
     Scope::new(set, key.clone()..=key, elements)
 }
 
@@ -198,10 +177,8 @@ fn plan_face(
                 sticky_slots.insert(slot, Data::Value(identity));
                 // Two endpoints of one Service with one identity (1 in 2^31 pairs):
                 // clients of either stick to the later one.
-                sticky_endpoints.insert(
-                    Key::Slot(destination.clone(), identity),
-                    Data::Target(target),
-                );
+                sticky_endpoints
+                    .insert(Key::Slot(destination.clone(), identity), Data::Target(target));
             } else {
                 endpoints.insert(slot, Data::Target(target));
             }
@@ -213,10 +190,7 @@ fn plan_face(
     let all = [
         Scope::new(face.sticky_endpoints(), identities, sticky_endpoints),
         Scope::new(face.sticky_slots(), slots.clone(), sticky_slots),
-        Scope {
-            kept,
-            ..Scope::new(face.endpoints(), slots, endpoints)
-        },
+        Scope { kept, ..Scope::new(face.endpoints(), slots, endpoints) },
         Scope::new(face.values(), one, values),
     ];
     scopes.extend(all.into_iter().filter(|scope| !scope.is_idle(installed)));
@@ -228,11 +202,7 @@ fn former_slots(
     sticky: bool,
     installed: &Ruleset,
 ) -> Vec<Option<Target>> {
-    let set = if sticky {
-        face.sticky_slots()
-    } else {
-        face.endpoints()
-    };
+    let set = if sticky { face.sticky_slots() } else { face.endpoints() };
     let mut former = Vec::new();
     for (key, data) in installed.range(set, slot_range(face, destination)) {
         let Key::Slot(_, slot) = key else { continue };

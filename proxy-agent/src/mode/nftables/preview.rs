@@ -62,15 +62,9 @@ fn render_set(set: SetName, ruleset: &Ruleset, family: Family) -> String {
         let _ = writeln!(text, "  flags dynamic, timeout;\n  size {MAX_REMEMBERED};");
     }
     let elements = ruleset.elements(set);
-    let elements: Vec<String> = elements
-        .map(|(key, data)| render_element(&key, data))
-        .collect();
+    let elements: Vec<String> = elements.map(|(key, data)| render_element(&key, data)).collect();
     if !elements.is_empty() {
-        let _ = writeln!(
-            text,
-            "  elements = {{\n    {}\n  }}",
-            elements.join(",\n    ")
-        );
+        let _ = writeln!(text, "  elements = {{\n    {}\n  }}", elements.join(",\n    "));
     }
     text + "}\n"
 }

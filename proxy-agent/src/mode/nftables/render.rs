@@ -10,11 +10,9 @@ use crate::model::{Destination, Family};
 /// A number that stays the same as long as the rule does (FNV-1a of its text);
 /// kept with the rule in the kernel.
 pub fn fingerprint(rule: &Rule) -> u64 {
-    render_rule(rule, Family::V4)
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        })
+    render_rule(rule, Family::V4).bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 /// A chain with its rules, one a line.
@@ -32,11 +30,7 @@ pub fn render_chain(chain: &Chain, family: Family) -> String {
             HookPoint::Output => "output",
             HookPoint::Postrouting => "postrouting",
         };
-        let _ = writeln!(
-            text,
-            "  type {chain_type} hook {point} priority {};",
-            hook.priority
-        );
+        let _ = writeln!(text, "  type {chain_type} hook {point} priority {};", hook.priority);
     }
     for rule in &chain.rules {
         let _ = writeln!(text, "  {}", render_rule(rule, family));
@@ -46,11 +40,8 @@ pub fn render_chain(chain: &Chain, family: Family) -> String {
 
 /// One rule.
 pub fn render_rule(rule: &Rule, family: Family) -> String {
-    let statements: Vec<String> = rule
-        .statements
-        .iter()
-        .map(|statement| render_statement(statement, family))
-        .collect();
+    let statements: Vec<String> =
+        rule.statements.iter().map(|statement| render_statement(statement, family)).collect();
     statements.join(" ")
 }
 
@@ -95,22 +86,14 @@ fn render_statement(statement: &Statement, family: Family) -> String {
             format!("meta priority set {} map @{}", key(fields), map.as_str())
         }
         Statement::ScratchVerdict(map) => format!("meta priority vmap @{}", map.as_str()),
-        Statement::Remember {
-            key: fields,
-            set,
-            timeout_seconds,
-        } => format!(
+        Statement::Remember { key: fields, set, timeout_seconds } => format!(
             "update @{} {{ {} timeout {timeout_seconds}s : meta priority }}",
             set.as_str(),
             key(fields)
         ),
         Statement::Forget(fields, set) => {
             // nft wants data for a map.
-            format!(
-                "delete @{} {{ {} : meta priority }}",
-                set.as_str(),
-                key(fields)
-            )
+            format!("delete @{} {{ {} : meta priority }}", set.as_str(), key(fields))
         }
         Statement::Dnat(fields, map) => {
             format!("dnat {ip} to {} map @{}", key(fields), map.as_str())
@@ -149,11 +132,9 @@ fn render_verdict(verdict: &Verdict) -> String {
 /// One element as `key : data`.
 pub fn render_element(key: &Key, data: &Data) -> String {
     let destination = |destination: &Destination| match destination {
-        Destination::Address {
-            address,
-            protocol,
-            port,
-        } => format!("{address} . {protocol} . {port}"),
+        Destination::Address { address, protocol, port } => {
+            format!("{address} . {protocol} . {port}")
+        }
         Destination::NodePort { protocol, port, .. } => format!("{protocol} . {port}"),
     };
     let key = match key {

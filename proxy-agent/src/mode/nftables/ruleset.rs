@@ -82,8 +82,7 @@ impl Ruleset {
                 self.sets.insert(*set);
             }
             Op::AddChain(chain) | Op::ReplaceRules(chain) => {
-                self.chains
-                    .insert(chain.name.clone(), ChainPrint::of(chain));
+                self.chains.insert(chain.name.clone(), ChainPrint::of(chain));
             }
             Op::DeleteChain(name) => {
                 self.chains.remove(name);

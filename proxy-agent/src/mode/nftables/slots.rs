@@ -29,13 +29,7 @@ pub fn assign(former: &[Option<Target>], wanted: &[Target]) -> Vec<Target> {
             slots[slot] = Some(wanted[index]);
         }
     }
-    let mut rest = wanted
-        .iter()
-        .zip(placed)
-        .filter(|(_, placed)| !placed)
-        .map(|(target, _)| *target);
-    slots
-        .into_iter()
-        .map_while(|slot| slot.or_else(|| rest.next()))
-        .collect()
+    let mut rest =
+        wanted.iter().zip(placed).filter(|(_, placed)| !placed).map(|(target, _)| *target);
+    slots.into_iter().map_while(|slot| slot.or_else(|| rest.next())).collect()
 }

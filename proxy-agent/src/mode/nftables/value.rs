@@ -22,11 +22,7 @@ const COUNT_BITS: u32 = 14;
 const TIMEOUTS: u32 = 86_401;
 /// Whom to masquerade, by number; `Never` needs none, since only routes for packets
 /// from outside have it.
-const WHOM: [Masquerade; 3] = [
-    Masquerade::UnlessFromPod,
-    Masquerade::FromNode,
-    Masquerade::Always,
-];
+const WHOM: [Masquerade; 3] = [Masquerade::UnlessFromPod, Masquerade::FromNode, Masquerade::Always];
 
 /// Nobody serves: refuse.
 pub const REJECT: u32 = 0;
@@ -53,32 +49,15 @@ pub struct Face {
 
 /// All faces.
 pub const FACES: [Face; 4] = [
-    Face {
-        node_port: false,
-        outside: false,
-    },
-    Face {
-        node_port: false,
-        outside: true,
-    },
-    Face {
-        node_port: true,
-        outside: false,
-    },
-    Face {
-        node_port: true,
-        outside: true,
-    },
+    Face { node_port: false, outside: false },
+    Face { node_port: false, outside: true },
+    Face { node_port: true, outside: false },
+    Face { node_port: true, outside: true },
 ];
 
 const ADDRESS_KEY: &[Field] = &[Field::Destination, Field::Protocol, Field::Port];
 const NODE_PORT_KEY: &[Field] = &[Field::Protocol, Field::Port];
-const ADDRESS_CLIENT: &[Field] = &[
-    Field::Source,
-    Field::Destination,
-    Field::Protocol,
-    Field::Port,
-];
+const ADDRESS_CLIENT: &[Field] = &[Field::Source, Field::Destination, Field::Protocol, Field::Port];
 const NODE_PORT_CLIENT: &[Field] = &[Field::Source, Field::Protocol, Field::Port];
 
 impl Face {
@@ -104,64 +83,36 @@ impl Face {
 
     /// Slot → endpoint.
     pub fn endpoints(self) -> SetName {
-        if self.node_port {
-            SetName::NodePortEndpoints
-        } else {
-            SetName::Endpoints
-        }
+        if self.node_port { SetName::NodePortEndpoints } else { SetName::Endpoints }
     }
 
     fn endpoint_chain(self) -> &'static str {
-        if self.node_port {
-            "node-port-endpoint"
-        } else {
-            "endpoint"
-        }
+        if self.node_port { "node-port-endpoint" } else { "endpoint" }
     }
 
     /// Slot → identity.
     pub fn sticky_slots(self) -> SetName {
-        if self.node_port {
-            SetName::StickyNodePortSlots
-        } else {
-            SetName::StickySlots
-        }
+        if self.node_port { SetName::StickyNodePortSlots } else { SetName::StickySlots }
     }
 
     /// Identity → endpoint.
     pub fn sticky_endpoints(self) -> SetName {
-        if self.node_port {
-            SetName::StickyNodePortEndpoints
-        } else {
-            SetName::StickyEndpoints
-        }
+        if self.node_port { SetName::StickyNodePortEndpoints } else { SetName::StickyEndpoints }
     }
 
     /// Client → identity.
     pub fn affinity(self) -> SetName {
-        if self.node_port {
-            SetName::NodePortAffinity
-        } else {
-            SetName::Affinity
-        }
+        if self.node_port { SetName::NodePortAffinity } else { SetName::Affinity }
     }
 
     /// The destination's fields.
     pub fn key(self) -> &'static [Field] {
-        if self.node_port {
-            NODE_PORT_KEY
-        } else {
-            ADDRESS_KEY
-        }
+        if self.node_port { NODE_PORT_KEY } else { ADDRESS_KEY }
     }
 
     /// The fields of a client of the destination.
     pub fn client_key(self) -> &'static [Field] {
-        if self.node_port {
-            NODE_PORT_CLIENT
-        } else {
-            ADDRESS_CLIENT
-        }
+        if self.node_port { NODE_PORT_CLIENT } else { ADDRESS_CLIENT }
     }
 
     /// The first slot.
@@ -183,9 +134,7 @@ pub fn value_of(route: &Route) -> u32 {
             Unserved::Drop => DROP,
         };
     }
-    let timeout = route
-        .affinity
-        .map_or(0, |a| a.timeout_seconds.min(TIMEOUTS - 1));
+    let timeout = route.affinity.map_or(0, |a| a.timeout_seconds.min(TIMEOUTS - 1));
     let whom = WHOM.iter().position(|whom| *whom == route.masquerade);
     count | (timeout + TIMEOUTS * whom.unwrap_or(0) as u32) << COUNT_BITS
 }
@@ -203,19 +152,13 @@ pub fn affinity_of(value: u32) -> Option<Affinity> {
 
 fn masquerade_of(value: u32) -> Masquerade {
     let whom = (value >> COUNT_BITS) / TIMEOUTS;
-    WHOM.get(whom as usize)
-        .copied()
-        .unwrap_or(Masquerade::Always)
+    WHOM.get(whom as usize).copied().unwrap_or(Masquerade::Always)
 }
 
 /// What the map of `face` says for a value: the chain that chooses, or that no
 /// more chain of this hook has anything to say.
 pub fn verdict_of(face: Face, value: u32) -> Verdict {
-    if count_of(value) == 0 {
-        Verdict::Accept
-    } else {
-        Verdict::Goto(chain_name(face, value))
-    }
+    if count_of(value) == 0 { Verdict::Accept } else { Verdict::Goto(chain_name(face, value)) }
 }
 
 fn chain_name(face: Face, value: u32) -> String {
@@ -238,9 +181,7 @@ const CHOOSE: &str = "choose-";
 
 /// Whether a chain of this name exists only as long as some destination needs it.
 pub fn is_on_demand(chain: &str) -> bool {
-    [PICK, RECALL, CHOOSE, ALLOW]
-        .iter()
-        .any(|start| chain.starts_with(start))
+    [PICK, RECALL, CHOOSE, ALLOW].iter().any(|start| chain.starts_with(start))
 }
 
 /// The chains that choose among a value's endpoints, each after those that it
@@ -259,32 +200,21 @@ pub fn chains_of(settings: &Settings, face: Face, value: u32) -> Vec<Chain> {
         statements.push(Statement::SetMark(settings.masquerade_mark()));
         rules.push(Rule { statements });
     }
-    let draw = Statement::DrawScratch {
-        modulus: count,
-        offset: face.first_slot(),
-    };
+    let draw = Statement::DrawScratch { modulus: count, offset: face.first_slot() };
     let goto = |chain: &str| Statement::Verdict(Verdict::Goto(chain.to_owned()));
     let mut chains = Vec::new();
     match affinity_of(value) {
-        None => rules.push(Rule {
-            statements: vec![draw, goto(face.endpoint_chain())],
-        }),
+        None => rules.push(Rule { statements: vec![draw, goto(face.endpoint_chain())] }),
         Some(affinity) => {
             let (recall, choose) = sticky_chains(face, affinity);
             rules.push(Rule {
                 statements: vec![Statement::Verdict(Verdict::Jump(recall.name.clone()))],
             });
-            rules.push(Rule {
-                statements: vec![draw, goto(&choose.name)],
-            });
+            rules.push(Rule { statements: vec![draw, goto(&choose.name)] });
             chains.extend([recall, choose]);
         }
     }
-    chains.push(Chain {
-        name: chain_name(face, value),
-        hook: None,
-        rules,
-    });
+    chains.push(Chain { name: chain_name(face, value), hook: None, rules });
     chains
 }
 
@@ -294,10 +224,7 @@ pub fn endpoint_chain(face: Face) -> Chain {
         name: face.endpoint_chain().to_owned(),
         hook: None,
         rules: vec![Rule {
-            statements: vec![Statement::Dnat(
-                face.key_with(Field::Scratch),
-                face.endpoints(),
-            )],
+            statements: vec![Statement::Dnat(face.key_with(Field::Scratch), face.endpoints())],
         }],
     }
 }
@@ -318,25 +245,14 @@ fn masquerade_condition(settings: &Settings, face: Face, value: u32) -> Option<V
 fn sticky_chains(face: Face, affinity: Affinity) -> (Chain, Chain) {
     let client = face.client_key();
     let seconds = affinity.timeout_seconds;
-    let kind = if face.node_port {
-        "node-port"
-    } else {
-        "service"
-    };
+    let kind = if face.node_port { "node-port" } else { "service" };
     let go = || Rule {
-        statements: vec![Statement::Dnat(
-            face.key_with(Field::Scratch),
-            face.sticky_endpoints(),
-        )],
+        statements: vec![Statement::Dnat(face.key_with(Field::Scratch), face.sticky_endpoints())],
     };
     let load_and_remember = |fields, map| Rule {
         statements: vec![
             Statement::LoadScratch(fields, map),
-            Statement::Remember {
-                key: client,
-                set: face.affinity(),
-                timeout_seconds: seconds,
-            },
+            Statement::Remember { key: client, set: face.affinity(), timeout_seconds: seconds },
         ],
     };
     let recall = Chain {
@@ -346,18 +262,13 @@ fn sticky_chains(face: Face, affinity: Affinity) -> (Chain, Chain) {
             // Refreshing one that is no longer live does no harm: it is forgotten below.
             load_and_remember(client.to_vec(), face.affinity()),
             go(),
-            Rule {
-                statements: vec![Statement::Forget(client, face.affinity())],
-            },
+            Rule { statements: vec![Statement::Forget(client, face.affinity())] },
         ],
     };
     let choose = Chain {
         name: format!("{CHOOSE}{kind}-{seconds}"),
         hook: None,
-        rules: vec![
-            load_and_remember(face.key_with(Field::Scratch), face.sticky_slots()),
-            go(),
-        ],
+        rules: vec![load_and_remember(face.key_with(Field::Scratch), face.sticky_slots()), go()],
     };
     (recall, choose)
 }

@@ -45,12 +45,7 @@ pub struct Balancer {
 impl Balancer {
     /// Begins with the first endpoint.
     pub fn new(backends: Backends) -> Balancer {
-        Balancer {
-            backends,
-            last: None,
-            remembered: HashMap::new(),
-            purged: None,
-        }
+        Balancer { backends, last: None, remembered: HashMap::new(), purged: None }
     }
 
     /// Takes other endpoints; the turn goes on where it was.
@@ -93,9 +88,7 @@ impl Balancer {
     /// The one after the last one used, also where that one has gone meanwhile.
     fn next(&mut self) -> Option<Target> {
         let targets = &self.backends.targets;
-        let after = self
-            .last
-            .map_or(0, |last| targets.partition_point(|target| *target <= last));
+        let after = self.last.map_or(0, |last| targets.partition_point(|target| *target <= last));
         let next = targets.get(after).or_else(|| targets.first()).copied()?;
         self.last = Some(next);
         Some(next)
@@ -105,8 +98,7 @@ impl Balancer {
         let is_due = |purged| now.saturating_duration_since(purged) >= PURGE_EVERY;
         if self.purged.is_none_or(is_due) {
             self.purged = Some(now);
-            self.remembered
-                .retain(|_, r| now.saturating_duration_since(r.used) < timeout);
+            self.remembered.retain(|_, r| now.saturating_duration_since(r.used) < timeout);
         }
         if self.remembered.len() < MAX_REMEMBERED || self.remembered.contains_key(&client) {
             let used = now;
@@ -120,10 +112,8 @@ mod tests {
     use super::*;
 
     fn targets(numbers: &[u8]) -> Vec<Target> {
-        let target = |number: &u8| Target {
-            address: IpAddr::from([10, 244, 0, *number]),
-            port: 80,
-        };
+        let target =
+            |number: &u8| Target { address: IpAddr::from([10, 244, 0, *number]), port: 80 };
         numbers.iter().map(target).collect()
     }
 
@@ -172,18 +162,10 @@ mod tests {
         let mut balancer = balancer(&[1, 2, 3], Some(10));
         assert_eq!(choose(&mut balancer, 7, at(0)), 1);
         assert_eq!(choose(&mut balancer, 8, at(0)), 2);
-        assert_eq!(
-            choose(&mut balancer, 7, at(9)),
-            1,
-            "unused for less than 10 s"
-        );
+        assert_eq!(choose(&mut balancer, 7, at(9)), 1, "unused for less than 10 s");
         assert_eq!(choose(&mut balancer, 7, at(18)), 1, "each use counts anew");
         assert_eq!(choose(&mut balancer, 8, at(18)), 3, "unused for 18 s");
-        assert_eq!(
-            choose(&mut balancer, 7, at(28)),
-            1,
-            "its turn, by chance the same"
-        );
+        assert_eq!(choose(&mut balancer, 7, at(28)), 1, "its turn, by chance the same");
         assert_eq!(choose(&mut balancer, 9, at(28)), 2);
     }
 

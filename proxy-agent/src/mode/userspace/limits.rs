@@ -29,11 +29,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits {
-            connections: MAX_CONNECTIONS,
-            udp_clients: MAX_UDP_CLIENTS,
-            udp_idle: UDP_IDLE,
-        }
+        Limits { connections: MAX_CONNECTIONS, udp_clients: MAX_UDP_CLIENTS, udp_idle: UDP_IDLE }
     }
 }
 
@@ -87,11 +83,7 @@ struct Kind {
 
 impl Kind {
     fn new(what: &'static str, room: usize) -> Kind {
-        Kind {
-            what,
-            free: Arc::new(Semaphore::new(room)),
-            refused: AtomicU64::new(0),
-        }
+        Kind { what, free: Arc::new(Semaphore::new(room)), refused: AtomicU64::new(0) }
     }
 
     fn take(&self) -> Option<OwnedSemaphorePermit> {

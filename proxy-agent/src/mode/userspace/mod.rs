@@ -200,11 +200,7 @@ impl<K: Kernel, S: Sockets> Userspace<K, S> {
     }
 
     fn sync_now(&mut self, model: &Model, dirty: &Dirty) -> anyhow::Result<()> {
-        let mut keys = if self.full {
-            self.all_keys(model)
-        } else {
-            dirty.clone()
-        };
+        let mut keys = if self.full { self.all_keys(model) } else { dirty.clone() };
         keys = self.of_family(keys);
         if self.full {
             self.look_for_address(model, &mut keys)?;
@@ -219,10 +215,7 @@ impl<K: Kernel, S: Sockets> Userspace<K, S> {
         }
         let opened = self.open_listeners(&touched, &mut keys);
         self.lead(model, &keys)?;
-        let unguarded = Dirty {
-            destinations: self.close_listeners(&touched),
-            ..Dirty::default()
-        };
+        let unguarded = Dirty { destinations: self.close_listeners(&touched), ..Dirty::default() };
         if !unguarded.is_empty() {
             self.lead(model, &unguarded)?;
         }
@@ -231,10 +224,7 @@ impl<K: Kernel, S: Sockets> Userspace<K, S> {
 
     fn lead(&mut self, model: &Model, keys: &Dirty) -> anyhow::Result<()> {
         let at = |name: &ListenerName| {
-            Some(Target {
-                address: self.address?,
-                port: *self.ports.get(name)?,
-            })
+            Some(Target { address: self.address?, port: *self.ports.get(name)? })
         };
         self.rules.lead(model, &self.table, keys, at);
         self.rules.sync(keys)

@@ -65,9 +65,7 @@ pub struct Portal {
 impl Portal {
     /// Both ways.
     pub fn leads(&self) -> impl Iterator<Item = &Lead> {
-        [Some(&self.inside), self.outside.as_ref()]
-            .into_iter()
-            .flatten()
+        [Some(&self.inside), self.outside.as_ref()].into_iter().flatten()
     }
 }
 
@@ -99,11 +97,7 @@ fn lead_of(port: &ServicePortName, protocol: Protocol, route: &Route) -> Lead {
     if protocol == Protocol::Sctp {
         return Lead::Reject;
     }
-    Lead::To(ListenerName {
-        port: port.clone(),
-        protocol,
-        policy: route.policy,
-    })
+    Lead::To(ListenerName { port: port.clone(), protocol, policy: route.policy })
 }
 
 fn portal_of(destination: &Destination, port: &ServicePortName, routes: &Routes) -> Portal {
@@ -150,10 +144,8 @@ impl ListenerTable {
                 touched.insert(name.clone());
                 let listener = self.listeners.entry(name.clone()).or_default();
                 listener.destinations.insert(destination.clone());
-                listener.backends = Backends {
-                    targets: route.endpoints.clone(),
-                    affinity: route.affinity,
-                };
+                listener.backends =
+                    Backends { targets: route.endpoints.clone(), affinity: route.affinity };
             }
         }
         self.portals.insert(destination.clone(), portal);

@@ -68,11 +68,9 @@ fn show_target(target: &Target) -> String {
 
 fn show_destination(destination: &Destination) -> String {
     match destination {
-        Destination::Address {
-            address,
-            protocol,
-            port,
-        } => format!("{}/{protocol}", std::net::SocketAddr::new(*address, *port)),
+        Destination::Address { address, protocol, port } => {
+            format!("{}/{protocol}", std::net::SocketAddr::new(*address, *port))
+        }
         Destination::NodePort { protocol, port, .. } => format!("node port {port}/{protocol}"),
     }
 }

@@ -95,8 +95,7 @@ impl<K: Kernel> Rules<K> {
             self.led.set_routes(destination, claim);
         }
         for address in &keys.cluster_ips {
-            self.led
-                .set_cluster_ip(address, model.is_cluster_ip(address));
+            self.led.set_cluster_ip(address, model.is_cluster_ip(address));
         }
     }
 
@@ -104,9 +103,7 @@ impl<K: Kernel> Rules<K> {
     pub fn listeners_of(&self, to: &Destination) -> BTreeSet<Target> {
         let routes = self.led.routes(to).into_iter();
         let ways = routes.flat_map(|r| [Some(&r.inside), r.outside.as_ref()]);
-        ways.flatten()
-            .flat_map(|route| route.endpoints.iter().copied())
-            .collect()
+        ways.flatten().flat_map(|route| route.endpoints.iter().copied()).collect()
     }
 
     /// See [`Mode::rules_of`].
@@ -148,11 +145,7 @@ impl<K: Kernel> Rules<K> {
 }
 
 fn own_address(name: &ListenerName, at: Target) -> Destination {
-    Destination::Address {
-        address: at.address,
-        protocol: name.protocol,
-        port: at.port,
-    }
+    Destination::Address { address: at.address, protocol: name.protocol, port: at.port }
 }
 
 fn routes_of(portal: &Portal, at: &impl Fn(&ListenerName) -> Option<Target>) -> Routes {

@@ -119,11 +119,7 @@ impl Sockets for NodeSockets {
             }
             Protocol::Sctp => return Err(io::ErrorKind::Unsupported.into()),
         };
-        let open = Open {
-            balancer,
-            task,
-            udp,
-        };
+        let open = Open { balancer, task, udp };
         self.open.insert(name.clone(), open);
         Ok(port)
     }
@@ -132,10 +128,7 @@ impl Sockets for NodeSockets {
         let Some(open) = self.open.get(name) else {
             return;
         };
-        open.balancer
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .set(backends.clone());
+        open.balancer.lock().unwrap_or_else(PoisonError::into_inner).set(backends.clone());
         if let Some(udp) = &open.udp {
             udp.forget_gone();
         }

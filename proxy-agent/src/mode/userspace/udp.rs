@@ -69,12 +69,7 @@ impl Listener {
         balancer: Arc<Mutex<Balancer>>,
         budget: Arc<Budget>,
     ) -> Arc<Listener> {
-        Arc::new(Listener {
-            socket,
-            balancer,
-            budget,
-            clients: Mutex::default(),
-        })
+        Arc::new(Listener { socket, balancer, budget, clients: Mutex::default() })
     }
 
     /// Clients of endpoints that have gone are given another one with their next datagram.
@@ -272,10 +267,7 @@ mod tests {
     }
 
     fn backends(ports: &[u16]) -> Backends {
-        Backends {
-            targets: ports.iter().map(|port| target(*port)).collect(),
-            affinity: None,
-        }
+        Backends { targets: ports.iter().map(|port| target(*port)).collect(), affinity: None }
     }
 
     /// A listener with these endpoints.

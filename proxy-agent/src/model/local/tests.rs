@@ -5,10 +5,7 @@ use serde_json::{Value, json};
 use super::super::{Change, Family, Model, ServiceName};
 
 fn name() -> ServiceName {
-    ServiceName {
-        namespace: "default".to_owned(),
-        name: "edge".to_owned(),
-    }
+    ServiceName { namespace: "default".to_owned(), name: "edge".to_owned() }
 }
 
 /// A Service of both families, and a slice for each that has endpoints: one a word,
@@ -98,11 +95,7 @@ fn policies_that_find_nobody_here_are_named() {
     let all = [(V4, "internal"), (V6, "internal")].repeat(2);
     check(internal(), "", &all);
     check(internal(), "10.244.2.5@node-2 fd02::5@node-2", &all);
-    check(
-        internal(),
-        "10.244.1.5@node-1",
-        &[(V6, "internal"), (V6, "internal")],
-    );
+    check(internal(), "10.244.1.5@node-1", &[(V6, "internal"), (V6, "internal")]);
     check(internal(), "10.244.1.5@node-1! fd01::5@node-1", &[]);
     check(
         json!({"externalTrafficPolicy": "Local", "clusterIPs": ["10.96.0.10"], "ports": [{"name": "a", "port": 80}]}),

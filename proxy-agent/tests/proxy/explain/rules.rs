@@ -25,19 +25,10 @@ fn the_elements_that_take_the_packet_are_named() {
         let mut rules = told.rules.iter();
         rules.any(|rule| rule.starts_with(start) && rule.ends_with(end))
     };
-    assert!(
-        has("map services { 10.96.0.10 . tcp . 80 : ", " }"),
-        "{told}"
-    );
+    assert!(has("map services { 10.96.0.10 . tcp . 80 : ", " }"), "{told}");
     assert!(has("map pick-service { ", "sticky-60 }"), "{told}");
-    assert!(
-        has("map sticky-slots { 10.96.0.10 . tcp . 80 . 0x0 : ", " }"),
-        "{told}"
-    );
-    assert!(
-        has("map sticky-endpoints { ", " : 10.244.1.11 . 8080 }"),
-        "{told}"
-    );
+    assert!(has("map sticky-slots { 10.96.0.10 . tcp . 80 . 0x0 : ", " }"), "{told}");
+    assert!(has("map sticky-endpoints { ", " : 10.244.1.11 . 8080 }"), "{told}");
 }
 
 #[test]
@@ -56,18 +47,9 @@ fn the_chains_that_take_the_packet_are_named() {
         protocol,
         port: 80,
     };
-    let node_port = Destination::NodePort {
-        family: Family::V4,
-        protocol,
-        port: 30010,
-    };
+    let node_port = Destination::NodePort { family: Family::V4, protocol, port: 30010 };
     let chains = |to: &Destination| -> Vec<String> {
-        let rules = mode.rules_of(&Asked {
-            model: &model,
-            to,
-            address: NODE,
-            outside: false,
-        });
+        let rules = mode.rules_of(&Asked { model: &model, to, address: NODE, outside: false });
         let mut chains: Vec<String> = rules
             .iter()
             .filter_map(|rule| rule.split_whitespace().nth(3).map(str::to_owned))
@@ -79,13 +61,7 @@ fn the_chains_that_take_the_packet_are_named() {
     assert_eq!(chains(&cluster_ip), ["KUBE-SERV", "KUBE-SVC-", "KUBE-SEP-"]);
     assert_eq!(
         chains(&node_port),
-        [
-            "KUBE-NODE",
-            "KUBE-EXT-",
-            "KUBE-SVL-",
-            "KUBE-SVC-",
-            "KUBE-SEP-"
-        ]
+        ["KUBE-NODE", "KUBE-EXT-", "KUBE-SVL-", "KUBE-SVC-", "KUBE-SEP-"]
     );
 }
 
@@ -98,23 +74,11 @@ fn the_virtual_server_that_takes_the_packet_is_named() {
     let dirty = model.take_dirty();
     let mode = ipvs(settings(), &model, &dirty);
     let address = "10.96.0.10".parse().expect("an address");
-    let to = Destination::Address {
-        address,
-        protocol: Protocol::Tcp,
-        port: 80,
-    };
-    let rules = mode.rules_of(&Asked {
-        model: &model,
-        to: &to,
-        address,
-        outside: false,
-    });
+    let to = Destination::Address { address, protocol: Protocol::Tcp, port: 80 };
+    let rules = mode.rules_of(&Asked { model: &model, to: &to, address, outside: false });
     assert_eq!(
         rules,
-        [
-            "-A -t 10.96.0.10:80 -s rr -p 60",
-            "-a -t 10.96.0.10:80 -r 10.244.1.11:8080 -m -w 1"
-        ]
+        ["-A -t 10.96.0.10:80 -s rr -p 60", "-a -t 10.96.0.10:80 -r 10.244.1.11:8080 -m -w 1"]
     );
 }
 
@@ -127,11 +91,7 @@ fn what_a_mode_cannot_do_is_said() {
     let dirty = model.take_dirty();
     let mode = userspace::packets::synced(settings(), &model, &dirty);
     let addresses = addresses();
-    let view = View {
-        model: &model,
-        mode: &mode,
-        node_addresses: &addresses,
-    };
+    let view = View { model: &model, mode: &mode, node_addresses: &addresses };
     let packet = explain::Packet {
         source: "192.168.78.2".parse().expect("an address"),
         destination: "192.168.77.11".parse().expect("an address"),
@@ -140,16 +100,7 @@ fn what_a_mode_cannot_do_is_said() {
         interface: None,
     };
     let told = explain::explain(view, &packet).to_string();
-    assert!(
-        told.contains("mode userspace cannot keep the client's address"),
-        "{told}"
-    );
-    assert!(
-        told.contains("100.0%, masquerade: mode userspace makes"),
-        "{told}"
-    );
-    assert!(
-        told.contains("listener default/web tcp Local at 192.168.77.11:"),
-        "{told}"
-    );
+    assert!(told.contains("mode userspace cannot keep the client's address"), "{told}");
+    assert!(told.contains("100.0%, masquerade: mode userspace makes"), "{told}");
+    assert!(told.contains("listener default/web tcp Local at 192.168.77.11:"), "{told}");
 }

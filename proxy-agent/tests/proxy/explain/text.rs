@@ -176,25 +176,17 @@ fn source_ranges() {
             svc web 10.96.0.10 80/tcp lb=203.0.113.7 sources=192.168.78.0/24,10.244.0.0/16
             ep web 10.244.2.11:8080 node-2";
         let told = tell(settings(), text, &format!("{source} -> tcp 203.0.113.7:80"));
-        assert!(
-            told.rules[0].starts_with("map guards { 203.0.113.7 . tcp . 80 : "),
-            "{told}"
-        );
+        assert!(told.rules[0].starts_with("map guards { 203.0.113.7 . tcp . 80 : "), "{told}");
         told
     };
     let line =
         "Service default/web spec.loadBalancerSourceRanges = 10.244.0.0/16, 192.168.78.0/24: ";
     let dropped = told("192.168.77.12").to_string();
     assert!(
-        dropped.contains(&format!(
-            "{line}the source is in none of them: dropped\ndropped\n"
-        )),
+        dropped.contains(&format!("{line}the source is in none of them: dropped\ndropped\n")),
         "{dropped}"
     );
     let goes_on = told("192.168.78.2").to_string();
-    assert!(
-        goes_on.contains(&format!("{line}the source is in one of them\n")),
-        "{goes_on}"
-    );
+    assert!(goes_on.contains(&format!("{line}the source is in one of them\n")), "{goes_on}");
     assert!(goes_on.contains("\ngoes to an endpoint\n"), "{goes_on}");
 }

@@ -70,10 +70,7 @@ fn event() -> impl Strategy<Value = Event> {
 }
 
 fn change_of(event: &Event) -> Option<Change> {
-    let gone = |name: String| ServiceName {
-        namespace: "default".to_owned(),
-        name,
-    };
+    let gone = |name: String| ServiceName { namespace: "default".to_owned(), name };
     match event {
         Event::Service { index, options } => {
             let mut text = format!("svc s{index} 10.96.0.{} 80/tcp", index + 1);
@@ -86,14 +83,10 @@ fn change_of(event: &Event) -> Option<Change> {
             Some(objects::changes(&text).remove(0))
         }
         Event::NoService(index) => Some(Change::ServiceGone(gone(format!("s{index}")))),
-        Event::Slice {
-            index, ready: 0, ..
-        } => Some(Change::SliceGone(gone(format!("s{index}-a-8080")))),
-        Event::Slice {
-            index,
-            ready,
-            local,
-        } => {
+        Event::Slice { index, ready: 0, .. } => {
+            Some(Change::SliceGone(gone(format!("s{index}-a-8080"))))
+        }
+        Event::Slice { index, ready, local } => {
             let line = |bit: u8| {
                 let node = if local & 1 << bit != 0 { 1 } else { 2 };
                 format!("ep s{index} 10.244.{index}.{}:8080 node-{node}", bit + 1)
@@ -165,10 +158,7 @@ fn no_packet_is_lost(memory: &Memory, before: &Model, now: &Model) -> Result<(),
         for outcome in tracer.chances(&packet).into_keys() {
             let found =
                 matches!(outcome, Outcome::Endpoint { target, .. } if allowed.contains(&target));
-            prop_assert!(
-                found,
-                "{destination:?}: {outcome:?}, not one of {allowed:?}"
-            );
+            prop_assert!(found, "{destination:?}: {outcome:?}, not one of {allowed:?}");
         }
     }
     Ok(())
@@ -213,9 +203,7 @@ impl Run {
                 }
                 memory.left = None;
                 self.mode = Iptables::new(table::settings(), memory);
-                self.mode
-                    .sync(&self.model, &Dirty::default())
-                    .expect("repaired");
+                self.mode.sync(&self.model, &Dirty::default()).expect("repaired");
             }
             Event::Vandal { chain, rule } => {
                 vandalize(self.mode.rules(), *chain, *rule);
@@ -231,10 +219,7 @@ impl Run {
 }
 
 fn check(events: &[Event], limit: Limit) -> Result<(), TestCaseError> {
-    let memory = Memory {
-        limit,
-        ..Memory::default()
-    };
+    let memory = Memory { limit, ..Memory::default() };
     let mut run = Run {
         mode: Iptables::new(table::settings(), memory.clone()),
         model: replay(&[]),
@@ -259,9 +244,7 @@ fn check(events: &[Event], limit: Limit) -> Result<(), TestCaseError> {
     prop_assert_eq!(normal(run.mode.rules()), normal(fresh.rules()));
 
     let mut restarted = Iptables::new(table::settings(), run.mode.rules().clone());
-    restarted
-        .sync(&run.model, &Dirty::default())
-        .expect("synced");
+    restarted.sync(&run.model, &Dirty::default()).expect("synced");
     prop_assert_eq!(restarted.transactions(), 0);
 
     remove(run.mode.rules()).expect("removed");

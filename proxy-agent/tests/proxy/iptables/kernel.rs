@@ -69,10 +69,8 @@ impl Backend {
             let real = found.into_iter().find(|path| path.is_file())?;
             let path = place.join(program);
             let (lock, real) = (place.join("lock"), real.display().to_string());
-            let text = format!(
-                "#!/bin/sh\nXTABLES_LOCKFILE={} exec {real} \"$@\"\n",
-                lock.display()
-            );
+            let text =
+                format!("#!/bin/sh\nXTABLES_LOCKFILE={} exec {real} \"$@\"\n", lock.display());
             std::fs::write(&path, text).expect("a script");
             let mode = std::fs::Permissions::from_mode(0o755);
             std::fs::set_permissions(&path, mode).expect("an executable");
@@ -82,11 +80,7 @@ impl Backend {
         let programs = Programs::at(save.clone(), restore.clone()).tried();
         let is_for_root = |error: &anyhow::Error| format!("{error:#}").contains("list table names");
         match programs {
-            Ok(programs) => Some(Backend {
-                programs,
-                save,
-                restore,
-            }),
+            Ok(programs) => Some(Backend { programs, save, restore }),
             Err(error) if is_for_root(&error) => {
                 eprintln!(
                     "SKIPPED backend {name}: its tables are listed for the host's root alone"
@@ -144,10 +138,7 @@ fn with_backends(name: &str, test: impl Fn(Backend)) {
     network::in_namespaces(name, || {
         let place = tempfile::tempdir().expect("a directory");
         let found = ["nft", "legacy"].map(|name| Backend::new(name, place.path()));
-        assert!(
-            found.iter().any(Option::is_some),
-            "install the package iptables"
-        );
+        assert!(found.iter().any(Option::is_some), "install the package iptables");
         found.into_iter().flatten().for_each(&test);
     });
 }
@@ -200,9 +191,7 @@ fn the_rules_are_read_again_only_where_others_were_at_work() {
 
 /// A kernel without some extension, as the programs tell of it.
 fn without(extension: &str, place: &Path) -> Programs {
-    let backend = ["nft", "legacy"]
-        .into_iter()
-        .find_map(|name| Backend::new(name, place));
+    let backend = ["nft", "legacy"].into_iter().find_map(|name| Backend::new(name, place));
     let backend = backend.expect("install the package iptables");
     let restore = place.join("restore-without");
     let text = format!(
@@ -230,10 +219,7 @@ fn a_kernel_without_an_extension_is_named_or_done_without() {
         let mut mode = Iptables::new(table::settings(), programs);
         mode.sync(&model, &dirty).expect("synced");
         let text = mode.rules().save().expect("saved");
-        assert!(
-            text.contains("default/sticky") && !text.contains("-m recent"),
-            "{text}"
-        );
+        assert!(text.contains("default/sticky") && !text.contains("-m recent"), "{text}");
         let cannot = |port| {
             let to = Destination::Address {
                 address: std::net::IpAddr::from([10, 96, 0, port]),
@@ -303,11 +289,7 @@ fn what_others_do_to_the_rules_is_repaired() {
             mode.distrust();
             mode.sync(&model, &Dirty::default()).expect("repaired");
             let state = backend.state();
-            assert!(
-                is_ordered(&state),
-                "{:?}\n{edit}\n{state:#?}",
-                backend.restore
-            );
+            assert!(is_ordered(&state), "{:?}\n{edit}\n{state:#?}", backend.restore);
             assert_eq!(ours(state), wanted, "{:?}\n{edit}", backend.restore);
             let before = mode.transactions();
             mode.distrust();
@@ -356,27 +338,16 @@ fn a_chain_that_others_lead_to_stays_and_is_empty() {
         let dirty = model.take_dirty();
         let mut mode = backend.mode();
         mode.sync(&model, &dirty).expect("synced");
-        let chain = backend
-            .state()
-            .into_keys()
-            .find(|chain| chain.contains("KUBE-SVC-"));
+        let chain = backend.state().into_keys().find(|chain| chain.contains("KUBE-SVC-"));
         let chain = chain.expect("a Service's chain").replace("nat ", "");
-        backend.edit(&format!(
-            "*nat\n:MINE - [0:0]\n-A MINE -j {chain}\nCOMMIT\n"
-        ));
+        backend.edit(&format!("*nat\n:MINE - [0:0]\n-A MINE -j {chain}\nCOMMIT\n"));
         let none = table::model_of(Vec::new());
         mode.distrust();
         mode.sync(&none, &Dirty::default()).expect("synced");
-        assert_eq!(
-            backend.state()[&format!("nat {chain}")],
-            Vec::<String>::new()
-        );
+        assert_eq!(backend.state()[&format!("nat {chain}")], Vec::<String>::new());
         remove(mode.rules()).expect("removed");
-        let left: Vec<String> = backend
-            .state()
-            .into_keys()
-            .filter(|c| c.contains("KUBE-"))
-            .collect();
+        let left: Vec<String> =
+            backend.state().into_keys().filter(|c| c.contains("KUBE-")).collect();
         assert_eq!(left, [format!("nat {chain}")]);
         backend.edit("*nat\n-F\n-X\nCOMMIT\n");
     });

@@ -60,9 +60,7 @@ fn change_large(from: &str, to: &str, least: usize) {
         mode.sync(&model, &dirty).expect("synced");
         let before = mode.rules().transactions;
         mode.rules().left = left;
-        objects::changes(to)
-            .into_iter()
-            .for_each(|change| model.apply(change));
+        objects::changes(to).into_iter().for_each(|change| model.apply(change));
         let dirty = model.take_dirty();
         let done = mode.sync(&model, &dirty);
         assert_eq!(done.is_ok(), left.is_none());
@@ -74,13 +72,7 @@ fn change_large(from: &str, to: &str, least: usize) {
     for left in 0..count {
         for outcome in changed(Some(left)).1 {
             // From outside the cluster: always masqueraded, also halfway.
-            let served = matches!(
-                outcome,
-                Outcome::Endpoint {
-                    masquerade: true,
-                    ..
-                }
-            );
+            let served = matches!(outcome, Outcome::Endpoint { masquerade: true, .. });
             assert!(served, "after {left} of {count}: {outcome:?}");
         }
     }
@@ -104,10 +96,7 @@ fn affinity_changes_without_a_gap() {
 #[test]
 fn the_legacy_programs_write_the_table_once() {
     let mut model = table::model_of(objects::changes(&many(1_000)));
-    let memory = Memory {
-        limit: Limit::LEGACY,
-        ..Memory::default()
-    };
+    let memory = Memory { limit: Limit::LEGACY, ..Memory::default() };
     let mut mode = Iptables::new(table::settings(), memory);
     let dirty = model.take_dirty();
     mode.sync(&model, &dirty).expect("synced");

@@ -31,9 +31,7 @@ fn model(objects: &str) -> Model {
 fn ask(network: &Network, source: &str, to: &str) -> SocketAddr {
     let source: IpAddr = source.parse().expect("an address");
     let to: SocketAddr = to.parse().expect("an address");
-    let answer = network.from(source, move || {
-        sockets::ask(Protocol::Tcp, source, to, PATIENCE)
-    });
+    let answer = network.from(source, move || sockets::ask(Protocol::Tcp, source, to, PATIENCE));
     answer.expect("an answer").0
 }
 
@@ -62,12 +60,8 @@ fn a_client_meets_one_endpoint_by_every_way() {
         let model = model(&sticky(10_800));
         let _modes = [Family::V4, Family::V6].map(|f| program(table::settings_of(f), &model));
         for (source, ways) in CLIENTS {
-            let met: BTreeSet<SocketAddr> = ways
-                .iter()
-                .cycle()
-                .take(20)
-                .map(|to| ask(&network, source, to))
-                .collect();
+            let met: BTreeSet<SocketAddr> =
+                ways.iter().cycle().take(20).map(|to| ask(&network, source, to)).collect();
             assert_eq!(met.len(), 1, "{source} has met {met:?}");
         }
     });
@@ -106,10 +100,7 @@ fn node_ports_answer_on_loopback_by_default_and_nobody_else_gets_there() {
              ep web 10.244.2.11:8080 node-2
              svc none 10.96.0.11 80/tcp node-port=30011",
         );
-        let settings = Settings {
-            localhost_node_ports: true,
-            ..table::settings()
-        };
+        let settings = Settings { localhost_node_ports: true, ..table::settings() };
         let _mode = program(settings, &model);
         let rows = rows(
             "127.0.0.1 -> tcp 127.0.0.1:30010 => 10.244.2.11:8080 masq

@@ -14,16 +14,8 @@ const BASE: [(&str, &[&str]); 2] = [
     ("nat", &["PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"]),
 ];
 /// What an action that is no chain is called.
-const ACTIONS: [&str; 8] = [
-    "ACCEPT",
-    "DROP",
-    "RETURN",
-    "REJECT",
-    "MARK",
-    "MASQUERADE",
-    "DNAT",
-    "LOG",
-];
+const ACTIONS: [&str; 8] =
+    ["ACCEPT", "DROP", "RETURN", "REJECT", "MARK", "MASQUERADE", "DNAT", "LOG"];
 /// What a netlink socket without privileges takes, and what a rule may need of it.
 const BUFFER: usize = 212_992;
 const RULE: usize = 1_000;
@@ -111,14 +103,9 @@ impl Memory {
             ensure!(*left > 0, "killed");
             *left -= 1;
         }
-        let rules = lines
-            .iter()
-            .filter(|line| line.starts_with("-A") || line.starts_with("-I"));
+        let rules = lines.iter().filter(|line| line.starts_with("-A") || line.starts_with("-I"));
         let size = rules.count() * RULE;
-        ensure!(
-            self.limit != Limit::NFT || size <= BUFFER,
-            "Message too long: {size}"
-        );
+        ensure!(self.limit != Limit::NFT || size <= BUFFER, "Message too long: {size}");
         let Some(chains) = self.tables.get(table) else {
             bail!("no table {table}");
         };
@@ -131,10 +118,7 @@ impl Memory {
         for (chain, rules) in &chains {
             for rule in rules {
                 if let Some(target) = target_of(rule) {
-                    ensure!(
-                        chains.contains_key(target),
-                        "{chain} leads to no chain: {rule}"
-                    );
+                    ensure!(chains.contains_key(target), "{chain} leads to no chain: {rule}");
                 }
             }
         }
@@ -187,8 +171,7 @@ fn target_of(rule: &str) -> Option<&str> {
 }
 
 fn is_base(table: &str, chain: &str) -> bool {
-    BASE.iter()
-        .any(|(t, chains)| *t == table && chains.contains(&chain))
+    BASE.iter().any(|(t, chains)| *t == table && chains.contains(&chain))
 }
 
 /// What the program adds to a rule when it shows it.
@@ -196,10 +179,7 @@ fn as_shown(rule: &str) -> String {
     let is_v6 = rule.contains("::");
     let (mask, why) = match is_v6 {
         false => ("255.255.255.255", "icmp-port-unreachable"),
-        true => (
-            "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
-            "icmp6-port-unreachable",
-        ),
+        true => ("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "icmp6-port-unreachable"),
     };
     rule.replace("--rsource", &format!("--mask {mask} --rsource"))
         .replace("-j REJECT", &format!("-j REJECT --reject-with {why}"))

@@ -24,18 +24,12 @@ fn the_tracer_sees_what_the_table_says() {
 
 #[test]
 fn the_kernel_does_what_the_table_says() {
-    check_in_kernel(
-        "iptables::packets::the_kernel_does_what_the_table_says",
-        ModeName::Iptables,
-    );
+    check_in_kernel("iptables::packets::the_kernel_does_what_the_table_says", ModeName::Iptables);
 }
 
 #[test]
 fn a_cluster_ip_cannot_be_pinged() {
-    check_ping_in_kernel(
-        "iptables::packets::a_cluster_ip_cannot_be_pinged",
-        ModeName::Iptables,
-    );
+    check_ping_in_kernel("iptables::packets::a_cluster_ip_cannot_be_pinged", ModeName::Iptables);
 }
 
 const STICKY: &str = "
@@ -51,23 +45,16 @@ fn a_client_with_affinity_stays_until_its_endpoint_is_gone() {
     let dirty = model.take_dirty();
     let mut mode = Iptables::new(settings(), Memory::default());
     mode.sync(&model, &dirty).expect("synced");
-    let packet = rows("10.244.1.99 -> tcp 10.96.0.23:80 => reject")
-        .remove(0)
-        .packet;
+    let packet = rows("10.244.1.99 -> tcp 10.96.0.23:80 => reject").remove(0).packet;
     let mut tracer = Tracer::new(mode.rules(), Vec::new(), |_| "");
     let first = tracer.send(&packet, true);
     for lucky in [true, false] {
         assert_eq!(tracer.send(&packet, lucky), first);
     }
     // By the node port too: an endpoint's list is one for all ways to it.
-    let Outcome::Endpoint { target, .. } = first else {
-        panic!("{first:?}")
-    };
+    let Outcome::Endpoint { target, .. } = first else { panic!("{first:?}") };
     let gone = format!("ep sticky {}:", target.address);
-    let rest: Vec<&str> = STICKY
-        .lines()
-        .filter(|line| !line.contains(&gone))
-        .collect();
+    let rest: Vec<&str> = STICKY.lines().filter(|line| !line.contains(&gone)).collect();
     for change in objects::changes(&rest.join("\n")) {
         model.apply(change);
     }

@@ -33,19 +33,12 @@ fn rules_that_cannot_be_read_are_not_taken_for_none() {
     let place = tempfile::tempdir().expect("a directory");
     let removed = |says: &str| remove(&mut failing(place.path(), says)).ok();
     let generation = "Could not fetch rule set generation id: ";
-    for says in [
-        "Permission denied (you must be root)",
-        "Resource temporarily unavailable",
-    ] {
+    for says in ["Permission denied (you must be root)", "Resource temporarily unavailable"] {
         assert_eq!(removed(&format!("{generation}{says}")), None, "{says}");
     }
     // The kernel can have none.
     for says in ["Protocol not supported", "Operation not supported"] {
-        assert_eq!(
-            removed(&format!("{generation}{says}")),
-            Some(false),
-            "{says}"
-        );
+        assert_eq!(removed(&format!("{generation}{says}")), Some(false), "{says}");
     }
     let missing = place.path().join("missing");
     let mut missing = Programs::at(missing.clone(), missing);
@@ -71,11 +64,7 @@ fn a_backend_that_fails_keeps_no_other_from_being_removed() {
     let save = "printf '*nat\\n:KUBE-SERVICES - [0:0]\\nCOMMIT\\n'";
     let works = Programs::at(
         script(place.path(), "works-save", save),
-        script(
-            place.path(),
-            "works-restore",
-            &format!("cat >> {}", log.display()),
-        ),
+        script(place.path(), "works-restore", &format!("cat >> {}", log.display())),
     );
     let fails = failing(place.path(), "Resource temporarily unavailable");
     for backends in [[fails.clone(), works.clone()], [works, fails]] {

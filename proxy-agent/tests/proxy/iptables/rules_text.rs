@@ -24,10 +24,7 @@ fn rules(settings: &Settings, text: &str) -> String {
 }
 
 fn check(text: &str, expected: &str) {
-    let lines = expected
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty());
+    let lines = expected.lines().map(str::trim).filter(|line| !line.is_empty());
     let expected: Vec<&str> = lines.collect();
     assert_eq!(rules(&table::settings(), text), expected.join("\n"));
 }

@@ -91,21 +91,13 @@ impl Tracer {
                 chains.insert((table.clone(), chain.clone()), rules.collect());
             }
         }
-        Tracer {
-            chains,
-            node_addresses,
-            interface_of,
-            remembered: BTreeSet::new(),
-        }
+        Tracer { chains, node_addresses, interface_of, remembered: BTreeSet::new() }
     }
 
     /// Every outcome that chance allows, with its probability.
     pub fn chances(&self, packet: &Packet) -> BTreeMap<Outcome, f64> {
         let mut outcomes = BTreeMap::new();
-        let mut luck = Some(Luck {
-            decided: Vec::new(),
-            next: 0,
-        });
+        let mut luck = Some(Luck { decided: Vec::new(), next: 0 });
         while let Some(mut now) = luck {
             let (outcome, _) = self.walk(packet, &mut now);
             *outcomes.entry(outcome).or_insert(0.0) += now.probability();
@@ -119,20 +111,14 @@ impl Tracer {
         let chances = self.chances(packet);
         let even = 1.0 / chances.len() as f64;
         for (outcome, chance) in &chances {
-            assert!(
-                (chance - even).abs() < 1e-6,
-                "{packet:?}: {outcome:?} at {chance}"
-            );
+            assert!((chance - even).abs() < 1e-6, "{packet:?}: {outcome:?} at {chance}");
         }
         chances.into_keys().collect()
     }
 
     /// What becomes of a packet that is never lucky; it is remembered.
     pub fn send(&mut self, packet: &Packet, lucky: bool) -> Outcome {
-        let mut luck = Luck {
-            decided: vec![(lucky, 0.5); 64],
-            next: 0,
-        };
+        let mut luck = Luck { decided: vec![(lucky, 0.5); 64], next: 0 };
         let (outcome, remember) = self.walk(packet, &mut luck);
         let source = packet.source;
         self.remembered.extend(remember.map(|list| (list, source)));
@@ -155,11 +141,7 @@ impl Tracer {
             interface: (self.interface_of)(&packet.source),
         };
         let hooks: &[(&str, &str)] = match from_node {
-            true => &[
-                ("nat", "OUTPUT"),
-                ("filter", "OUTPUT"),
-                ("nat", "POSTROUTING"),
-            ],
+            true => &[("nat", "OUTPUT"), ("filter", "OUTPUT"), ("nat", "POSTROUTING")],
             false => &[("nat", "PREROUTING")],
         };
         for (table, hook) in hooks {
@@ -180,10 +162,7 @@ impl Tracer {
         }
         let outcome = match walk.dnat {
             None => Outcome::Untouched,
-            Some(target) => Outcome::Endpoint {
-                target,
-                masquerade: walk.masquerade,
-            },
+            Some(target) => Outcome::Endpoint { target, masquerade: walk.masquerade },
         };
         (outcome, walk.remember)
     }
@@ -206,9 +185,7 @@ impl Tracer {
     ) -> End {
         assert!(depth < MAX_DEPTH, "{chain} goes round");
         let key = (table.to_owned(), chain.to_owned());
-        let Some(rules) = self.chains.get(&key) else {
-            panic!("no chain {chain} in {table}")
-        };
+        let Some(rules) = self.chains.get(&key) else { panic!("no chain {chain} in {table}") };
         for rule in rules {
             if !self.matches(rule, walk, luck) {
                 continue;
@@ -257,18 +234,12 @@ impl Tracer {
                 let comes_in = !walk.from_node && !walk.interface.is_empty();
                 (comes_in && named(name)) == *is
             })
-            && rule
-                .protocol
-                .is_none_or(|protocol| protocol == packet.protocol)
+            && rule.protocol.is_none_or(|protocol| protocol == packet.protocol)
             && rule.port.is_none_or(|port| port == packet.port)
             && rule.state.is_none_or(|state| state == State::New)
-            && rule
-                .from_local
-                .is_none_or(|is| self.is_node(&packet.source) == is)
+            && rule.from_local.is_none_or(|is| self.is_node(&packet.source) == is)
             && (!rule.to_local || self.is_node(&packet.destination))
-            && rule
-                .marked
-                .is_none_or(|(is, bits)| (walk.mark & bits == bits) == is);
+            && rule.marked.is_none_or(|(is, bits)| (walk.mark & bits == bits) == is);
         if !holds {
             return false;
         }
@@ -282,7 +253,6 @@ impl Tracer {
             }
             None => {}
         }
-        rule.chance
-            .is_none_or(|chance| luck.draw(chance.probability()))
+        rule.chance.is_none_or(|chance| luck.draw(chance.probability()))
     }
 }

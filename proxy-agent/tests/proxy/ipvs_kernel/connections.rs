@@ -35,15 +35,11 @@ fn connections_go_strictly_in_turn() {
              ep web 10.244.1.12:8080 node-1
              ep web 10.244.2.11:8080 node-2",
         );
-        let answers: Vec<String> = (0..12)
-            .map(|_| who(&network, POD, "10.96.0.10:80").expect("an answer"))
-            .collect();
+        let answers: Vec<String> =
+            (0..12).map(|_| who(&network, POD, "10.96.0.10:80").expect("an answer")).collect();
         let first: BTreeSet<&String> = answers[..3].iter().collect();
         assert_eq!(first.len(), 3, "{answers:?}");
-        assert!(
-            answers.chunks(3).all(|round| round == &answers[..3]),
-            "{answers:?}"
-        );
+        assert!(answers.chunks(3).all(|round| round == &answers[..3]), "{answers:?}");
     });
 }
 
@@ -66,16 +62,11 @@ fn a_client_stays_until_its_time_is_over() {
              ep dns 10.244.2.11:5353 node-2",
         );
         let answers = |from| -> BTreeSet<String> {
-            (0..9)
-                .map(|_| who(&network, from, "10.96.0.10:80").expect("an answer"))
-                .collect()
+            (0..9).map(|_| who(&network, from, "10.96.0.10:80").expect("an answer")).collect()
         };
         assert_eq!(answers(POD).len(), 1);
         assert_eq!(answers(OTHER_POD).len(), 1);
-        assert_eq!(
-            answers("192.168.78.2".parse().expect("an address")).len(),
-            1
-        );
+        assert_eq!(answers("192.168.78.2".parse().expect("an address")).len(), 1);
 
         let ask = || {
             let answer = network.from(POD, || ask_udp("10.96.0.22:53"));
@@ -153,10 +144,7 @@ fn an_open_connection_outlives_its_endpoint() {
         let mut old = streams.remove("10.244.1.11").expect("both were met");
         assert_eq!(old.say("who"), "10.244.1.11");
         let real = "10.244.1.11:7 -m -w 0";
-        assert!(
-            output("ipvsadm", "-Sn").contains(real),
-            "it gets no new ones"
-        );
+        assert!(output("ipvsadm", "-Sn").contains(real), "it gets no new ones");
         // A look at the kernel changes nothing while the connection is there.
         director.distrust();
         change(&mut director, &mut model, "");
@@ -180,16 +168,9 @@ fn no_connection_fails_while_endpoints_come_and_go() {
         let network = Network::new();
         let pods = ["10.244.1.11", "10.244.1.12", "10.244.2.11"];
         let some = |which: usize| {
-            let chosen = pods
-                .iter()
-                .enumerate()
-                .filter(|(bit, _)| which & 1 << bit != 0);
+            let chosen = pods.iter().enumerate().filter(|(bit, _)| which & 1 << bit != 0);
             let lines = chosen.map(|(_, pod)| format!("ep web {pod}:8080 node-1\n"));
-            let affinity = if which.is_multiple_of(2) {
-                "affinity=60"
-            } else {
-                ""
-            };
+            let affinity = if which.is_multiple_of(2) { "affinity=60" } else { "" };
             let service = format!("svc web 10.96.0.10 80/tcp {affinity} node-port=30010\n");
             service + &lines.collect::<String>()
         };
@@ -268,10 +249,7 @@ impl Echo {
     /// Ends without the quarter of an hour that an orderly end is remembered for.
     fn reset(self) {
         let stream = self.0.into_inner();
-        let linger = nix::libc::linger {
-            l_onoff: 1,
-            l_linger: 0,
-        };
+        let linger = nix::libc::linger { l_onoff: 1, l_linger: 0 };
         nix::sys::socket::setsockopt(&stream, nix::sys::socket::sockopt::Linger, &linger)
             .expect("no lingering");
     }
@@ -337,10 +315,7 @@ fn a_service_address_answers_only_on_its_ports() {
             let arguments = format!("ping -c 1 -W 1 {address}");
             let status = network.from(POD, move || {
                 let mut ping = Command::new("busybox");
-                ping.args(arguments.split_whitespace())
-                    .output()
-                    .expect("busybox")
-                    .status
+                ping.args(arguments.split_whitespace()).output().expect("busybox").status
             });
             status.success()
         };

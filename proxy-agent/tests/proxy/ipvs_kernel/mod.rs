@@ -27,10 +27,7 @@ fn output(program: &str, arguments: &str) -> String {
         .output()
         .unwrap_or_else(|error| panic!("{program}: {error}"));
     let complaint = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success(),
-        "{program} {arguments}: {complaint}"
-    );
+    assert!(output.status.success(), "{program} {arguments}: {complaint}");
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
@@ -50,9 +47,7 @@ fn synced(settings: Settings, text: &str) -> (Director<Netlink>, Model) {
 }
 
 fn change(director: &mut Director<Netlink>, model: &mut Model, text: &str) {
-    objects::changes(text)
-        .into_iter()
-        .for_each(|change| model.apply(change));
+    objects::changes(text).into_iter().for_each(|change| model.apply(change));
     let dirty = model.take_dirty();
     director.sync(model, &dirty).expect("synced");
     while director.needs_sweep() {

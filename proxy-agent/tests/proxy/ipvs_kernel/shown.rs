@@ -43,19 +43,11 @@ fn ipvsadm_shows_a_virtual_server_for_each_port_and_node_address() {
         );
         let shown = output("ipvsadm", "-Ln");
         let entry = |head: &str, rest: &[&str]| {
-            let start = shown
-                .find(head)
-                .unwrap_or_else(|| panic!("{head} in\n{shown}"));
+            let start = shown.find(head).unwrap_or_else(|| panic!("{head} in\n{shown}"));
             let lines = shown[start..].lines().skip(1);
             let reals = lines.take_while(|line| line.trim_start().starts_with("->"));
             let reals: BTreeSet<String> = reals
-                .map(|line| {
-                    line.split_whitespace()
-                        .skip(1)
-                        .take(3)
-                        .collect::<Vec<_>>()
-                        .join(" ")
-                })
+                .map(|line| line.split_whitespace().skip(1).take(3).collect::<Vec<_>>().join(" "))
                 .collect();
             let rest: BTreeSet<String> = rest.iter().map(|text| (*text).to_owned()).collect();
             assert_eq!(reals, rest, "{shown}");
@@ -156,10 +148,7 @@ fn nothing_is_left_of_a_stock_kube_proxy() {
         output("ip", "addr add 10.96.0.10/32 dev kube-ipvs0");
         output("ipvsadm", "-A -t 10.96.0.10:80 -s rr");
         output("ipvsadm", "-A -t 192.168.77.11:30010 -s rr");
-        output(
-            "ipvsadm",
-            "-a -t 192.168.77.11:30010 -r 10.244.1.11:8080 -m",
-        );
+        output("ipvsadm", "-a -t 192.168.77.11:30010 -r 10.244.1.11:8080 -m");
         assert!(mode::cleanup(ModeName::Ipvs, Family::V4).expect("cleaned"));
         assert_eq!(output("ipvsadm", "-Sn"), "-A -t 192.168.99.1:6443 -s rr\n");
         assert!(!output("ip", "-o link").contains("kube-ipvs0"));
@@ -173,14 +162,9 @@ fn an_unknown_scheduler_is_named() {
     in_vm(GROUP, name, || {
         let mut settings = settings();
         settings.ipvs.scheduler = "guess".to_owned();
-        let Err(error) = ipvs::open(settings) else {
-            panic!("no such scheduler")
-        };
+        let Err(error) = ipvs::open(settings) else { panic!("no such scheduler") };
         let error = format!("{error:#}");
         assert!(error.contains("load the module ip_vs_guess"), "{error}");
-        assert!(
-            !output("ip", "-o link").contains("kube-ipvs0"),
-            "nothing is left"
-        );
+        assert!(!output("ip", "-o link").contains("kube-ipvs0"), "nothing is left");
     });
 }

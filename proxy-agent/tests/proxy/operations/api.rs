@@ -38,10 +38,8 @@ impl Api {
     /// Listens on loopback.
     pub fn start() -> Api {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let api = Api {
-            address: listener.local_addr().expect("own address"),
-            state: Arc::default(),
-        };
+        let api =
+            Api { address: listener.local_addr().expect("own address"), state: Arc::default() };
         let server = api.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -120,12 +118,7 @@ impl Api {
         let mut reader = BufReader::new(stream.try_clone().expect("a socket"));
         while let Some((method, target, body)) = read_request(&mut reader) {
             let request = format!("{method} {target}");
-            self.state
-                .0
-                .lock()
-                .expect("no panic")
-                .requests
-                .push(request);
+            self.state.0.lock().expect("no panic").requests.push(request);
             let (path, query) = target.split_once('?').unwrap_or((&target, ""));
             let plural = path.rsplit('/').next().unwrap_or_default();
             if method == "POST" {
@@ -134,11 +127,7 @@ impl Api {
                 drop(state);
                 respond(&stream, 201, &body);
             } else if method != "GET" || !KINDS.iter().any(|(kind, ..)| *kind == plural) {
-                respond(
-                    &stream,
-                    404,
-                    &json!({"kind": "Status", "code": 404}).to_string(),
-                );
+                respond(&stream, 404, &json!({"kind": "Status", "code": 404}).to_string());
             } else if query.contains("watch=true") {
                 return self.watch(stream, plural, query);
             } else {
@@ -175,11 +164,8 @@ impl Api {
             let lines: String = {
                 let state = self.state.0.lock().expect("no panic");
                 let fresh = |state: &mut State| state.log.len() as u64 <= seen;
-                let (state, _) = self
-                    .state
-                    .1
-                    .wait_timeout_while(state, LOOK, fresh)
-                    .expect("no panic");
+                let (state, _) =
+                    self.state.1.wait_timeout_while(state, LOOK, fresh).expect("no panic");
                 let new = state.log.iter().filter(|(revision, kind, event)| {
                     *revision > seen && kind == plural && selects(query, &event["object"])
                 });
@@ -199,9 +185,7 @@ impl Api {
 
 fn kind_of(plural: &str) -> (&'static str, &'static str) {
     let known = KINDS.iter().find(|(kind, ..)| *kind == plural);
-    known
-        .map(|(_, kind, version)| (*kind, *version))
-        .expect("a kind")
+    known.map(|(_, kind, version)| (*kind, *version)).expect("a kind")
 }
 
 fn parameter<'q>(query: &'q str, name: &str) -> Option<&'q str> {

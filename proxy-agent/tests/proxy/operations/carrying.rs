@@ -10,10 +10,8 @@ use super::super::network::in_namespaces;
 use super::api::Api;
 use super::process::{Agent, get, output, set_up_loopback};
 
-const CLUSTER_IP: SocketAddr = SocketAddr::new(
-    std::net::IpAddr::V4(std::net::Ipv4Addr::new(10, 96, 0, 10)),
-    80,
-);
+const CLUSTER_IP: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(10, 96, 0, 10)), 80);
 
 /// A Service with one endpoint, which is this node.
 fn put_objects(api: &Api) {
@@ -92,10 +90,7 @@ fn every_mode_that_runs_here_explains_itself() {
         for (mode, rule) in [
             ("nftables", "map endpoints { 10.96.0.10 . tcp . 80 . 0x0 : "),
             ("iptables", "-t nat -A KUBE-SERVICES "),
-            (
-                "userspace",
-                "listener default/web tcp Cluster at 192.168.77.11:",
-            ),
+            ("userspace", "listener default/web tcp Cluster at 192.168.77.11:"),
         ] {
             let agent = Agent::start(&api, &[&format!("--proxy-mode={mode}")]);
             agent.wait_until_ready();

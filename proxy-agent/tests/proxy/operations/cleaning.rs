@@ -41,10 +41,7 @@ fn cleanup_removes_what_the_agent_has_made_and_nothing_else() {
             agent.wait_until_ready();
             drop(agent);
             let left = output("nft", "list ruleset");
-            assert!(
-                left.contains("coracle-proxy"),
-                "the rules did not stay: {left}"
-            );
+            assert!(left.contains("coracle-proxy"), "the rules did not stay: {left}");
             let said = clean_up(&arguments);
             assert_eq!(output("nft", "list ruleset"), foreign);
             assert!(said.contains("nftables IPv4: removed\n"), "{said}");
@@ -96,10 +93,7 @@ fn a_mode_gives_way_to_one_that_works() {
         assert!(tables().contains("coracle-proxy"));
 
         // Node port addresses that the Node never names: not opened yet.
-        let agent = Agent::start(
-            &api,
-            &["--proxy-mode=userspace", "--nodeport-addresses=primary"],
-        );
+        let agent = Agent::start(&api, &["--proxy-mode=userspace", "--nodeport-addresses=primary"]);
         agent.wait("it to say what it waits for", || {
             agent.log().contains("waiting for the Node's").then_some(())
         });
@@ -108,14 +102,9 @@ fn a_mode_gives_way_to_one_that_works() {
 
         let agent = Agent::start(&api, &["--proxy-mode=userspace"]);
         agent.wait_until_ready();
-        agent.wait("the former rules to go", || {
-            (!tables().contains("coracle-proxy")).then_some(())
-        });
+        agent
+            .wait("the former rules to go", || (!tables().contains("coracle-proxy")).then_some(()));
         assert!(tables().contains("coracle-userspace"));
-        assert!(
-            agent
-                .log()
-                .contains("removed what mode nftables IPv4 had left")
-        );
+        assert!(agent.log().contains("removed what mode nftables IPv4 had left"));
     });
 }

@@ -68,10 +68,7 @@ fn a_node_that_leaves_is_no_place_for_traffic() {
         let taint = |key: &str| json!({"spec": {"taints": [{"key": key, "effect": "NoSchedule"}]}});
         check(taint("ToBeDeletedByClusterAutoscaler"), 503);
         check(taint("node.kubernetes.io/unschedulable"), 200);
-        check(
-            json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}),
-            503,
-        );
+        check(json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}), 503);
         check(json!({}), 200);
     });
 }
@@ -104,11 +101,7 @@ fn series(text: &str) -> BTreeSet<String> {
             .split(',')
             .filter_map(|label| label.split_once('=').map(|(key, _)| key))
             .collect();
-        found.insert(
-            format!("{kind} {name} {}", labels.join(","))
-                .trim_end()
-                .to_owned(),
-        );
+        found.insert(format!("{kind} {name} {}", labels.join(",")).trim_end().to_owned());
     }
     found
 }
@@ -195,10 +188,7 @@ fn metrics_have_upstreams_names_and_labels() {
 
         // Each listener has its own paths, as upstream's.
         let status = |at, path| get(at, path, "").expect("an answer").status;
-        assert_eq!(
-            get(agent.metrics, "/proxyMode", "").expect("a mode").body,
-            "nftables"
-        );
+        assert_eq!(get(agent.metrics, "/proxyMode", "").expect("a mode").body, "nftables");
         assert_eq!(status(agent.metrics, "/healthz"), 200);
         assert_eq!(status(agent.health, "/metrics"), 404);
         assert_eq!(status(agent.health, "/"), 404);
@@ -218,26 +208,16 @@ fn nothing_is_asked_that_a_node_proxier_may_not() {
         agent.wait_until_ready();
         let asked = agent.wait("three watches", || {
             let asked = api.requests();
-            let watches = asked
-                .iter()
-                .filter(|request| request.contains("watch=true"));
+            let watches = asked.iter().filter(|request| request.contains("watch=true"));
             (watches.count() >= 3).then_some(asked)
         });
         for request in asked {
-            let lists = [
-                "/api/v1/services?",
-                "/apis/discovery.k8s.io/v1/endpointslices?",
-            ];
+            let lists = ["/api/v1/services?", "/apis/discovery.k8s.io/v1/endpointslices?"];
             let node = "/api/v1/nodes?";
-            let target = request
-                .strip_prefix("GET ")
-                .unwrap_or_else(|| panic!("{request}"));
+            let target = request.strip_prefix("GET ").unwrap_or_else(|| panic!("{request}"));
             let is_own_node =
                 target.starts_with(node) && target.contains("fieldSelector=metadata.name%3Dnode-1");
-            assert!(
-                is_own_node || lists.iter().any(|path| target.starts_with(path)),
-                "{request}"
-            );
+            assert!(is_own_node || lists.iter().any(|path| target.starts_with(path)), "{request}");
             // Streaming lists are an option of newer servers only.
             assert!(!request.contains("sendInitialEvents"), "{request}");
         }
@@ -254,15 +234,9 @@ fn a_node_is_waited_for_and_another_network_is_begun_anew_with() {
         api.put("nodes", node());
         let mut agent = Agent::start(&api, &["--detect-local-mode=NodeCIDR"]);
         agent.wait("it to say what it waits for", || {
-            agent
-                .log()
-                .contains("waiting for the Node's spec.podCIDRs")
-                .then_some(())
+            agent.log().contains("waiting for the Node's spec.podCIDRs").then_some(())
         });
-        assert_eq!(
-            get(agent.health, "/healthz", "").expect("an answer").status,
-            503
-        );
+        assert_eq!(get(agent.health, "/healthz", "").expect("an answer").status, 503);
         let with = |network: &str| {
             let mut node = node();
             node["spec"]["podCIDR"] = json!(network);

@@ -59,12 +59,7 @@ impl Agent {
             .stdin(Stdio::null())
             .spawn()
             .expect("the agent's own binary");
-        Agent {
-            child,
-            directory,
-            health,
-            metrics,
-        }
+        Agent { child, directory, health, metrics }
     }
 
     /// What it has logged.

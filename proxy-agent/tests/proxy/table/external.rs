@@ -9,12 +9,7 @@ pub const GROUPS: &[Group] = &[
     Group::new("node ports", NODE_PORTS, NODE_PORTS_ROWS),
     Group::new("external addresses", ADDRESSES, ADDRESSES_ROWS),
     Group::new("source ranges", RANGES, RANGES_ROWS),
-    Group::new(
-        "node ports on some addresses",
-        NODE_PORTS,
-        SOME_ADDRESSES_ROWS,
-    )
-    .with(|settings| {
+    Group::new("node ports on some addresses", NODE_PORTS, SOME_ADDRESSES_ROWS).with(|settings| {
         let networks = ["192.168.79.0/24", "fd79::/16"];
         settings.node_port_addresses = super::networks(settings.family, &networks);
     }),

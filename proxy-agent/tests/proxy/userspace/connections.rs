@@ -32,18 +32,14 @@ fn ask(network: &Network, from: IpAddr, to: SocketAddr) -> String {
 
 /// A connection from a pod that stays open.
 fn connect(network: &Network) -> TcpStream {
-    let stream = network
-        .from(POD, || TcpStream::connect(WEB))
-        .expect("a connection");
+    let stream = network.from(POD, || TcpStream::connect(WEB)).expect("a connection");
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     stream
 }
 
 /// Serves connections at a pod's port 7000, one thread each.
 fn serve(network: &Network, at: IpAddr, serve: impl Fn(TcpStream) + Copy + Send + 'static) {
-    let listener = network
-        .from(at, move || TcpListener::bind((at, 7000)))
-        .expect("a free port");
+    let listener = network.from(at, move || TcpListener::bind((at, 7000))).expect("a free port");
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             std::thread::spawn(move || serve(stream));
@@ -123,10 +119,7 @@ fn each_half_of_a_connection_ends_by_itself() {
             let read = stream.read_to_end(&mut text);
             let _ = write!(stream, "{} {}", read.is_ok(), text.len());
         });
-        let _agent = Agent::new(
-            Limits::default(),
-            &web("", "ep web 10.244.1.11:7000 node-1"),
-        );
+        let _agent = Agent::new(Limits::default(), &web("", "ep web 10.244.1.11:7000 node-1"));
         let mut stream = connect(&network);
         // More than what is on its way at a time.
         let text = vec![b'x'; 3 << 20];
@@ -153,13 +146,9 @@ fn the_endpoints_half_may_end_first() {
                 let _ = TcpStream::connect((OTHER_POD, 7000));
             }
         });
-        let told = network
-            .from(OTHER_POD, || TcpListener::bind((OTHER_POD, 7000)))
-            .expect("a free port");
-        let _agent = Agent::new(
-            Limits::default(),
-            &web("", "ep web 10.244.1.11:7000 node-1"),
-        );
+        let told =
+            network.from(OTHER_POD, || TcpListener::bind((OTHER_POD, 7000))).expect("a free port");
+        let _agent = Agent::new(Limits::default(), &web("", "ep web 10.244.1.11:7000 node-1"));
         let mut stream = connect(&network);
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("an answer");
@@ -181,10 +170,7 @@ fn a_stream_that_breaks_is_not_taken_for_a_whole_one() {
             let _ = stream.read_exact(&mut first);
             // Closed with something unread: a reset.
         });
-        let _agent = Agent::new(
-            Limits::default(),
-            &web("", "ep web 10.244.1.11:7000 node-1"),
-        );
+        let _agent = Agent::new(Limits::default(), &web("", "ep web 10.244.1.11:7000 node-1"));
         let mut stream = connect(&network);
         stream.write_all(b"ab").expect("written");
         let mut answer = String::new();
@@ -200,10 +186,7 @@ fn a_removed_endpoint_keeps_old_connections_and_gets_no_new_ones() {
     network::in_namespaces(name, || {
         let network = Network::new();
         serve(&network, POD, echo);
-        let mut agent = Agent::new(
-            Limits::default(),
-            &web("", "ep web 10.244.1.11:7000 node-1"),
-        );
+        let mut agent = Agent::new(Limits::default(), &web("", "ep web 10.244.1.11:7000 node-1"));
         let mut old = connect(&network);
         assert!(echoed(&mut old, "before").expect("echoed"));
         let gone = proxy_agent::model::Change::SliceGone(proxy_agent::model::ServiceName {
@@ -217,15 +200,11 @@ fn a_removed_endpoint_keeps_old_connections_and_gets_no_new_ones() {
             assert_eq!(ask(&network, OUTSIDE, WEB), "10.244.2.11:8080");
         }
         assert!(echoed(&mut old, "after").expect("echoed"));
-        agent.apply(vec![proxy_agent::model::Change::SliceGone(
-            proxy_agent::model::ServiceName {
-                namespace: "default".to_owned(),
-                name: "web-a-8080".to_owned(),
-            },
-        )]);
-        let refused = network
-            .from(POD, || TcpStream::connect(WEB))
-            .expect_err("nobody serves");
+        agent.apply(vec![proxy_agent::model::Change::SliceGone(proxy_agent::model::ServiceName {
+            namespace: "default".to_owned(),
+            name: "web-a-8080".to_owned(),
+        })]);
+        let refused = network.from(POD, || TcpStream::connect(WEB)).expect_err("nobody serves");
         assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
         assert!(echoed(&mut old, "without a listener").expect("echoed"));
     });
@@ -243,12 +222,10 @@ fn an_endpoint_that_does_not_answer_is_passed_over() {
         for _ in 0..3 {
             assert_eq!(ask(&network, POD, WEB), "10.244.1.12:8080");
         }
-        agent.apply(vec![proxy_agent::model::Change::SliceGone(
-            proxy_agent::model::ServiceName {
-                namespace: "default".to_owned(),
-                name: "web-a-8080".to_owned(),
-            },
-        )]);
+        agent.apply(vec![proxy_agent::model::Change::SliceGone(proxy_agent::model::ServiceName {
+            namespace: "default".to_owned(),
+            name: "web-a-8080".to_owned(),
+        })]);
         let answer = network.from(POD, || ask_tcp(WEB));
         assert!(answer.is_err(), "nobody is there: {answer:?}");
     });
@@ -260,10 +237,7 @@ fn connections_above_the_limit_are_reset_and_counted() {
     network::in_namespaces(name, || {
         let network = Network::new();
         serve(&network, POD, echo);
-        let limits = Limits {
-            connections: 2,
-            ..Limits::default()
-        };
+        let limits = Limits { connections: 2, ..Limits::default() };
         let agent = Agent::new(limits, &web("", "ep web 10.244.1.11:7000 node-1"));
         let mut held = [connect(&network), connect(&network)];
         for stream in &mut held {
@@ -290,9 +264,8 @@ fn nobody_gets_to_a_listener_past_the_rules() {
         let agent = Agent::new(Limits::default(), &web("", THREE));
         let (_, port) = agent.mode.ports().next().expect("a listener");
         for from in [POD, OUTSIDE, NODE] {
-            let error = network
-                .from(from, move || TcpStream::connect((NODE, port)))
-                .expect_err("refused");
+            let error =
+                network.from(from, move || TcpStream::connect((NODE, port))).expect_err("refused");
             assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused, "{from}");
         }
         assert_eq!(ask(&network, POD, WEB), "10.244.1.11:8080");

@@ -23,12 +23,8 @@ const SECOND: &str = "10.244.2.11:5353";
 
 /// A client that keeps its port.
 fn client(network: &Network, at: IpAddr) -> UdpSocket {
-    let socket = network
-        .from(at, move || UdpSocket::bind((at, 0)))
-        .expect("a free port");
-    socket
-        .set_read_timeout(Some(Duration::from_secs(60)))
-        .expect("a timeout");
+    let socket = network.from(at, move || UdpSocket::bind((at, 0))).expect("a free port");
+    socket.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
     socket
 }
 
@@ -48,11 +44,7 @@ fn each_client_has_an_endpoint_in_turn() {
     network::in_namespaces(name, || {
         let network = Network::new();
         let _agent = Agent::new(Limits::default(), DNS);
-        let clients = [
-            client(&network, POD),
-            client(&network, OTHER_POD),
-            client(&network, POD),
-        ];
+        let clients = [client(&network, POD), client(&network, OTHER_POD), client(&network, POD)];
         for _ in 0..3 {
             for (client, endpoint) in clients.iter().zip([FIRST, SECOND, FIRST]) {
                 assert_eq!(ask(client).as_deref(), Some(endpoint));
@@ -66,10 +58,7 @@ fn a_silent_client_is_forgotten() {
     let name = "userspace::datagrams::a_silent_client_is_forgotten";
     network::in_namespaces(name, || {
         let network = Network::new();
-        let limits = Limits {
-            udp_idle: Duration::from_millis(100),
-            ..Limits::default()
-        };
+        let limits = Limits { udp_idle: Duration::from_millis(100), ..Limits::default() };
         let _agent = Agent::new(limits, DNS);
         let client = client(&network, POD);
         assert_eq!(ask(&client).as_deref(), Some(FIRST));
@@ -104,21 +93,15 @@ fn a_live_client_is_not_taken_for_a_stale_one() {
         let agent = Agent::new(Limits::default(), DNS);
         let client = client(&network, POD);
         assert_eq!(ask(&client).as_deref(), Some(FIRST));
-        let to = Destination::Address {
-            address: TO.ip(),
-            protocol: Protocol::Udp,
-            port: TO.port(),
-        };
+        let to =
+            Destination::Address { address: TO.ip(), protocol: Protocol::Udp, port: TO.port() };
         let targets = agent.mode.tracked_as(&to).expect("a listener");
         let wanted = BTreeMap::from([(to.clone(), targets)]);
         assert_eq!(conntrack::clean(&wanted).expect("looked").forgotten, 0);
         // As the other modes have it, the listener would be no endpoint.
         let endpoint = |text: &str| {
             let at: SocketAddr = text.parse().expect("an endpoint");
-            Target {
-                address: at.ip(),
-                port: at.port(),
-            }
+            Target { address: at.ip(), port: at.port() }
         };
         let endpoints = BTreeSet::from([endpoint(FIRST), endpoint(SECOND)]);
         let wanted = BTreeMap::from([(to, endpoints)]);
@@ -131,10 +114,7 @@ fn clients_above_the_limit_are_not_answered_and_counted() {
     let name = "userspace::datagrams::clients_above_the_limit_are_not_answered_and_counted";
     network::in_namespaces(name, || {
         let network = Network::new();
-        let limits = Limits {
-            udp_clients: 1,
-            ..Limits::default()
-        };
+        let limits = Limits { udp_clients: 1, ..Limits::default() };
         let agent = Agent::new(limits, DNS);
         let (first, second) = (client(&network, POD), client(&network, POD));
         assert_eq!(ask(&first).as_deref(), Some(FIRST));
@@ -144,9 +124,7 @@ fn clients_above_the_limit_are_not_answered_and_counted() {
             agent.mode.refusals()[1] == ("udp_clients", 1)
         });
         assert!(counted, "nothing was refused");
-        second
-            .set_read_timeout(Some(Duration::from_millis(1)))
-            .expect("a timeout");
+        second.set_read_timeout(Some(Duration::from_millis(1))).expect("a timeout");
         assert!(second.recv(&mut [0; 64]).is_err(), "and yet answered");
         assert_eq!(ask(&first).as_deref(), Some(FIRST));
     });

@@ -102,12 +102,7 @@ fn all_outcomes(mode: &mut Mem, model: &Model) -> Vec<(Destination, IpAddr, BTre
             Destination::NodePort { .. } => NODE,
         };
         for source in [POD, OUTSIDE] {
-            let packet = Packet {
-                source,
-                destination,
-                protocol,
-                port,
-            };
+            let packet = Packet { source, destination, protocol, port };
             all.push((to.clone(), source, outcomes(mode, &packet)));
         }
     }
@@ -128,20 +123,12 @@ fn check_sockets(mode: &mut Mem) -> Result<(), TestCaseError> {
         .listeners()
         .map(|(name, listener)| (name.clone(), listener.backends.clone()))
         .collect();
-    let ports: Vec<_> = mode
-        .ports()
-        .map(|(name, port)| (name.clone(), port))
-        .collect();
+    let ports: Vec<_> = mode.ports().map(|(name, port)| (name.clone(), port)).collect();
     let open = &mode.sockets().open;
-    let opened: Vec<_> = open
-        .iter()
-        .map(|(name, (_, backends))| (name.clone(), backends.clone()))
-        .collect();
+    let opened: Vec<_> =
+        open.iter().map(|(name, (_, backends))| (name.clone(), backends.clone())).collect();
     prop_assert_eq!(opened, wanted);
-    let opened: Vec<_> = open
-        .iter()
-        .map(|(name, (port, _))| (name.clone(), *port))
-        .collect();
+    let opened: Vec<_> = open.iter().map(|(name, (port, _))| (name.clone(), *port)).collect();
     prop_assert_eq!(opened, ports);
     Ok(())
 }

@@ -20,12 +20,7 @@ pub struct MemorySockets {
 
 impl MemorySockets {
     pub fn at(address: IpAddr) -> MemorySockets {
-        MemorySockets {
-            open: BTreeMap::new(),
-            address,
-            full: false,
-            next_port: 40_000,
-        }
+        MemorySockets { open: BTreeMap::new(), address, full: false, next_port: 40_000 }
     }
 }
 

@@ -44,9 +44,7 @@ impl Agent {
     }
 
     pub fn apply(&mut self, changes: Vec<Change>) {
-        changes
-            .into_iter()
-            .for_each(|change| self.model.apply(change));
+        changes.into_iter().for_each(|change| self.model.apply(change));
         let dirty = self.model.take_dirty();
         self.mode.sync(&self.model, &dirty).expect("synced");
         while self.mode.needs_sweep() {

@@ -20,11 +20,8 @@ pub fn outcomes(
 ) -> BTreeSet<Outcome> {
     let kernel = mode.kernel().clone();
     let node_addresses = node_addresses();
-    let mut tracer = Tracer {
-        kernel: &kernel,
-        node_addresses: &node_addresses,
-        remembered: Default::default(),
-    };
+    let mut tracer =
+        Tracer { kernel: &kernel, node_addresses: &node_addresses, remembered: Default::default() };
     let mut outcomes = BTreeSet::new();
     for outcome in tracer.outcomes(packet) {
         let Outcome::Endpoint { target: at, .. } = outcome else {
@@ -35,10 +32,8 @@ pub fn outcomes(
         let (name, _) = open.next().expect("an open listener");
         let listener = mode.table().listener(name).expect("a planned listener");
         for target in &listener.backends.targets {
-            outcomes.insert(Outcome::Endpoint {
-                target: *target,
-                masquerade: !packet.is_from(&PROXY),
-            });
+            outcomes
+                .insert(Outcome::Endpoint { target: *target, masquerade: !packet.is_from(&PROXY) });
         }
     }
     outcomes
@@ -68,8 +63,5 @@ fn the_tracer_sees_what_the_table_says() {
 
 #[test]
 fn the_kernel_does_what_the_table_says() {
-    check_in_kernel(
-        "userspace::packets::the_kernel_does_what_the_table_says",
-        ModeName::Userspace,
-    );
+    check_in_kernel("userspace::packets::the_kernel_does_what_the_table_says", ModeName::Userspace);
 }

@@ -57,17 +57,14 @@ pub fn build(kernel: &Kernel, init: &str) -> Result<NamedTempFile, String> {
     }
     archive.modules(&kernel.modules)?;
     let mut file = NamedTempFile::new().map_err(|error| error.to_string())?;
-    file.write_all(&archive.finish())
-        .map_err(|error| error.to_string())?;
+    file.write_all(&archive.finish()).map_err(|error| error.to_string())?;
     Ok(file)
 }
 
 fn find(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
-    folders
-        .map(|folder: PathBuf| folder.join(name))
-        .find(|path| path.is_file())
+    folders.map(|folder: PathBuf| folder.join(name)).find(|path| path.is_file())
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {
@@ -192,9 +189,7 @@ fn add_module(
     if order.iter().any(|module| module == name) {
         return Ok(());
     }
-    let path = paths
-        .get(name)
-        .ok_or_else(|| format!("the kernel has no module {name}"))?;
+    let path = paths.get(name).ok_or_else(|| format!("the kernel has no module {name}"))?;
     for needed in dependencies(&read(path)?) {
         add_module(&needed.replace('-', "_"), paths, order)?;
     }
@@ -210,9 +205,5 @@ fn dependencies(module: &[u8]) -> Vec<String> {
     };
     let value = module[start + KEY.len()..].split(|byte| *byte == 0).next();
     let value = String::from_utf8_lossy(value.unwrap_or_default()).into_owned();
-    value
-        .split(',')
-        .filter(|name| !name.is_empty())
-        .map(str::to_owned)
-        .collect()
+    value.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }

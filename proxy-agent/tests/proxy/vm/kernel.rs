@@ -68,9 +68,7 @@ fn found(store: &Path) -> Option<Kernel> {
 /// The package that the metapackage stands for.
 fn package() -> Result<String, String> {
     let text = run(Command::new("apt-cache").args(["depends", METAPACKAGE]))?;
-    let depends = text
-        .lines()
-        .find_map(|line| line.trim().strip_prefix("Depends: linux-image-"));
+    let depends = text.lines().find_map(|line| line.trim().strip_prefix("Depends: linux-image-"));
     depends
         .map(|version| format!("linux-image-{version}"))
         .ok_or_else(|| format!("apt knows no {METAPACKAGE}"))
@@ -79,9 +77,7 @@ fn package() -> Result<String, String> {
 /// Runs a program to its end and gives its output.
 pub fn run(command: &mut Command) -> Result<String, String> {
     let name = command.get_program().to_string_lossy().into_owned();
-    let output = command
-        .output()
-        .map_err(|error| format!("{name}: {error}"))?;
+    let output = command.output().map_err(|error| format!("{name}: {error}"))?;
     if !output.status.success() {
         let complaint = String::from_utf8_lossy(&output.stderr);
         return Err(format!("{name}: {}", complaint.trim()));

@@ -65,9 +65,7 @@ pub fn in_vm(group: &'static str, name: &str, test: impl FnOnce()) {
         }
         Machine::Ran(output) => {
             assert!(
-                output
-                    .lines()
-                    .any(|line| line.trim_end() == format!("test {name} ... ok")),
+                output.lines().any(|line| line.trim_end() == format!("test {name} ... ok")),
                 "{name} in a virtual machine:\n{output}"
             );
         }

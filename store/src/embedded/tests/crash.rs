@@ -44,12 +44,7 @@ fn life() -> impl Strategy<Value = Life> {
     let batches = prop::collection::vec(prop::collection::vec(wanted(), 1..5), 1..8);
     let compact_after = prop::option::of(1_usize..4);
     (batches, compact_after, 0_usize..60, any::<u64>()).prop_map(
-        |(batches, compact_after, fuse, seed)| Life {
-            batches,
-            compact_after,
-            fuse,
-            seed,
-        },
+        |(batches, compact_after, fuse, seed)| Life { batches, compact_after, fuse, seed },
     )
 }
 
@@ -61,11 +56,7 @@ fn ops(wanted: &Wanted) -> Vec<Op> {
     let op = |(key, value_of): (&u8, &Option<(u8, usize)>)| {
         let key = format!("/{key}");
         match *value_of {
-            Some(of) => Op::Put {
-                key,
-                value: value(of),
-                lease: 0,
-            },
+            Some(of) => Op::Put { key, value: value(of), lease: 0 },
             None => Op::Delete { key },
         }
     };
@@ -128,11 +119,7 @@ impl Model {
     async fn check(&self, store: &Embedded) {
         let states = self.states();
         let state = store.state();
-        assert_eq!(
-            state.revision,
-            self.newest(),
-            "acknowledged writes are missing"
-        );
+        assert_eq!(state.revision, self.newest(), "acknowledged writes are missing");
         let oldest = state.compacted.max(1);
         for revision in oldest..=state.revision {
             let expected = &states[revision as usize - 1];
@@ -182,15 +169,10 @@ fn revision_of(event: &Event) -> Revision {
 }
 
 fn keys_at(store: &Embedded, revision: Revision) -> Keys {
-    let options = ListOptions {
-        revision,
-        ..Default::default()
-    };
+    let options = ListOptions { revision, ..Default::default() };
     let list = store.state().list(&options).unwrap();
     let items = list.items.into_iter();
-    items
-        .map(|kv| (kv.key, (kv.value, kv.create_revision, kv.mod_revision)))
-        .collect()
+    items.map(|kv| (kv.key, (kv.value, kv.create_revision, kv.mod_revision))).collect()
 }
 
 /// Writes until the life ends or the power goes; what was not acknowledged.

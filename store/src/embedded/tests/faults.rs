@@ -49,10 +49,7 @@ async fn compaction_on_a_full_disk_keeps_the_old_files() {
     drop(store);
     let store = open(&disk.crash(1)).unwrap();
     assert_eq!(contents(&store).await, before);
-    assert!(matches!(
-        store.get("/a", 19).await,
-        Err(Error::Compacted { .. })
-    ));
+    assert!(matches!(store.get("/a", 19).await, Err(Error::Compacted { .. })));
 }
 
 #[tokio::test]
@@ -104,10 +101,7 @@ async fn damage_in_the_middle_is_refused_with_its_offset() {
             panic!("damage at {offset} was not seen");
         };
         assert!(message.contains(&format!("sim/{name}")), "{message}");
-        assert!(
-            message.contains(&format!("at offset {start}:")),
-            "{message}"
-        );
+        assert!(message.contains(&format!("at offset {start}:")), "{message}");
         assert!(message.contains("restore"), "{message}");
     }
 }
@@ -147,9 +141,7 @@ async fn value_that_holds_a_log_is_not_taken_for_one() {
     let starts = four_records(&disk).await;
     let log = disk.with_file(&log_name(1), |bytes| bytes.clone());
     let store = open(&disk).unwrap();
-    write(&store, vec![put("/log", log[starts[0]..].to_vec())])
-        .await
-        .unwrap();
+    write(&store, vec![put("/log", log[starts[0]..].to_vec())]).await.unwrap();
     drop(store);
     // A copy of another log: its records have another salt.
     let other = Sim::default();
@@ -178,10 +170,7 @@ async fn damaged_snapshot_and_missing_log_are_refused() {
         assert!(matches!(open(&disk), Err(Error::Corrupt(_))), "at {offset}");
         let disk = whole.crash(0);
         disk.with_file(&snapshot, |bytes| bytes.truncate(offset));
-        assert!(
-            matches!(open(&disk), Err(Error::Corrupt(_))),
-            "cut at {offset}"
-        );
+        assert!(matches!(open(&disk), Err(Error::Corrupt(_))), "cut at {offset}");
     }
     let disk = whole.crash(0);
     crate::embedded::disk::Disk::remove(&disk, &log_name(2)).unwrap();
@@ -212,11 +201,7 @@ async fn leases_have_their_whole_time_again_after_a_restart() {
     let disk = Sim::default();
     let store = open(&disk).unwrap();
     let lease = store.grant_lease(1000).await.unwrap();
-    let op = crate::Op::Put {
-        key: "/l".into(),
-        value: "x".into(),
-        lease,
-    };
+    let op = crate::Op::Put { key: "/l".into(), value: "x".into(), lease };
     write(&store, vec![op.clone()]).await.unwrap();
     store.compact(2).await.unwrap();
     drop(store);

@@ -36,9 +36,6 @@ async fn thirty_two_writers_get_eight_writes_a_sync() {
     }
     let writes = WRITERS * WRITES_EACH;
     let syncs = disk.syncs() - before;
-    eprintln!(
-        "{writes} writes in {syncs} syncs: {} writes a sync",
-        writes / syncs
-    );
+    eprintln!("{writes} writes in {syncs} syncs: {} writes a sync", writes / syncs);
     assert!(writes / syncs >= 8, "{writes} writes took {syncs} syncs");
 }

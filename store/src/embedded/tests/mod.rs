@@ -20,19 +20,12 @@ use sim::Sim;
 
 /// Opens the engine; snapshots are written in step, so that a run can be repeated.
 fn open(disk: &Sim) -> Result<Embedded, Error> {
-    let rewrite = Rewrite {
-        log_bytes_min: 0,
-        inline: true,
-    };
+    let rewrite = Rewrite { log_bytes_min: 0, inline: true };
     Embedded::on(Arc::new(disk.clone()), rewrite)
 }
 
 fn put(key: &str, value: impl Into<Bytes>) -> Op {
-    Op::Put {
-        key: key.into(),
-        value: value.into(),
-        lease: 0,
-    }
+    Op::Put { key: key.into(), value: value.into(), lease: 0 }
 }
 
 /// Writes without a condition.

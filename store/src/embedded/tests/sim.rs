@@ -117,11 +117,7 @@ impl Inner {
     }
 
     fn room(&self) -> usize {
-        let used: usize = self
-            .names
-            .values()
-            .map(|f| self.files[*f].cached.len())
-            .sum();
+        let used: usize = self.names.values().map(|f| self.files[*f].cached.len()).sum();
         let capacity = self.faults.capacity.unwrap_or(usize::MAX);
         capacity.saturating_sub(used)
     }
@@ -155,11 +151,7 @@ impl Sim {
     /// Bytes of all files.
     pub fn used(&self) -> usize {
         let inner = self.lock();
-        inner
-            .names
-            .values()
-            .map(|f| inner.files[*f].cached.len())
-            .sum()
+        inner.names.values().map(|f| inner.files[*f].cached.len()).sum()
     }
 
     /// From now on a sync waits until so many callers wait for an answer.
@@ -222,20 +214,11 @@ impl Sim {
                     }
                 }
             }
-            Content {
-                cached: left.clone(),
-                synced: left,
-                unsynced: Vec::new(),
-            }
+            Content { cached: left.clone(), synced: left, unsynced: Vec::new() }
         });
         let files = crashed.collect();
         let after = Self::default();
-        *after.lock() = Inner {
-            files,
-            synced_names: names.clone(),
-            names,
-            ..Inner::default()
-        };
+        *after.lock() = Inner { files, synced_names: names.clone(), names, ..Inner::default() };
         after
     }
 }

@@ -55,10 +55,7 @@ pub struct Link {
 
 impl Link {
     pub fn open(family: Family) -> io::Result<Link> {
-        Ok(Link {
-            socket: Socket::open_route()?,
-            family,
-        })
+        Ok(Link { socket: Socket::open_route()?, family })
     }
 
     fn index(&mut self) -> Result<Option<u32>, KernelError> {

@@ -92,11 +92,7 @@ impl Servers {
                 Ok(())
             },
         )?;
-        Ok(Servers {
-            socket,
-            id: id.ok_or(KernelError::Malformed("no number for IPVS"))?,
-            family,
-        })
+        Ok(Servers { socket, id: id.ok_or(KernelError::Malformed("no number for IPVS"))?, family })
     }
 
     /// Makes a virtual server for a mark that no destination gets, and removes it.
@@ -104,10 +100,7 @@ impl Servers {
         let name = Name::Mark(self.family, SPARE_MARK);
         // What was left by a kill.
         let _ = self.commit(&[ServerOp(&Op::DeleteServer(name))]);
-        let scheduling = Scheduling {
-            scheduler: scheduler.to_owned(),
-            persistent_seconds: None,
-        };
+        let scheduling = Scheduling { scheduler: scheduler.to_owned(), persistent_seconds: None };
         for op in [Op::AddServer(name, scheduling), Op::DeleteServer(name)] {
             let result = self.commit(&[ServerOp(&op)]);
             result.map_err(|error| match error {
@@ -130,10 +123,7 @@ impl Servers {
             },
         )?;
         let mut servers = BTreeMap::new();
-        for (name, scheduling) in found
-            .into_iter()
-            .filter(|(name, _)| name.family() == family)
-        {
+        for (name, scheduling) in found.into_iter().filter(|(name, _)| name.family() == family) {
             let reals = self.reals(&name)?;
             servers.insert(name, VirtualServer { scheduling, reals });
         }
@@ -160,9 +150,7 @@ impl Servers {
     /// The connections of a virtual server's real servers.
     pub fn connections(&mut self, name: &Name) -> Result<BTreeMap<Target, u32>, KernelError> {
         let reals = self.reals(name)?.into_iter();
-        Ok(reals
-            .map(|(target, real)| (target, real.connections.unwrap_or_default()))
-            .collect())
+        Ok(reals.map(|(target, real)| (target, real.connections.unwrap_or_default())).collect())
     }
 
     /// The timeouts of connections: TCP, TCP after a FIN, UDP.

@@ -129,31 +129,20 @@ impl Writer<'_> {
     fn new(family: Family, table: &str) -> Writer<'_> {
         let mut messages = Messages::new();
         messages.begin_raw(kind::BATCH_BEGIN, 0, 0, u16::from(NFTABLES));
-        Writer {
-            messages,
-            family,
-            table,
-            open: None,
-            sets: 0,
-        }
+        Writer { messages, family, table, open: None, sets: 0 }
     }
 
     fn finish(mut self) -> Batch {
         self.close_list();
         // The answer comes once all is done, as the whole transaction is one.
         self.messages.acknowledge();
-        self.messages
-            .begin_raw(kind::BATCH_END, 0, 0, u16::from(NFTABLES));
-        Batch {
-            messages: self.messages.count(),
-            bytes: self.messages.into_bytes(),
-        }
+        self.messages.begin_raw(kind::BATCH_END, 0, 0, u16::from(NFTABLES));
+        Batch { messages: self.messages.count(), bytes: self.messages.into_bytes() }
     }
 
     fn begin(&mut self, message: u8, flags: u16) {
         self.close_list();
-        self.messages
-            .begin(NFTABLES, message, flags, family_number(self.family));
+        self.messages.begin(NFTABLES, message, flags, family_number(self.family));
     }
 
     fn close_list(&mut self) {
@@ -198,11 +187,7 @@ impl Writer<'_> {
         self.begin(message_type::NEW_SET, flag::CREATE);
         self.sets += 1;
         let family = self.family;
-        let mut flags = if set.data() == DataType::None {
-            0
-        } else {
-            SET_MAP
-        };
+        let mut flags = if set.data() == DataType::None { 0 } else { SET_MAP };
         if set.is_dynamic() {
             flags |= SET_TIMEOUT | SET_EVAL;
         }
@@ -210,8 +195,7 @@ impl Writer<'_> {
         self.messages.string(2, set.as_str());
         self.messages.number(3, flags);
         self.messages.number(4, fields_type(set.key(), family));
-        self.messages
-            .number(5, fields_bytes(set.key(), family) as u32);
+        self.messages.number(5, fields_bytes(set.key(), family) as u32);
         match set.data() {
             DataType::None => {}
             DataType::Verdict => {
@@ -262,8 +246,7 @@ impl Writer<'_> {
         let nest = self.messages.nest(4);
         write_rule(&mut self.messages, rule, self.family);
         self.messages.end(nest);
-        self.messages
-            .attribute(7, &rule_user_data(fingerprint(rule)));
+        self.messages.attribute(7, &rule_user_data(fingerprint(rule)));
     }
 
     fn delete_rules(&mut self, chain: &str) {
@@ -280,22 +263,13 @@ impl Writer<'_> {
                 && self.messages.len() - open.start < LIST_BYTES
         });
         if !goes_on {
-            let flags = if message == message_type::NEW_ELEMENT {
-                flag::CREATE
-            } else {
-                0
-            };
+            let flags = if message == message_type::NEW_ELEMENT { flag::CREATE } else { 0 };
             self.begin(message, flags);
             self.messages.string(1, self.table);
             self.messages.string(2, set.as_str());
             let start = self.messages.len();
             let nest = self.messages.nest(3);
-            self.open = Some(OpenList {
-                set,
-                message,
-                nest,
-                start,
-            });
+            self.open = Some(OpenList { set, message, nest, start });
         }
         write_element(&mut self.messages, key, data);
     }
@@ -315,17 +289,10 @@ pub fn hook_number(point: HookPoint) -> u32 {
 /// The hook from the kernel's numbers and names.
 pub fn read_hook(point: u32, priority: i32, chain_type: &str) -> Option<Hook> {
     use HookPoint::{Forward, Input, Output, Postrouting, Prerouting};
-    let point = [Prerouting, Input, Forward, Output, Postrouting]
-        .get(point as usize)
-        .copied()?;
-    let chain_type = [ChainType::Filter, ChainType::Nat]
-        .into_iter()
-        .find(|t| type_name(*t) == chain_type)?;
-    Some(Hook {
-        chain_type,
-        point,
-        priority,
-    })
+    let point = [Prerouting, Input, Forward, Output, Postrouting].get(point as usize).copied()?;
+    let chain_type =
+        [ChainType::Filter, ChainType::Nat].into_iter().find(|t| type_name(*t) == chain_type)?;
+    Some(Hook { chain_type, point, priority })
 }
 
 fn type_name(chain_type: ChainType) -> &'static str {

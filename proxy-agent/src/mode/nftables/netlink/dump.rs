@@ -26,9 +26,7 @@ pub fn ruleset(
             return Ok(ruleset);
         }
     }
-    Err(KernelError::Malformed(
-        "the ruleset changed while it was read, many times",
-    ))
+    Err(KernelError::Malformed("the ruleset changed while it was read, many times"))
 }
 
 fn read(socket: &mut Socket, name: &str, settings: &Settings) -> Result<Ruleset, KernelError> {
@@ -45,12 +43,7 @@ fn read(socket: &mut Socket, name: &str, settings: &Settings) -> Result<Ruleset,
     ruleset.sets = sets(socket, name, family)?;
     chains(socket, name, family, &mut ruleset)?;
     rules(socket, name, family, &mut ruleset)?;
-    for set in ruleset
-        .sets
-        .clone()
-        .into_iter()
-        .filter(|set| !set.is_dynamic())
-    {
+    for set in ruleset.sets.clone().into_iter().filter(|set| !set.is_dynamic()) {
         elements(socket, name, family, set, &mut ruleset)?;
     }
     Ok(ruleset)
@@ -136,20 +129,11 @@ fn chains(
         |messages| request(messages, message_type::GET_CHAIN, family),
         |chains: &mut std::collections::BTreeMap<String, ChainPrint>, message| {
             let attributes = message.attributes();
-            if let Some(chain) = attributes
-                .text(3)
-                .filter(|_| is_ours(message, name, family))
-            {
+            if let Some(chain) = attributes.text(3).filter(|_| is_ours(message, name, family)) {
                 let hook = attributes.inside(4).and_then(|hook| {
                     read_hook(hook.number(1)?, hook.number(2)? as i32, attributes.text(7)?)
                 });
-                chains.insert(
-                    chain.to_owned(),
-                    ChainPrint {
-                        hook,
-                        rules: Vec::new(),
-                    },
-                );
+                chains.insert(chain.to_owned(), ChainPrint { hook, rules: Vec::new() });
             }
             Ok(())
         },
@@ -171,10 +155,7 @@ fn rules(
         },
         |rules: &mut Vec<(String, u64)>, message| {
             let attributes = message.attributes();
-            if let Some(chain) = attributes
-                .text(2)
-                .filter(|_| is_ours(message, name, family))
-            {
+            if let Some(chain) = attributes.text(2).filter(|_| is_ours(message, name, family)) {
                 let print = attributes.find(7).and_then(read_fingerprint).unwrap_or(0);
                 rules.push((chain.to_owned(), print));
             }

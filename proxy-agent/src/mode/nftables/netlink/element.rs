@@ -155,24 +155,12 @@ impl Reader<'_> {
     }
 
     fn destination(&mut self, with_address: bool, family: Family) -> Option<Destination> {
-        let address = if with_address {
-            Some(self.address(family)?)
-        } else {
-            None
-        };
+        let address = if with_address { Some(self.address(family)?) } else { None };
         let protocol = Protocol::from_number(self.word()?[0])?;
         let port = self.port()?;
         Some(match address {
-            Some(address) => Destination::Address {
-                address,
-                protocol,
-                port,
-            },
-            None => Destination::NodePort {
-                family,
-                protocol,
-                port,
-            },
+            Some(address) => Destination::Address { address, protocol, port },
+            None => Destination::NodePort { family, protocol, port },
         })
     }
 }
@@ -206,10 +194,7 @@ fn read_data(set: SetName, data: Option<Attributes<'_>>, family: Family) -> Opti
                 [FieldType::Number] => reader.number().map(Data::Value),
                 _ => {
                     let address = reader.address(family)?;
-                    Some(Data::Target(Target {
-                        address,
-                        port: reader.port()?,
-                    }))
+                    Some(Data::Target(Target { address, port: reader.port()? }))
                 }
             }
         }

@@ -91,10 +91,7 @@ impl Writer<'_> {
     }
 
     fn payload(&mut self, register: u32, base: u32, offset: u32, length: u32) {
-        self.numbers(
-            "payload",
-            &[(1, register), (2, base), (3, offset), (4, length)],
-        );
+        self.numbers("payload", &[(1, register), (2, base), (3, offset), (4, length)]);
     }
 
     fn compare(&mut self, register: u32, operator: u32, data: &[u8]) {
@@ -166,11 +163,7 @@ impl Writer<'_> {
             let mut words = 1;
             match field {
                 Field::Source | Field::Destination => {
-                    let end = if *field == Field::Source {
-                        End::Source
-                    } else {
-                        End::Destination
-                    };
+                    let end = if *field == Field::Source { End::Source } else { End::Destination };
                     self.address(register, end);
                     words = if self.family == Family::V6 { 4 } else { 1 };
                 }
@@ -216,11 +209,7 @@ impl Writer<'_> {
                 self.compare(FIRST, NOT_EQUAL, &[name.as_bytes(), end].concat());
             }
             Statement::IsLocal(end, is) => {
-                let flag = if *end == End::Source {
-                    FIB_SOURCE
-                } else {
-                    FIB_DESTINATION
-                };
+                let flag = if *end == End::Source { FIB_SOURCE } else { FIB_DESTINATION };
                 self.numbers("fib", &[(1, FIRST), (2, FIB_ADDRESS_TYPE), (3, flag)]);
                 self.compare(FIRST, operator(*is), &ROUTE_LOCAL.to_ne_bytes());
             }
@@ -273,11 +262,7 @@ impl Writer<'_> {
                 self.meta(FIRST, META_PRIORITY);
                 self.lookup(*map, FIRST, Some(VERDICT));
             }
-            Statement::Remember {
-                key,
-                set,
-                timeout_seconds,
-            } => {
+            Statement::Remember { key, set, timeout_seconds } => {
                 self.key(key);
                 self.meta(DATA, META_PRIORITY);
                 let timeout_ms = u64::from(*timeout_seconds) * 1_000;
@@ -296,10 +281,7 @@ impl Writer<'_> {
                     Family::V4 => (2, 1),
                     Family::V6 => (10, 4),
                 };
-                self.numbers(
-                    "nat",
-                    &[(1, 1), (2, protocol), (3, FIRST), (5, FIRST + words)],
-                );
+                self.numbers("nat", &[(1, 1), (2, protocol), (3, FIRST), (5, FIRST + words)]);
             }
             Statement::Masquerade => self.numbers("masq", &[(1, FULLY_RANDOM)]),
             Statement::RejectTcp => self.reject(1, 0),
@@ -331,14 +313,12 @@ impl Writer<'_> {
     fn network(&mut self, end: End, network: &IpNet, is: bool) {
         self.address(FIRST, end);
         let (address, mask): (Vec<u8>, Vec<u8>) = match network {
-            IpNet::V4(network) => (
-                network.network().octets().into(),
-                network.netmask().octets().into(),
-            ),
-            IpNet::V6(network) => (
-                network.network().octets().into(),
-                network.netmask().octets().into(),
-            ),
+            IpNet::V4(network) => {
+                (network.network().octets().into(), network.netmask().octets().into())
+            }
+            IpNet::V6(network) => {
+                (network.network().octets().into(), network.netmask().octets().into())
+            }
         };
         self.bitwise(FIRST, &mask, &vec![0; mask.len()]);
         self.compare(FIRST, operator(is), &address);

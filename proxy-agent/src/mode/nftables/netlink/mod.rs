@@ -49,13 +49,7 @@ impl Netlink {
         let monitor = Monitor::open()
             .inspect_err(|error| tracing::warn!(%error, "cannot listen to nf_tables: others' changes are repaired at the next verification"))
             .ok();
-        Ok(Netlink {
-            socket,
-            family,
-            table,
-            monitor,
-            disturbed: false,
-        })
+        Ok(Netlink { socket, family, table, monitor, disturbed: false })
     }
 
     /// The ruleset's generation id: it grows by one with each transaction of anyone.
