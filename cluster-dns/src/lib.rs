@@ -25,8 +25,8 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
+use client::connect::Protocol;
 use hickory_proto::rr::Name;
-use informer::client::Protocol;
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 use tokio::net::TcpListener;
 use tracing::info;
@@ -128,7 +128,7 @@ async fn connect(options: &Options) -> anyhow::Result<kube::Client> {
         None => Config::incluster()
             .context("no --kubeconfig given, and this is no pod with a service account")?,
     };
-    informer::client::from_config(config, Protocol::Http2)
+    client::connect::from_config(config, Protocol::Http2)
 }
 
 /// Where the SOA serial starts: later processes start higher.

@@ -20,8 +20,8 @@ pub async fn follow(client: Client, state: Arc<State>) {
         watcher::watcher(Api::<Service>::all(client.clone()), watcher::Config::default());
     let slices = watcher::watcher(Api::<EndpointSlice>::all(client), watcher::Config::default());
     tokio::join!(
-        drive(informer::retried(services), Services(&state)),
-        drive(informer::retried(slices), Slices(&state)),
+        drive(client::retried(services), Services(&state)),
+        drive(client::retried(slices), Slices(&state)),
     );
 }
 

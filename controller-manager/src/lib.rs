@@ -23,9 +23,9 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use client::{IndexEntry, Informer, LeaderElection};
+pub(crate) use client::{is_namespace_terminating, is_status};
 use futures::future::BoxFuture;
-use informer::{IndexEntry, Informer, LeaderElection};
-pub(crate) use informer::{is_namespace_terminating, is_status};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, ServiceAccount};
@@ -127,7 +127,7 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let (election, kubeconfig) = (options.election.clone(), options.kubeconfig.clone());
     let work = |client| tasks(&World::new(client, options));
-    informer::election::run(&election, NAME, kubeconfig.as_deref(), stop, work).await
+    client::election::run(&election, NAME, kubeconfig.as_deref(), stop, work).await
 }
 
 fn tasks(world: &Arc<World>) -> Vec<BoxFuture<'static, ()>> {

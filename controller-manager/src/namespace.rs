@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use client::{Key, WorkQueue};
 use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt, stream};
-use informer::{Key, WorkQueue};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, PostParams};

@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use anyhow::Context;
+use client::{EventType, Recorder};
 use futures::{StreamExt, stream};
-use informer::{EventType, Recorder};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Resource};

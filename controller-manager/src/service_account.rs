@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use anyhow::Context;
+use client::{Key, WorkQueue};
 use futures::future::BoxFuture;
-use informer::{Key, WorkQueue};
 use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;

@@ -25,13 +25,13 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("store", &[]),
     ("apiserver", &["api", "proto", "store"]),
     // What components share: the client, following objects, queueing keys.
-    ("informer", &["api"]),
-    ("endpoints-controller", &["api", "informer", "proto"]),
-    ("controller-manager", &["api", "informer", "proto"]),
-    ("proxy-agent", &["api", "informer", "proto"]),
-    ("cluster-dns", &["api", "informer", "proto"]),
-    ("node-agent", &["api", "informer", "proto"]),
-    ("kubectl-lite", &["api", "informer", "proto"]),
+    ("client", &["api"]),
+    ("endpoints-controller", &["api", "client", "proto"]),
+    ("controller-manager", &["api", "client", "proto"]),
+    ("proxy-agent", &["api", "client", "proto"]),
+    ("cluster-dns", &["api", "client", "proto"]),
+    ("node-agent", &["api", "client", "proto"]),
+    ("kubectl-lite", &["api", "client", "proto"]),
 ];
 
 /// Names that say nothing about what a file holds.

@@ -14,8 +14,8 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use client::{Cache, IndexEntry, Informer, Key, LeaderElection};
 use futures::future::BoxFuture;
-use informer::{Cache, IndexEntry, Informer, Key, LeaderElection};
 use k8s_openapi::api::core::v1::{Endpoints, Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::{Api, Client};
@@ -172,7 +172,7 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let kubeconfig = options.kubeconfig.as_deref();
     let work = |client| tasks(&World::new(client, &options));
-    informer::election::run(&options.election, NAME, kubeconfig, stop, work).await
+    client::election::run(&options.election, NAME, kubeconfig, stop, work).await
 }
 
 fn tasks(world: &Arc<World>) -> Vec<BoxFuture<'static, ()>> {

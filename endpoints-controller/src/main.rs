@@ -16,5 +16,5 @@ async fn main() -> anyhow::Result<()> {
     let filter =
         tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    endpoints_controller::run(Cli::parse().options, informer::client::stop_signal()).await
+    endpoints_controller::run(Cli::parse().options, client::connect::stop_signal()).await
 }

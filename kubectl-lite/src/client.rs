@@ -5,9 +5,9 @@ use std::collections::HashSet;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use ::client::connect::{Protocol, from_config};
 use http::{Method, Request, Response};
 use http_body_util::BodyExt;
-use informer::client::{Protocol, from_config};
 use kube::client::Body;
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 use serde_json::Value;

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use client::retried;
 use futures::{FutureExt, StreamExt, TryStreamExt};
-use informer::retried;
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use kube::runtime::reflector;
 use kube::runtime::watcher::{self, Event, watcher};
@@ -49,7 +49,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()> + Send + 'stat
     let pods = options.root_dir.join("pods");
     std::fs::create_dir_all(&pods).with_context(|| format!("make {}", pods.display()))?;
     enable_forwarding();
-    let client = informer::client::connect(Some(&options.kubeconfig)).await?;
+    let client = client::connect::connect(Some(&options.kubeconfig)).await?;
     let listener = TcpListener::bind((options.node_ip, options.port)).await.with_context(|| {
         format!(
             "listen on {}:{}: is another node agent running here?",

@@ -28,7 +28,7 @@ mod watch;
 use std::sync::Arc;
 
 use anyhow::Context;
-use informer::client::Protocol;
+use client::connect::Protocol;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use tokio::task::JoinSet;
 
@@ -187,5 +187,5 @@ async fn connect(options: &Options, config: &Config) -> anyhow::Result<kube::Cli
         client.cluster_url =
             master.parse().with_context(|| format!("--master: {master} is no URL"))?;
     }
-    informer::client::from_config(client, Protocol::Http2).context("cannot make an API client")
+    client::connect::from_config(client, Protocol::Http2).context("cannot make an API client")
 }

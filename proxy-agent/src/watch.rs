@@ -77,7 +77,7 @@ async fn follow<K>(
     let mut listed: HashSet<ServiceName> = HashSet::new();
     let mut is_synced = false;
     let mut complained: Option<std::time::Instant> = None;
-    let mut events = informer::retried(watcher(api, what)).boxed();
+    let mut events = client::retried(watcher(api, what)).boxed();
     loop {
         let event = tokio::select! {
             event = events.try_next() => event,

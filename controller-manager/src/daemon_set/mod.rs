@@ -15,8 +15,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
+use client::{EventType, Key, Recorder, WorkQueue};
 use futures::future::BoxFuture;
-use informer::{EventType, Key, Recorder, WorkQueue};
 use k8s_openapi::api::apps::v1::{DaemonSet, DaemonSetStatus};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::jiff::Timestamp;
@@ -95,7 +95,7 @@ fn owners_of(world: &World, pod: &Pod) -> Vec<Key> {
         Some(owner) if owner.kind == "DaemonSet" => vec![Key::new(namespace, owner.name.clone())],
         Some(_) => Vec::new(),
         None => {
-            let all = world.daemon_sets.cache.by_index(informer::cache::BY_NAMESPACE, namespace);
+            let all = world.daemon_sets.cache.by_index(client::cache::BY_NAMESPACE, namespace);
             let labels = pod.metadata.labels.as_ref();
             all.iter()
                 .filter(|set| set.spec.as_ref().is_some_and(|spec| selects(&spec.selector, labels)))

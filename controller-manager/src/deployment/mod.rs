@@ -15,9 +15,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use client::cache::BY_NAMESPACE;
+use client::{EventType, Key, Recorder, WorkQueue};
 use futures::future::BoxFuture;
-use informer::cache::BY_NAMESPACE;
-use informer::{EventType, Key, Recorder, WorkQueue};
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus, ReplicaSet};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;

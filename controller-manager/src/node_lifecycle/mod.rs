@@ -12,9 +12,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
+use client::{EventType, Key, Recorder, WorkQueue};
 use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt, stream};
-use informer::{EventType, Key, Recorder, WorkQueue};
 use k8s_openapi::api::core::v1::{Node, Pod, Taint};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use client::{Key, Recorder, WorkQueue};
 use futures::future::BoxFuture;
-use informer::{Key, Recorder, WorkQueue};
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetStatus};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
@@ -67,7 +67,7 @@ fn owners_of(world: &World, pod: &Pod) -> Vec<Key> {
         Some(owner) if owner.kind == "ReplicaSet" => vec![Key::new(namespace, owner.name.clone())],
         Some(_) => Vec::new(),
         None => {
-            let all = world.replica_sets.cache.by_index(informer::cache::BY_NAMESPACE, namespace);
+            let all = world.replica_sets.cache.by_index(client::cache::BY_NAMESPACE, namespace);
             let matching = all.iter().filter(|replica_set| could_adopt(replica_set, pod));
             matching.map(|replica_set| Key::of(replica_set.as_ref())).collect()
         }

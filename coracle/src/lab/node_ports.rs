@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use client::retried;
 use futures::TryStreamExt;
-use informer::retried;
 use k8s_openapi::api::core::v1::Service;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, ResourceExt};

@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use client::{Key, WorkQueue};
 use futures::future::BoxFuture;
-use informer::{Key, WorkQueue};
 use k8s_openapi::api::core::v1::Service;
 
 use crate::desired::{LABEL_ZONE, MANAGER, Observed, reconcile};

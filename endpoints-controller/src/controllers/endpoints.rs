@@ -5,8 +5,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
+use client::{Key, WorkQueue, is_status};
 use futures::future::BoxFuture;
-use informer::{Key, WorkQueue, is_status};
 use k8s_openapi::api::core::v1::{Endpoints, Service};
 use kube::Api;
 use kube::api::{DeleteParams, PostParams, Preconditions};

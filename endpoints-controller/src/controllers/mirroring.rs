@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
+use client::{Key, WorkQueue};
 use futures::future::BoxFuture;
-use informer::{Key, WorkQueue};
 
 use crate::World;
 use crate::mirror::{MANAGER, reconcile};

@@ -10,9 +10,9 @@ mod mirroring;
 use std::sync::Arc;
 
 use anyhow::Context;
+use client::{Key, is_namespace_terminating, is_status};
 use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt, stream};
-use informer::{Key, is_namespace_terminating, is_status};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Api;
 use kube::api::{DeleteParams, PostParams, Preconditions};

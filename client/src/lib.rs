@@ -4,7 +4,7 @@
 //! Never decides anything: which objects ought to exist is the controllers' part.
 
 pub mod cache;
-pub mod client;
+pub mod connect;
 mod dial;
 pub mod election;
 pub mod events;

@@ -25,7 +25,7 @@ use tokio::time::{sleep, timeout};
 use self::elector::{Elector, Moment, Step};
 use self::options::{JITTER_FACTOR, LeaderElection, Timing};
 use crate::fence::{Fence, since_boot};
-use crate::{EventType, Recorder, client};
+use crate::{EventType, Recorder, connect};
 
 /// Runs tasks that never end by themselves while this instance leads, until `stop` resolves.
 /// `work` makes them, once, when leading begins. `name` is the program's and the Lease's.
@@ -41,17 +41,17 @@ pub async fn run(
     work: impl FnOnce(Client) -> Vec<BoxFuture<'static, ()>>,
 ) -> anyhow::Result<()> {
     if !options.leader_elect {
-        let client = client::connect(kubeconfig).await?;
-        return client::run_until(work(client), stop).await;
+        let client = connect::connect(kubeconfig).await?;
+        return connect::run_until(work(client), stop).await;
     }
     let timing = options.timing()?;
     let fence = Fence::closed();
-    let worker = client::connect_fenced(kubeconfig, &fence).await?;
+    let worker = connect::connect_fenced(kubeconfig, &fence).await?;
     let lease = options.leader_elect_resource_name.as_deref();
     let namespace = options.leader_elect_resource_namespace.as_str();
     let mut candidate = Candidate {
         // Its own connection: the work must not be in the way of a renewal.
-        api: Api::namespaced(client::connect(kubeconfig).await?, namespace),
+        api: Api::namespaced(connect::connect(kubeconfig).await?, namespace),
         elector: Elector::new(namespace, lease.unwrap_or(name), &identity()?, timing),
         timing,
         fence,
