@@ -85,7 +85,6 @@ pub trait Rules: Send + Sync + 'static {
     type Object: k8s_openapi::Metadata<Ty = ObjectMeta>
         + Serialize
         + DeserializeOwned
-        + schemars::JsonSchema
         + Clone
         + PartialEq
         + Default
@@ -191,7 +190,4 @@ pub trait Kind: Send + Sync + 'static {
     fn row(&self, object: &dyn Object, now: Timestamp) -> Vec<Value>;
     /// The name of the kind's schema definition, such as `io.k8s.api.core.v1.Service`.
     fn definition(&self) -> &'static str;
-    /// Adds the kind's JSON schema (and what it refers to) to the generator and returns
-    /// its definition name, such as `io.k8s.api.core.v1.Service`.
-    fn schema(&self, generator: &mut schemars::SchemaGenerator) -> String;
 }

@@ -1,21 +1,10 @@
 //! OpenAPI v3 schemas of the kinds, as `components.schemas` has them.
 //!
 //! Never lists paths: the API server knows what it serves. Types and descriptions come with
-//! the Rust types, merge facts from `crate::facts`.
+//! the Rust types, at build (`build.rs`), merge facts from `crate::facts`.
 
 use std::sync::LazyLock;
 
-use k8s_openapi::{
-    api::{
-        authentication::v1::SelfSubjectReview,
-        authorization::v1::{SelfSubjectAccessReview, SelfSubjectRulesReview},
-        autoscaling::v1::Scale,
-        core::v1::Binding,
-        policy::v1::Eviction,
-    },
-    apimachinery::pkg::apis::meta::v1::DeleteOptions,
-};
-use schemars::{SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use crate::{facts, kinds};
@@ -26,7 +15,6 @@ pub(crate) struct Request {
     pub api_version: Option<&'static str>,
     pub kind: &'static str,
     pub definition: &'static str,
-    schema: fn(&mut SchemaGenerator),
 }
 
 /// Every such request that has a body of a type.
@@ -35,63 +23,70 @@ pub(crate) const REQUESTS: [Request; 7] = [
         api_version: Some("authentication.k8s.io/v1"),
         kind: "SelfSubjectReview",
         definition: "io.k8s.api.authentication.v1.SelfSubjectReview",
-        schema: |generator| drop(generator.subschema_for::<SelfSubjectReview>()),
     },
     Request {
         api_version: Some("authorization.k8s.io/v1"),
         kind: "SelfSubjectAccessReview",
         definition: "io.k8s.api.authorization.v1.SelfSubjectAccessReview",
-        schema: |generator| drop(generator.subschema_for::<SelfSubjectAccessReview>()),
     },
     Request {
         api_version: Some("authorization.k8s.io/v1"),
         kind: "SelfSubjectRulesReview",
         definition: "io.k8s.api.authorization.v1.SelfSubjectRulesReview",
-        schema: |generator| drop(generator.subschema_for::<SelfSubjectRulesReview>()),
     },
-    Request {
-        api_version: Some("v1"),
-        kind: "Binding",
-        definition: "io.k8s.api.core.v1.Binding",
-        schema: |generator| drop(generator.subschema_for::<Binding>()),
-    },
+    Request { api_version: Some("v1"), kind: "Binding", definition: "io.k8s.api.core.v1.Binding" },
     Request {
         api_version: None,
         kind: "DeleteOptions",
         definition: "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions",
-        schema: |generator| drop(generator.subschema_for::<DeleteOptions>()),
     },
     Request {
         api_version: Some("policy/v1"),
         kind: "Eviction",
         definition: "io.k8s.api.policy.v1.Eviction",
-        schema: |generator| drop(generator.subschema_for::<Eviction>()),
     },
     Request {
         api_version: Some("autoscaling/v1"),
         kind: "Scale",
         definition: "io.k8s.api.autoscaling.v1.Scale",
-        schema: |generator| drop(generator.subschema_for::<Scale>()),
     },
 ];
 
+// `KINDS`, sorted: `(apiVersion, kind, definition)`; `DEFINITIONS`, sorted: `(definition, schema)`.
+include!(concat!(env!("OUT_DIR"), "/schemas.rs"));
+
+/// The name of the definition of a kind, such as `io.k8s.api.core.v1.Service`.
+pub(crate) fn definition(api_version: &str, kind: &str) -> Option<&'static str> {
+    let found =
+        KINDS.binary_search_by_key(&(api_version, kind), |(version, kind, _)| (version, kind));
+    found.ok().map(|index| KINDS[index].2)
+}
+
+/// The schema as the Rust types give it.
+fn made(definition: &str) -> Option<Value> {
+    let index = DEFINITIONS.binary_search_by_key(&definition, |(name, _)| name).ok()?;
+    serde_json::from_str(DEFINITIONS[index].1).ok()
+}
+
 /// Schemas by definition name, of all kinds, of requests, and of what they refer to.
 static SCHEMAS: LazyLock<Map<String, Value>> = LazyLock::new(|| {
-    let mut generator = SchemaSettings::openapi3().into_generator();
-    let mut roots = Vec::new();
+    let kinds = kinds::all().iter().map(|kind| kind.definition());
+    let requests = REQUESTS.iter().map(|request| request.definition);
+    let mut open: Vec<String> = kinds.chain(requests).map(str::to_owned).collect();
+    let mut schemas = Map::new();
+    while let Some(definition) = open.pop() {
+        if schemas.contains_key(&definition) {
+            continue;
+        }
+        if let Some(mut schema) = made(&definition) {
+            references(&schema, &mut open);
+            add_facts(&definition, &mut schema);
+            schemas.insert(definition, schema);
+        }
+    }
     for kind in kinds::all() {
-        roots.push((kind.schema(&mut generator), *kind));
-    }
-    for request in &REQUESTS {
-        (request.schema)(&mut generator);
-    }
-    let mut schemas = generator.take_definitions(true);
-    for (definition, schema) in &mut schemas {
-        add_facts(definition, schema);
-    }
-    for (root, kind) in roots {
         let names = kind.names();
-        if let Some(schema) = schemas.get_mut(&root) {
+        if let Some(schema) = schemas.get_mut(kind.definition()) {
             schema["x-kubernetes-group-version-kind"] = json!([{
                 "group": names.group, "version": names.version, "kind": names.kind,
             }]);

@@ -2,11 +2,10 @@
 //!
 //! Never holds a rule of a kind.
 
-use std::{any::Any, borrow::Cow, marker::PhantomData};
+use std::{any::Any, marker::PhantomData};
 
 use jiff::Timestamp;
-use k8s_openapi::{Metadata, apimachinery::pkg::apis::meta::v1::ObjectMeta};
-use schemars::JsonSchema;
+use k8s_openapi::{Metadata, Resource, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -14,7 +13,7 @@ use crate::{
     decode::DecodeError,
     field::FieldError,
     kind::{Column, Kind, NameRule, Names, Object, Rules},
-    meta,
+    meta, openapi,
 };
 
 impl<T> Object for T
@@ -167,15 +166,7 @@ impl<R: Rules> Kind for Typed<R> {
     }
 
     fn definition(&self) -> &'static str {
-        match R::Object::schema_name() {
-            Cow::Borrowed(name) => name,
-            // Every definition of the generated types has a fixed name.
-            Cow::Owned(name) => panic!("the definition's name {name} is made at run time"),
-        }
-    }
-
-    fn schema(&self, generator: &mut schemars::SchemaGenerator) -> String {
-        generator.subschema_for::<R::Object>();
-        self.definition().to_owned()
+        openapi::definition(R::Object::API_VERSION, R::Object::KIND)
+            .expect("every generated type of a kind has a definition")
     }
 }
