@@ -6,24 +6,11 @@ use serde_json::Value;
 
 use crate::{
     conform,
+    decode_error::DecodeError,
     document::Document,
     kind::{Kind, Object},
     protobuf,
 };
-
-/// Why a body is not an object of the kind. The message has the position or the field path.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct DecodeError {
-    /// For people: what was wrong, and where.
-    pub message: String,
-}
-
-impl DecodeError {
-    pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into() }
-    }
-}
 
 /// The form of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,12 +86,9 @@ fn check_type(kind: &dyn Kind, value: &Value) -> Result<(), DecodeError> {
         let found = conform::type_name(value);
         return Err(cannot_be_handled(kind, &format!("the body is {found}, not an object")));
     };
-    let expected = match names.group {
-        "" => names.version.to_owned(),
-        group => format!("{group}/{}", names.version),
-    };
+    let api_version = names.api_version();
     for (field, label, expected) in
-        [("apiVersion", "API version", expected.as_str()), ("kind", "kind", names.kind)]
+        [("apiVersion", "API version", &api_version), ("kind", "kind", &names.kind)]
     {
         match fields.get(field) {
             None | Some(Value::Null) => {}

@@ -2,12 +2,14 @@
 //!
 //! Never does I/O, reads a clock or starts a task.
 
+pub mod allocate;
 pub mod apps;
 pub mod check;
 mod conform;
 pub mod coordination;
 pub mod core;
 pub mod decode;
+pub mod decode_error;
 mod defaults;
 pub mod discovery;
 mod document;
@@ -15,11 +17,13 @@ pub mod duration;
 pub mod facts;
 pub mod field;
 pub mod kind;
+pub mod kind_names;
 pub mod kinds;
 pub mod meta;
 mod meta_facts;
 mod meta_numbers;
 pub mod names;
+pub mod object;
 pub mod openapi;
 pub mod patch;
 pub mod protobuf;
@@ -28,5 +32,7 @@ pub mod selector;
 mod selector_text;
 pub mod shape;
 pub mod status;
+pub mod subresource;
 pub mod table;
 pub mod typed;
+pub mod version;

@@ -18,7 +18,12 @@ use k8s_openapi::{
 use schemars::{SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
-use crate::{facts, kinds};
+use crate::{
+    facts,
+    kind::{Kind, Names},
+    kinds,
+    version::Version,
+};
 
 /// What a client sends to act on an object, and is itself never stored.
 pub(crate) struct Request {
@@ -78,26 +83,13 @@ pub(crate) const REQUESTS: [Request; 7] = [
 /// Schemas by definition name, of all kinds, of requests, and of what they refer to.
 static SCHEMAS: LazyLock<Map<String, Value>> = LazyLock::new(|| {
     let mut generator = SchemaSettings::openapi3().into_generator();
-    let mut roots = Vec::new();
     for kind in kinds::all() {
-        roots.push((kind.schema(&mut generator), *kind));
+        kind.schema(&mut generator);
     }
     for request in &REQUESTS {
         (request.schema)(&mut generator);
     }
-    let mut schemas = generator.take_definitions(true);
-    for (definition, schema) in &mut schemas {
-        add_facts(definition, schema);
-    }
-    for (root, kind) in roots {
-        let names = kind.names();
-        if let Some(schema) = schemas.get_mut(&root) {
-            schema["x-kubernetes-group-version-kind"] = json!([{
-                "group": names.group, "version": names.version, "kind": names.kind,
-            }]);
-        }
-    }
-    schemas
+    finished(generator, kinds::all().iter().map(|kind| (kind.definition(), kind.names())))
 });
 
 /// Schemas by definition name, such as `io.k8s.api.core.v1.Service`, of all kinds,
@@ -106,7 +98,50 @@ pub fn schemas() -> &'static Map<String, Value> {
     &SCHEMAS
 }
 
-/// A schema and all that it refers to, for the document of one group and version.
+/// The schema of a kind and all that it refers to, for the document of its group and version.
+pub fn of_kind(kind: &dyn Kind) -> Map<String, Value> {
+    document(kind.definition(), kind.names(), |generator| kind.schema(generator))
+}
+
+/// The same for another version that it is served under.
+pub fn of_version(version: &Version) -> Map<String, Value> {
+    document(&version.definition, &version.names, version.schema)
+}
+
+fn document(
+    definition: &str,
+    names: &Names,
+    schema: impl Fn(&mut SchemaGenerator),
+) -> Map<String, Value> {
+    if SCHEMAS.contains_key(definition) {
+        return closure([definition]);
+    }
+    // A kind that is not compiled in.
+    let mut generator = SchemaSettings::openapi3().into_generator();
+    schema(&mut generator);
+    finished(generator, [(definition, names)])
+}
+
+/// The definitions with what is known of them beside their types; the roots name their kinds.
+fn finished<'a>(
+    mut generator: SchemaGenerator,
+    roots: impl IntoIterator<Item = (&'a str, &'a Names)>,
+) -> Map<String, Value> {
+    let mut schemas = generator.take_definitions(true);
+    for (definition, schema) in &mut schemas {
+        add_facts(definition, schema);
+    }
+    for (definition, names) in roots {
+        if let Some(schema) = schemas.get_mut(definition) {
+            schema["x-kubernetes-group-version-kind"] = json!([{
+                "group": names.group, "version": names.version, "kind": names.kind,
+            }]);
+        }
+    }
+    schemas
+}
+
+/// A schema and all that it refers to, of those that are compiled in.
 pub fn closure<'a>(roots: impl IntoIterator<Item = &'a str>) -> Map<String, Value> {
     let mut found = Map::new();
     let mut open: Vec<String> = roots.into_iter().map(str::to_owned).collect();

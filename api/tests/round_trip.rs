@@ -75,7 +75,7 @@ proptest! {
             let fields = value.as_object_mut().expect("an object");
             fields.remove("apiVersion");
             fields.remove("kind");
-            let decoded = decode::from_value(*kind, value.clone())
+            let decoded = decode::from_value(&**kind, value.clone())
                 .unwrap_or_else(|error| panic!("{error}: {value}"));
             prop_assert!(decoded.issues.is_empty(), "{:?}", decoded.issues);
             let stored = decoded.object.to_json();
@@ -94,8 +94,8 @@ proptest! {
             let fields = value.as_object_mut().expect("an object");
             fields.remove("apiVersion");
             fields.remove("kind");
-            let old = decode::from_value(*kind, json!({})).expect("an empty object").object;
-            let mut object = decode::from_value(*kind, value).expect("an object").object;
+            let old = decode::from_value(&**kind, json!({})).expect("an empty object").object;
+            let mut object = decode::from_value(&**kind, value).expect("an object").object;
             kind.default(&mut *object);
             kind.prepare_create(&mut *object);
             kind.prepare_update(&mut *object, &*old);

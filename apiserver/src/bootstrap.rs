@@ -79,8 +79,8 @@ async fn create_missing(
         return Ok(());
     }
     let what = format!("creating {plural} {name}");
-    let object = api::decode::from_value(resource.kind, object).context(what.clone())?.object;
-    match registry::create(server, resource, namespace, object, false).await {
+    let object = api::decode::from_value(&*resource.kind, object).context(what.clone())?.object;
+    match registry::create(server, &resource, namespace, object, false).await {
         // Another API server was faster.
         Ok(_) | Err(Failure(api::status::ApiError { code: 409, .. })) => Ok(()),
         Err(failure) => Err(anyhow::anyhow!("{what}: {}", failure.0)),

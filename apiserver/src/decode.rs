@@ -89,7 +89,7 @@ pub fn object(
     validation: FieldValidation,
     warnings: &mut Vec<String>,
 ) -> Result<Box<dyn Object>, Failure> {
-    let decoded = decode::decode(resource.kind, body, format_of(headers)?)
+    let decoded = decode::decode(&*resource.kind, body, format_of(headers)?)
         .map_err(|error| Failure::bad_request(error.message))?;
     check_issues(resource, decoded, validation, warnings)
 }
@@ -101,7 +101,7 @@ pub fn object_of_value(
     validation: FieldValidation,
     warnings: &mut Vec<String>,
 ) -> Result<Box<dyn Object>, Failure> {
-    let decoded = decode::from_value(resource.kind, value)
+    let decoded = decode::from_value(&*resource.kind, value)
         .map_err(|error| Failure::bad_request(error.message))?;
     check_issues(resource, decoded, validation, warnings)
 }
@@ -121,7 +121,7 @@ fn check_issues(
 ) -> Result<Box<dyn Object>, Failure> {
     match validation {
         FieldValidation::Strict if !decoded.issues.is_empty() => {
-            let error = decode::strict_error(resource.kind, &decoded.issues);
+            let error = decode::strict_error(&*resource.kind, &decoded.issues);
             return Err(Failure::bad_request(error.message));
         }
         FieldValidation::Warn => warnings.extend(decoded.issues),

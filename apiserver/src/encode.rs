@@ -115,7 +115,7 @@ pub fn failure(failure: &Failure) -> Response<Body> {
 pub fn success(names: &api::kind::Names, name: &str, uid: Option<&str>) -> Value {
     let mut details = json!({ "name": name, "kind": names.plural });
     if !names.group.is_empty() {
-        details["group"] = names.group.into();
+        details["group"] = names.group.as_str().into();
     }
     if let Some(uid) = uid {
         details["uid"] = uid.into();

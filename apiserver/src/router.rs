@@ -108,10 +108,9 @@ async fn resource(
     if path.namespace.is_some() && !resource.names.namespaced {
         return Err(ApiError::no_such_path().into());
     }
-    let mut response = if stream::is_stream(resource, &path) {
-        stream::answer(server, resource, &path, &query, request).await?
-    } else {
-        registry::answer(server, resource, &path, &query, verb, request).await?
+    let mut response = match stream::find(&resource, &path) {
+        Some(found) => stream::answer(server, &resource, found, &path, &query, request).await?,
+        None => registry::answer(server, &resource, &path, &query, verb, request).await?,
     };
     if let Some(deprecated) = resource.kind.deprecated() {
         encode::add_warnings(response.headers_mut(), &[deprecated.to_owned()]);

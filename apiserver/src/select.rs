@@ -30,7 +30,7 @@ impl Selection {
         let fields = query.get("fieldSelector").unwrap_or_default();
         let fields = FieldSelector::parse(fields).map_err(|e| Failure::bad_request(e.message))?;
         fields
-            .check(resource.names.kind, &resource.kind.field_names())
+            .check(&resource.names.kind, &resource.kind.field_names())
             .map_err(|e| Failure::bad_request(e.message))?;
         let namespace = path.namespace.as_deref();
         let namespace = namespace.or_else(|| fields.required("metadata.namespace"));

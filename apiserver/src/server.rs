@@ -4,9 +4,10 @@
 
 use std::{sync::Arc, time::Duration};
 
+use api::kind::Kind;
 use store::{LeaseId, Store};
 use tokio::{
-    sync::{Mutex, Notify},
+    sync::{Mutex, Notify, mpsc, oneshot},
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
@@ -19,7 +20,10 @@ use crate::{
     metrics::Metrics,
     resource::Resources,
     stream::node::NodeClient,
-    watch_cache::{Progress, feed::Feed},
+    watch_cache::{
+        Progress,
+        feed::{Change, Feed, MAX_CHANGES},
+    },
 };
 
 /// Events written within this time, or a twentieth of how long they are kept, share one lease.
@@ -47,6 +51,7 @@ pub struct Server {
     pub stop: CancellationToken,
     /// Told when the key of an API server comes or goes in the store.
     pub servers_changed: Arc<Notify>,
+    changes: mpsc::Sender<Change>,
     event_ttl_s: u64,
     event_lease: Mutex<Option<(LeaseId, Instant)>>,
 }
@@ -70,8 +75,10 @@ pub struct Parts {
 impl Server {
     /// Fills the caches from the store and keeps them up to date until `stop`.
     pub async fn start(parts: Parts) -> Result<Arc<Self>, store::Error> {
+        let (changes, changes_of_feed) = mpsc::channel(MAX_CHANGES);
         let server = Arc::new(Self {
-            resources: Arc::new(Resources::new(api::kinds::all())),
+            resources: Arc::new(Resources::new(api::kinds::all()).map_err(store::Error::Invalid)?),
+            changes,
             progress: Arc::new(Progress::default()),
             allocators: Arc::new(parts.allocators),
             tokens: parts.tokens,
@@ -90,12 +97,11 @@ impl Server {
             progress: server.progress.clone(),
             allocators: server.allocators.clone(),
             servers_changed: server.servers_changed.clone(),
+            changes: changes_of_feed,
         };
-        if let Some(services) = server.resources.core("services") {
-            // A full disk is no reason not to serve what can be read.
-            if let Err(error) = repair(&*server.store, services).await {
-                tracing::warn!("repairing the allocations of Services: {error}");
-            }
+        // A full disk is no reason not to serve what can be read.
+        if let Err(error) = repair(&*server.store, &server.resources.table()).await {
+            tracing::warn!("repairing the allocations: {error}");
         }
         let revision = feed.list_with_history().await?;
         let stop = server.stop.clone();
@@ -106,7 +112,25 @@ impl Server {
         Ok(server)
     }
 
-    /// The lease that a newly written Event is kept for.
+    /// Serves one more kind from now on. `Err` says which of its names is taken.
+    pub async fn add_kind(&self, kind: Arc<dyn Kind>) -> Result<(), String> {
+        let (told, outcome) = oneshot::channel();
+        let sent = self.changes.send(Change::Add(kind, told)).await;
+        let stopped = || "the server is stopping".to_owned();
+        sent.map_err(|_| stopped())?;
+        outcome.await.map_err(|_| stopped())?
+    }
+
+    /// Serves a kind no more, under none of its versions: its watches end. What is stored of it
+    /// stays in the store. Whether it was served.
+    pub async fn remove_kind(&self, group: &str, version: &str, plural: &str) -> bool {
+        let (told, outcome) = oneshot::channel();
+        let path = [group, version, plural].map(str::to_owned);
+        let sent = self.changes.send(Change::Remove(path, told)).await;
+        sent.is_ok() && outcome.await.unwrap_or(false)
+    }
+
+    /// The lease that a newly written object is kept for, of a kind that expires.
     pub async fn event_lease(&self) -> Result<LeaseId, Failure> {
         let mut current = self.event_lease.lock().await;
         let shared_s = EVENT_LEASE_SHARED_S.min(self.event_ttl_s / 20);

@@ -19,6 +19,7 @@ use crate::{
     field::{FieldError, Path},
     kind::{Column, Names, Rules},
     selector::Selector,
+    subresource::Subresource,
     table::{self, column, wide},
 };
 
@@ -32,18 +33,15 @@ pub struct DaemonSetRules;
 impl Rules for DaemonSetRules {
     type Object = DaemonSet;
 
-    const NAMES: Names = Names {
-        group: "apps",
-        version: "v1",
-        kind: "DaemonSet",
-        plural: "daemonsets",
-        singular: "daemonset",
-        short_names: &["ds"],
-        categories: &["all"],
-        namespaced: true,
-        storage_prefix: "daemonsets",
-        status: true,
-    };
+    fn names() -> Names {
+        Names::namespaced("apps", "v1", "DaemonSet", "daemonsets")
+            .short(&["ds"])
+            .categories(&["all"])
+    }
+
+    fn subresources() -> Vec<Subresource> {
+        vec![Subresource::status()]
+    }
 
     fn default(set: &mut DaemonSet) {
         let spec = set.spec.get_or_insert_default();

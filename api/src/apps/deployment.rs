@@ -13,12 +13,13 @@ use k8s_openapi::{
 use serde_json::Value;
 
 use crate::{
-    apps::validation::{validate_amount, validate_pods},
+    apps::validation::{selector_text, validate_amount, validate_pods},
     check::Checks,
     core::pod_defaults::default_pod_spec,
     field::{FieldError, Path},
     kind::{Column, Names, Rules},
     selector::Selector,
+    subresource::{Scale, Subresource},
     table::{self, column, wide},
 };
 
@@ -33,18 +34,25 @@ pub struct DeploymentRules;
 impl Rules for DeploymentRules {
     type Object = Deployment;
 
-    const NAMES: Names = Names {
-        group: "apps",
-        version: "v1",
-        kind: "Deployment",
-        plural: "deployments",
-        singular: "deployment",
-        short_names: &["deploy"],
-        categories: &["all"],
-        namespaced: true,
-        storage_prefix: "deployments",
-        status: true,
-    };
+    fn names() -> Names {
+        Names::namespaced("apps", "v1", "Deployment", "deployments")
+            .short(&["deploy"])
+            .categories(&["all"])
+    }
+
+    fn subresources() -> Vec<Subresource> {
+        let scale = Subresource::scale(
+            |deployment: &Deployment| Scale {
+                wanted: deployment.spec.as_ref().and_then(|spec| spec.replicas),
+                running: deployment.status.as_ref().and_then(|status| status.replicas).unwrap_or(0),
+                selector: deployment.spec.as_ref().and_then(|spec| selector_text(&spec.selector)),
+            },
+            |deployment, replicas| {
+                deployment.spec.get_or_insert_default().replicas = Some(replicas)
+            },
+        );
+        vec![Subresource::status(), scale]
+    }
 
     fn default(deployment: &mut Deployment) {
         let spec = deployment.spec.get_or_insert_default();

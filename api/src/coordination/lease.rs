@@ -19,18 +19,9 @@ pub struct LeaseRules;
 impl Rules for LeaseRules {
     type Object = Lease;
 
-    const NAMES: Names = Names {
-        group: "coordination.k8s.io",
-        version: "v1",
-        kind: "Lease",
-        plural: "leases",
-        singular: "lease",
-        short_names: &[],
-        categories: &[],
-        namespaced: true,
-        storage_prefix: "leases",
-        status: false,
-    };
+    fn names() -> Names {
+        Names::namespaced("coordination.k8s.io", "v1", "Lease", "leases")
+    }
 
     fn validate(lease: &Lease) -> Vec<FieldError> {
         let mut checks = Checks::new();

@@ -23,18 +23,11 @@ pub struct EndpointsRules;
 impl Rules for EndpointsRules {
     type Object = Endpoints;
 
-    const NAMES: Names = Names {
-        group: "",
-        version: "v1",
-        kind: "Endpoints",
-        plural: "endpoints",
-        singular: "endpoints",
-        short_names: &["ep"],
-        categories: &[],
-        namespaced: true,
-        storage_prefix: "services/endpoints",
-        status: false,
-    };
+    fn names() -> Names {
+        Names::namespaced("", "v1", "Endpoints", "endpoints")
+            .short(&["ep"])
+            .stored_at("services/endpoints")
+    }
 
     fn default(endpoints: &mut Endpoints) {
         for subset in endpoints.subsets.iter_mut().flatten() {

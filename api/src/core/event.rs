@@ -20,18 +20,11 @@ pub struct EventRules;
 impl Rules for EventRules {
     type Object = Event;
 
-    const NAMES: Names = Names {
-        group: "",
-        version: "v1",
-        kind: "Event",
-        plural: "events",
-        singular: "event",
-        short_names: &["ev"],
-        categories: &[],
-        namespaced: true,
-        storage_prefix: "events",
-        status: false,
-    };
+    fn names() -> Names {
+        Names::namespaced("", "v1", "Event", "events").short(&["ev"])
+    }
+
+    const EXPIRES: bool = true;
 
     fn validate(event: &Event) -> Vec<FieldError> {
         let mut checks = Checks::new();

@@ -2,7 +2,7 @@
 //!
 //! Never judges whether it is alive: the node lifecycle controller does.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, net::SocketAddr};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Taint};
@@ -11,13 +11,17 @@ use serde_json::Value;
 use crate::{
     check::Checks,
     field::{FieldError, Path},
-    kind::{Column, Names, Rules},
+    kind::{Column, Names, Role, Rules},
     names,
+    subresource::Subresource,
     table::{self, column, wide},
 };
 
 const ROLE_LABEL_PREFIX: &str = "node-role.kubernetes.io/";
 const ROLE_LABEL: &str = "kubernetes.io/role";
+
+/// Port of the agent of a node that does not say where it listens.
+const DEFAULT_AGENT_PORT: i32 = 10_250;
 
 /// Rules of `nodes`.
 pub struct NodeRules;
@@ -25,18 +29,29 @@ pub struct NodeRules;
 impl Rules for NodeRules {
     type Object = Node;
 
-    const NAMES: Names = Names {
-        group: "",
-        version: "v1",
-        kind: "Node",
-        plural: "nodes",
-        singular: "node",
-        short_names: &["no"],
-        categories: &[],
-        namespaced: false,
-        storage_prefix: "minions",
-        status: true,
-    };
+    fn names() -> Names {
+        Names::cluster("", "v1", "Node", "nodes").short(&["no"]).stored_at("minions")
+    }
+
+    fn subresources() -> Vec<Subresource> {
+        vec![Subresource::status()]
+    }
+
+    const ROLE: Option<Role> = Some(Role::Agents);
+
+    fn agent(node: &Node) -> Result<SocketAddr, String> {
+        let name = node.metadata.name.as_deref().unwrap_or_default();
+        let status = node.status.clone().unwrap_or_default();
+        let endpoint = status.daemon_endpoints.and_then(|endpoints| endpoints.kubelet_endpoint);
+        let port = endpoint.map_or(DEFAULT_AGENT_PORT, |endpoint| endpoint.port);
+        let mut addresses = status.addresses.into_iter().flatten();
+        let internal = addresses.find(|address| address.type_ == "InternalIP");
+        let internal = internal.ok_or_else(|| format!("node {name} has no InternalIP address"))?;
+        let address = internal.address.parse();
+        let address =
+            address.map_err(|_| format!("node {name}: {:?} is no address", internal.address))?;
+        Ok(SocketAddr::new(address, u16::try_from(port).unwrap_or_default()))
+    }
 
     fn default(node: &mut Node) {
         // `podCIDR` and `podCIDRs` are two views of one list.

@@ -8,10 +8,14 @@ use serde_json::Value;
 
 use crate::{
     check::Checks,
-    core::{pod_defaults, pod_qos, pod_row, pod_update, pod_validation},
+    core::{pod_defaults, pod_qos, pod_row, pod_subresources, pod_update, pod_validation},
     field::{FieldError, Path},
     kind::{Column, Names, Rules},
+    subresource::Subresource,
 };
+
+/// Grace of a pod that does not say how long it needs, in seconds.
+const DEFAULT_GRACE_S: i64 = 30;
 
 /// Rules of `pods`.
 pub struct PodRules;
@@ -19,18 +23,33 @@ pub struct PodRules;
 impl Rules for PodRules {
     type Object = Pod;
 
-    const NAMES: Names = Names {
-        group: "",
-        version: "v1",
-        kind: "Pod",
-        plural: "pods",
-        singular: "pod",
-        short_names: &["po"],
-        categories: &["all"],
-        namespaced: true,
-        storage_prefix: "pods",
-        status: true,
-    };
+    fn names() -> Names {
+        pod_subresources::names()
+    }
+
+    fn subresources() -> Vec<Subresource> {
+        let mut all = vec![Subresource::status()];
+        all.extend(pod_subresources::subresources());
+        all
+    }
+
+    const RETURNED_WHEN_DELETED: bool = true;
+
+    fn grace_s(pod: &Pod, asked: Option<i64>) -> i64 {
+        let spec = pod.spec.as_ref();
+        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+        let node = spec.and_then(|spec| spec.node_name.as_deref());
+        // Only pods that run somewhere need any.
+        if node.is_none_or(str::is_empty) || matches!(phase, Some("Succeeded" | "Failed")) {
+            return 0;
+        }
+        let own = spec.and_then(|spec| spec.termination_grace_period_seconds);
+        match asked.or(own).unwrap_or(DEFAULT_GRACE_S) {
+            // As upstream: a negative one means as soon as can be with an acknowledgement.
+            seconds if seconds < 0 => 1,
+            seconds => seconds,
+        }
+    }
 
     fn default(pod: &mut Pod) {
         let spec = pod.spec.get_or_insert_default();

@@ -22,18 +22,9 @@ pub struct SecretRules;
 impl Rules for SecretRules {
     type Object = Secret;
 
-    const NAMES: Names = Names {
-        group: "",
-        version: "v1",
-        kind: "Secret",
-        plural: "secrets",
-        singular: "secret",
-        short_names: &[],
-        categories: &[],
-        namespaced: true,
-        storage_prefix: "secrets",
-        status: false,
-    };
+    fn names() -> Names {
+        Names::namespaced("", "v1", "Secret", "secrets")
+    }
 
     fn default(secret: &mut Secret) {
         defaults::text(&mut secret.type_, "Opaque");

@@ -1,6 +1,4 @@
 //! Service: one name and address in front of pods that a selector finds.
-//!
-//! Never allocates cluster IPs or node ports: the API server's allocators do.
 
 use jiff::Timestamp;
 use k8s_openapi::{
@@ -12,10 +10,12 @@ use k8s_openapi::{
 use serde_json::Value;
 
 use crate::{
-    core::{service_update, service_validation},
+    allocate::{Claim, Pool, Refusal},
+    core::{service_allocation, service_update, service_validation},
     defaults,
     field::FieldError,
     kind::{Column, NameRule, Names, Rules},
+    subresource::Subresource,
     table::{self, column, wide},
 };
 
@@ -28,18 +28,17 @@ pub struct ServiceRules;
 impl Rules for ServiceRules {
     type Object = Service;
 
-    const NAMES: Names = Names {
-        group: "",
-        version: "v1",
-        kind: "Service",
-        plural: "services",
-        singular: "service",
-        short_names: &["svc"],
-        categories: &["all"],
-        namespaced: true,
-        storage_prefix: "services/specs",
-        status: true,
-    };
+    fn names() -> Names {
+        Names::namespaced("", "v1", "Service", "services")
+            .short(&["svc"])
+            .categories(&["all"])
+            .stored_at("services/specs")
+    }
+
+    fn subresources() -> Vec<Subresource> {
+        vec![Subresource::status()]
+    }
+
     const NAME_RULE: NameRule = NameRule::Rfc1035Label;
 
     fn default(service: &mut Service) {
@@ -97,6 +96,22 @@ impl Rules for ServiceRules {
     fn prepare_status_update(new: &mut Service, old: &Service) {
         new.spec.clone_from(&old.spec);
     }
+
+    const ALLOCATES: bool = true;
+
+    fn claims(service: &Service) -> Vec<Claim> {
+        service_allocation::claims(service)
+    }
+
+    fn allocate(
+        new: &mut Service,
+        old: Option<&Service>,
+        pool: &mut dyn Pool,
+    ) -> Result<(), Refusal> {
+        service_allocation::allocate(new, old, pool)
+    }
+
+    const RETURNED_WHEN_DELETED: bool = true;
 
     const FIELDS: &'static [&'static str] = &["spec.clusterIP", "spec.type"];
 

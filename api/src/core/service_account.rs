@@ -17,18 +17,11 @@ pub struct ServiceAccountRules;
 impl Rules for ServiceAccountRules {
     type Object = ServiceAccount;
 
-    const NAMES: Names = Names {
-        group: "",
-        version: "v1",
-        kind: "ServiceAccount",
-        plural: "serviceaccounts",
-        singular: "serviceaccount",
-        short_names: &["sa"],
-        categories: &[],
-        namespaced: true,
-        storage_prefix: "serviceaccounts",
-        status: false,
-    };
+    fn names() -> Names {
+        Names::namespaced("", "v1", "ServiceAccount", "serviceaccounts").short(&["sa"])
+    }
+
+    const RETURNED_WHEN_DELETED: bool = true;
 
     const COLUMNS: &'static [Column] =
         &[table::NAME, column("Secrets", "string", "How many secrets it lists."), table::AGE];

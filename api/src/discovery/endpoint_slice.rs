@@ -36,18 +36,9 @@ pub struct EndpointSliceRules;
 impl Rules for EndpointSliceRules {
     type Object = EndpointSlice;
 
-    const NAMES: Names = Names {
-        group: "discovery.k8s.io",
-        version: "v1",
-        kind: "EndpointSlice",
-        plural: "endpointslices",
-        singular: "endpointslice",
-        short_names: &[],
-        categories: &[],
-        namespaced: true,
-        storage_prefix: "endpointslices",
-        status: false,
-    };
+    fn names() -> Names {
+        Names::namespaced("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices")
+    }
 
     fn default(slice: &mut EndpointSlice) {
         for port in slice.ports.iter_mut().flatten() {

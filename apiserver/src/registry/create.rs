@@ -8,9 +8,9 @@ use api::{
     status::ApiError,
 };
 
-use crate::{admit, failure::Failure, resource::Resource, server::Server};
+use crate::{admit, failure::Failure, resource::Resource, server::Server, stored};
 
-use super::write::{Outcome, Written, commit, json_at, stored_form};
+use super::write::{Outcome, Written, commit};
 
 /// Generated names that are tried before the client is told that they are taken, as upstream.
 const NAME_TRIES: usize = 8;
@@ -32,7 +32,7 @@ pub async fn create(
     if generated && prefix.is_empty() {
         let field = Path::new("metadata.name");
         let error = FieldError::required(&field, "name or generateName is required");
-        return Err(ApiError::invalid(resource.names, "", &[error]).into());
+        return Err(ApiError::invalid(&resource.names, "", &[error]).into());
     }
     if let (Some(namespace), true) = (namespace, resource.names.namespaced) {
         let name = object.metadata().name.as_deref().unwrap_or_default();
@@ -56,7 +56,7 @@ pub async fn create(
             return Err(failure);
         }
         let warnings = resource.kind.warnings(&*new);
-        let value = stored_form(&mut *new);
+        let value = stored::encode(&mut *new);
         if dry_run {
             plan.undo(&server.allocators, &[]);
             // Nothing was stored: there is no `resourceVersion`.
@@ -65,13 +65,13 @@ pub async fn create(
         }
         match commit(server, resource, &*new, Some(value.clone()), 0, &plan).await? {
             Outcome::Committed(revision) => {
-                let json = json_at(&value, revision)?;
+                let json = stored::json_at(&value, revision)?;
                 return Ok(Written { json, warnings });
             }
             Outcome::Stale(_) if generated && names_left > 1 => names_left -= 1,
             Outcome::Stale(_) => {
                 let name = new.metadata().name.as_deref().unwrap_or_default();
-                return Err(ApiError::already_exists(resource.names, name).into());
+                return Err(ApiError::already_exists(&resource.names, name).into());
             }
             Outcome::Retry if plans_left > 1 => plans_left -= 1,
             Outcome::Retry => {

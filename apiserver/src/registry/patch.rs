@@ -61,7 +61,7 @@ pub async fn patch_object(
     // Each try begins anew: only the last one's warnings count.
     let decoding = Mutex::new(Vec::new());
     let mut written = update(server, target, |old| {
-        let kind = target.resource.kind;
+        let kind = &*target.resource.kind;
         let patched = patch(kind, old.to_value(), body, patch_type).map_err(patch_failure)?;
         let mut warnings = Vec::new();
         let object = object_of_value(target.resource, patched, validation, &mut warnings)?;

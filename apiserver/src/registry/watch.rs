@@ -52,13 +52,12 @@ const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
 /// Answers with a stream of events.
 pub async fn watch(
     server: Arc<Server>,
-    index: usize,
+    resource: Arc<Resource>,
     selection: Selection,
     form: Form,
     query: &Query,
 ) -> Result<Response<Body>, Failure> {
     let options = WatchOptions::parse(query)?;
-    let resource = &server.resources.all()[index];
     let mut changed = resource.cache.subscribe();
     match options.from {
         From::Newest => server.progress.wait_fresh(&*server.store).await?,
@@ -83,7 +82,7 @@ pub async fn watch(
         ends_at: Instant::now() + options.timeout,
         headers: true,
         ended: false,
-        index,
+        resource,
         server: server.clone(),
     };
     match options.from {
@@ -175,7 +174,7 @@ impl WatchOptions {
 
 struct Watcher {
     server: Arc<Server>,
-    index: usize,
+    resource: Arc<Resource>,
     changed: watch::Receiver<u64>,
     selection: Selection,
     form: Form,
@@ -207,10 +206,6 @@ impl Watcher {
             .collect();
     }
 
-    fn resource(&self) -> &Resource {
-        &self.server.resources.all()[self.index]
-    }
-
     /// The next bytes; `None` ends the watch.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
@@ -232,6 +227,7 @@ impl Watcher {
                 return Some(bytes);
             }
             let stop = self.server.stop.clone();
+            let removed = self.resource.removed.clone();
             tokio::select! {
                 changed = self.changed.changed() => self.ended |= changed.is_err(),
                 () = sleep_until(self.bookmark_at), if self.bookmarks => {
@@ -244,6 +240,7 @@ impl Watcher {
                 }
                 () = sleep_until(self.ends_at) => return self.end(),
                 () = stop.cancelled() => return self.end(),
+                () = removed.cancelled() => return self.end(),
             }
         }
     }
@@ -278,7 +275,7 @@ impl Watcher {
         // Marked as seen before the states are loaded: a change after that wakes again.
         self.changed.borrow_and_update();
         let reached = self.server.progress.reached();
-        let state = self.resource().cache.load();
+        let state = self.resource.cache.load();
         if self.next_seq < state.first_seq {
             self.ended = true;
             chunk.push(self.expired(&state));
@@ -317,7 +314,7 @@ impl Watcher {
 
     fn formed_line(&mut self, how: EventType, json: &[u8]) -> Bytes {
         let headers = std::mem::take(&mut self.headers);
-        match event_object(self.resource(), json, self.form, headers) {
+        match event_object(&self.resource, json, self.form, headers) {
             Ok(value) => event_line(how.name(), value.to_string().as_bytes()),
             Err(failure) => {
                 self.ended = true;
@@ -341,7 +338,7 @@ impl Watcher {
         if initial_end {
             metadata["annotations"] = json!({ INITIAL_EVENTS_END: "true" });
         }
-        let resource = self.resource();
+        let resource = &*self.resource;
         let object = match self.form {
             Form::Table(_) => empty_table(resource, metadata),
             Form::Metadata => json!({

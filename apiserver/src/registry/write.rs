@@ -7,11 +7,10 @@ use bytes::Bytes;
 use store::{Compare, KeyValue, Op, Revision, Txn};
 
 use crate::{
-    allocate::service::{Plan, owner},
+    allocate::plan::{Plan, owner},
     failure::Failure,
     resource::Resource,
     server::Server,
-    watch_cache::entry::with_resource_version,
 };
 
 /// An object as it was written, or would have been.
@@ -47,7 +46,7 @@ pub async fn commit(
     let mut compares = vec![Compare { key: key.clone(), mod_revision: revision }];
     compares.extend(plan.compares());
     let lease = match &value {
-        Some(_) if resource.names.plural == "events" => server.event_lease().await?,
+        Some(_) if resource.kind.expires() => server.event_lease().await?,
         _ => 0,
     };
     let mut ops = vec![match value {
@@ -55,7 +54,7 @@ pub async fn commit(
         None => Op::Delete { key },
     }];
     let namespace = metadata.namespace.as_deref().unwrap_or_default();
-    let owner = owner(resource.names.plural, namespace, name);
+    let owner = owner(&resource.names.plural, namespace, name);
     ops.extend(plan.ops(owner.as_bytes()));
     let committed = server.store.txn(compares, ops).await;
     let current = match committed {
@@ -76,29 +75,6 @@ pub async fn commit(
     if errors.is_empty() {
         Ok(Outcome::Retry)
     } else {
-        Err(ApiError::invalid(resource.names, name, &errors).into())
+        Err(ApiError::invalid(&resource.names, name, &errors).into())
     }
-}
-
-/// JSON of an object as of a revision.
-pub fn json_at(value: &[u8], revision: Revision) -> Result<Bytes, Failure> {
-    with_resource_version(value, revision)
-        .map(Bytes::from)
-        .map_err(|error| ApiError::internal(error).into())
-}
-
-/// The stored value of an object, decoded, with its `resourceVersion`.
-pub fn decode_stored(resource: &Resource, kv: &KeyValue) -> Result<Box<dyn Object>, Failure> {
-    let decoded = resource.kind.decode(&kv.value);
-    let mut object = decoded.map_err(|error| {
-        ApiError::internal(format!("{} is not readable: {}", kv.key, error.message))
-    })?;
-    object.metadata_mut().resource_version = Some(kv.mod_revision.to_string());
-    Ok(object)
-}
-
-/// The canonical stored form: no `resourceVersion`, since it is the store's revision.
-pub fn stored_form(object: &mut dyn Object) -> Bytes {
-    object.metadata_mut().resource_version = None;
-    object.to_json().into()
 }
