@@ -8,8 +8,9 @@ use crate::{
     conform,
     decode_error::DecodeError,
     document::Document,
-    kind::{Kind, Object},
+    kind::{Kind, Names, Object},
     protobuf,
+    version::Version,
 };
 
 /// The form of a body.
@@ -58,33 +59,46 @@ pub fn decode(kind: &dyn Kind, body: &[u8], format: Format) -> Result<Decoded, D
 
 /// The same for a tree, such as the outcome of a patch.
 pub fn from_value(kind: &dyn Kind, value: Value) -> Result<Decoded, DecodeError> {
-    check_type(kind, &value)?;
+    check_type(kind.names(), &value)?;
     let mut issues = Vec::new();
     conform::check(kind.definition(), &value, &mut issues)
-        .map_err(|error| cannot_be_handled(kind, &error))?;
+        .map_err(|error| cannot_be_handled(kind.names(), &error))?;
     let json = serde_json::to_vec(&value).map_err(|error| DecodeError::new(error.to_string()))?;
-    let object = kind.decode(&json).map_err(|error| cannot_be_handled(kind, &error.message))?;
+    let object =
+        kind.decode(&json).map_err(|error| cannot_be_handled(kind.names(), &error.message))?;
     Ok(Decoded { object, issues })
+}
+
+/// The same for a tree of another version than the stored one.
+pub fn from_version(
+    kind: &dyn Kind,
+    version: &Version,
+    value: Value,
+) -> Result<Decoded, DecodeError> {
+    check_type(&version.names, &value)?;
+    let mut issues = Vec::new();
+    conform::check(&version.definition, &value, &mut issues)
+        .map_err(|error| cannot_be_handled(&version.names, &error))?;
+    let decoded = from_value(kind, version.stored(value, kind.names()))?;
+    Ok(Decoded { issues, ..decoded })
 }
 
 /// The error that strict field validation ends with.
 pub fn strict_error(kind: &dyn Kind, issues: &[String]) -> DecodeError {
-    cannot_be_handled(kind, &format!("strict decoding error: {}", issues.join(", ")))
+    cannot_be_handled(kind.names(), &format!("strict decoding error: {}", issues.join(", ")))
 }
 
-fn cannot_be_handled(kind: &dyn Kind, cause: &str) -> DecodeError {
-    let names = kind.names();
+fn cannot_be_handled(names: &Names, cause: &str) -> DecodeError {
     DecodeError::new(format!(
         "{} in version \"{}\" cannot be handled as a {}: {cause}",
         names.kind, names.version, names.kind
     ))
 }
 
-fn check_type(kind: &dyn Kind, value: &Value) -> Result<(), DecodeError> {
-    let names = kind.names();
+fn check_type(names: &Names, value: &Value) -> Result<(), DecodeError> {
     let Some(fields) = value.as_object() else {
         let found = conform::type_name(value);
-        return Err(cannot_be_handled(kind, &format!("the body is {found}, not an object")));
+        return Err(cannot_be_handled(names, &format!("the body is {found}, not an object")));
     };
     let api_version = names.api_version();
     for (field, label, expected) in

@@ -52,3 +52,8 @@ pub fn find_kind(api_version: &str, kind_name: &str) -> Option<&'static dyn Kind
         names.api_version() == api_version && names.kind == kind_name
     })
 }
+
+/// What the names of a kind's definitions begin with, such as `io.k8s.api.core.v1`.
+pub fn package(kind: &dyn Kind) -> &str {
+    kind.definition().rsplit_once('.').map_or("", |(package, _)| package)
+}

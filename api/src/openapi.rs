@@ -105,7 +105,7 @@ pub fn of_kind(kind: &dyn Kind) -> Map<String, Value> {
 
 /// The same for another version that it is served under.
 pub fn of_version(version: &Version) -> Map<String, Value> {
-    document(&version.definition, &version.names, version.schema)
+    document(&version.definition, &version.names, &version.schema)
 }
 
 fn document(

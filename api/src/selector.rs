@@ -9,7 +9,9 @@ use std::{
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
-use crate::{names, selector_text};
+use crate::names;
+
+mod text;
 
 /// Why a text or object is not a selector.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -141,7 +143,7 @@ pub struct Selector {
 impl Selector {
     /// Parses the text form: `a=b,c!=d,e in (f,g),h,!i`. Empty text matches everything.
     pub fn parse(text: &str) -> Result<Self, SelectorError> {
-        Ok(Self::of(selector_text::parse(text)?))
+        Ok(Self::of(text::parse(text)?))
     }
 
     /// `matchLabels` and `matchExpressions`. An empty one matches everything.
@@ -215,7 +217,7 @@ pub struct FieldTerm {
 impl FieldSelector {
     /// Parses `a=b,c!=d`; `==` is `=`; `\` escapes `,`, `=` and itself in values.
     pub fn parse(text: &str) -> Result<Self, SelectorError> {
-        Ok(Self { terms: selector_text::parse_fields(text)? })
+        Ok(Self { terms: text::parse_fields(text)? })
     }
 
     /// The conditions, in the order of the text.

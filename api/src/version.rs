@@ -18,7 +18,7 @@ pub struct Version {
     /// The name of its schema, such as `io.k8s.api.events.v1.Event`.
     pub definition: String,
     /// Adds the schema to the generator.
-    pub schema: fn(&mut SchemaGenerator),
+    pub schema: Box<dyn Fn(&mut SchemaGenerator) + Send + Sync>,
     /// Fills what this version fills in, and the stored one does not (or with something else).
     pub default: fn(&mut Value),
     /// From this version to the stored one.
@@ -37,7 +37,7 @@ impl Version {
         Self {
             names,
             definition: T::schema_name().into_owned(),
-            schema: |generator| drop(generator.subschema_for::<T>()),
+            schema: Box::new(|generator| drop(generator.subschema_for::<T>())),
             default: |_| {},
             to_stored: Box::new(to_stored),
             from_stored: Box::new(from_stored),

@@ -96,6 +96,25 @@ pub fn allocate(
     })
 }
 
+/// Whether the object may be written beside the others of its kind.
+pub async fn check_others(
+    server: &Server,
+    resource: &Resource,
+    new: &dyn Object,
+) -> Result<(), Failure> {
+    if !resource.kind.is_admitted_among_others() {
+        return Ok(());
+    }
+    server.progress.wait_fresh(&*server.store).await?;
+    let state = resource.cache.load();
+    let others = state.items.values().filter_map(|entry| resource.kind.decode(&entry.json).ok());
+    let others: Vec<_> = others.collect();
+    resource.kind.admit_among(new, &others).map_err(|why| {
+        let name = new.metadata().name.as_deref().unwrap_or_default();
+        ApiError::forbidden(&resource.names, name, &why).into()
+    })
+}
+
 /// Every violated rule, as one 422.
 pub fn validate(
     resource: &Resource,

@@ -89,8 +89,16 @@ pub fn object(
     validation: FieldValidation,
     warnings: &mut Vec<String>,
 ) -> Result<Box<dyn Object>, Failure> {
-    let decoded = decode::decode(&*resource.kind, body, format_of(headers)?)
-        .map_err(|error| Failure::bad_request(error.message))?;
+    let format = format_of(headers)?;
+    let decoded = match resource.version() {
+        None => decode::decode(&*resource.kind, body, format),
+        Some(version) => decode::parse(body, format).and_then(|(value, duplicates)| {
+            let mut decoded = decode::from_version(&*resource.kind, version, value)?;
+            decoded.issues.splice(0..0, duplicates);
+            Ok(decoded)
+        }),
+    };
+    let decoded = decoded.map_err(|error| Failure::bad_request(error.message))?;
     check_issues(resource, decoded, validation, warnings)
 }
 
@@ -101,8 +109,11 @@ pub fn object_of_value(
     validation: FieldValidation,
     warnings: &mut Vec<String>,
 ) -> Result<Box<dyn Object>, Failure> {
-    let decoded = decode::from_value(&*resource.kind, value)
-        .map_err(|error| Failure::bad_request(error.message))?;
+    let decoded = match resource.version() {
+        None => decode::from_value(&*resource.kind, value),
+        Some(version) => decode::from_version(&*resource.kind, version, value),
+    };
+    let decoded = decoded.map_err(|error| Failure::bad_request(error.message))?;
     check_issues(resource, decoded, validation, warnings)
 }
 

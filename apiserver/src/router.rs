@@ -85,7 +85,10 @@ async fn route(server: &Arc<Server>, request: Request<Body>) -> Result<Response<
         "/version" | "/version/" => Ok(version::answer()),
         "/metrics" => Ok(server.metrics.answer()),
         _ if health::is_health_path(path) => Ok(health::answer(server, path, &query)),
-        _ => discovery::answer(server, path, request.headers()),
+        _ => {
+            let table = server.resources.table();
+            discovery::answer(&server.documents, table, path, request.headers())
+        }
     }
 }
 

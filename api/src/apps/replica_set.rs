@@ -7,12 +7,9 @@ use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetStatus};
 use serde_json::Value;
 
 use crate::{
-    apps::{
-        deployment::containers_and_images,
-        validation::{selector_text, validate_pods},
-    },
+    apps::validation::{selector_text, validate_pods},
     check::Checks,
-    core::pod_defaults::default_pod_spec,
+    core::{pod_defaults::default_pod_spec, pod_row::containers_and_images},
     field::{FieldError, Path},
     kind::{Column, Names, Rules},
     selector::Selector,
@@ -128,4 +125,16 @@ impl Rules for ReplicaSetRules {
             Value::from(table::or(Some(&selector), "<none>")),
         ]
     }
+
+    const NUMBERS: &'static str = "
+        ReplicaSet metadata=1 spec=2 status=3
+        ReplicaSetCondition type=1* status=2* lastTransitionTime=3 reason=4 message=5
+        ReplicaSetSpec replicas=1* selector=2 template=3 minReadySeconds=4
+        ReplicaSetStatus replicas=1* fullyLabeledReplicas=2 observedGeneration=3 readyReplicas=4
+          availableReplicas=5 conditions=6 terminatingReplicas=7*
+    ";
+
+    const FACTS: &'static str = "
+        ReplicaSetStatus.conditions list=map:type patch=merge merge-key=type
+    ";
 }

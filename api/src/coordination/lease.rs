@@ -43,4 +43,10 @@ impl Rules for LeaseRules {
         let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref());
         vec![table::name(lease), Value::from(holder.unwrap_or_default()), table::age(lease, now)]
     }
+
+    const NUMBERS: &'static str = "
+        Lease metadata=1 spec=2
+        LeaseSpec holderIdentity=1* leaseDurationSeconds=2* acquireTime=3 renewTime=4
+          leaseTransitions=5* strategy=6* preferredHolder=7*
+    ";
 }

@@ -69,4 +69,8 @@ impl Rules for ConfigMapRules {
             + map.binary_data.as_ref().map_or(0, |data| data.len());
         vec![table::name(map), Value::from(keys), table::age(map, now)]
     }
+
+    const NUMBERS: &'static str = "
+        ConfigMap metadata=1 data=2 binaryData=3 immutable=4*
+    ";
 }

@@ -60,6 +60,22 @@ impl Rules for EndpointsRules {
         };
         vec![table::name(endpoints), Value::from(cell), table::age(endpoints, now)]
     }
+
+    const NUMBERS: &'static str = "
+        EndpointAddress ip=1* targetRef=2 hostname=3 nodeName=4*
+        EndpointPort name=1 port=2* protocol=3 appProtocol=4*
+        EndpointSubset addresses=1 notReadyAddresses=2 ports=3
+        Endpoints metadata=1 subsets=2
+    ";
+
+    const FACTS: &'static str = "
+        EndpointAddress map=atomic
+        EndpointPort map=atomic
+        EndpointSubset.addresses list=atomic
+        EndpointSubset.notReadyAddresses list=atomic
+        EndpointSubset.ports list=atomic
+        Endpoints.subsets list=atomic
+    ";
 }
 
 fn validate_subset(checks: &mut Checks, path: &Path, subset: &EndpointSubset) {

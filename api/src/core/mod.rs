@@ -22,6 +22,7 @@ pub mod secret;
 pub mod service;
 pub mod service_account;
 mod service_allocation;
+mod service_types;
 mod service_update;
 mod service_validation;
 mod volume_validation;

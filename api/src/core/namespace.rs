@@ -117,6 +117,18 @@ impl Rules for NamespaceRules {
     fn row(namespace: &Namespace, now: Timestamp) -> Vec<Value> {
         vec![table::name(namespace), Value::from(phase(namespace)), table::age(namespace, now)]
     }
+
+    const NUMBERS: &'static str = "
+        Namespace metadata=1 spec=2 status=3
+        NamespaceCondition type=1* status=2* lastTransitionTime=4 reason=5 message=6
+        NamespaceSpec finalizers=1
+        NamespaceStatus phase=1 conditions=2
+    ";
+
+    const FACTS: &'static str = "
+        NamespaceSpec.finalizers list=atomic
+        NamespaceStatus.conditions list=map:type patch=merge merge-key=type
+    ";
 }
 
 fn phase(namespace: &Namespace) -> &str {

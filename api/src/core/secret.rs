@@ -91,6 +91,10 @@ impl Rules for SecretRules {
             table::age(secret, now),
         ]
     }
+
+    const NUMBERS: &'static str = "
+        Secret metadata=1 data=2 type=3 stringData=4 immutable=5*
+    ";
 }
 
 /// Keys that a type of Secret must have: all of them, or with `true` any.

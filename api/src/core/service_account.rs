@@ -30,4 +30,13 @@ impl Rules for ServiceAccountRules {
         let secrets = account.secrets.as_ref().map_or(0, Vec::len);
         vec![table::name(account), Value::from(secrets), table::age(account, now)]
     }
+
+    const NUMBERS: &'static str = "
+        ServiceAccount metadata=1 secrets=2 imagePullSecrets=3 automountServiceAccountToken=4*
+    ";
+
+    const FACTS: &'static str = "
+        ServiceAccount.imagePullSecrets list=atomic
+        ServiceAccount.secrets list=map:name patch=merge merge-key=name
+    ";
 }

@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 
 use crate::{
     allocate::{Claim, Pool, Refusal},
+    core::service_types::has_health_port,
     field::{FieldError, FieldErrorType},
 };
 
@@ -63,10 +64,6 @@ fn needs_node_ports(spec: &ServiceSpec) -> bool {
     }
 }
 
-fn needs_health_check_port(spec: &ServiceSpec) -> bool {
-    service_type(spec) == "LoadBalancer" && spec.external_traffic_policy.as_deref() == Some("Local")
-}
-
 fn empty(text: Option<&String>) -> bool {
     text.is_none_or(String::is_empty)
 }
@@ -103,8 +100,8 @@ fn keep_allocated(spec: &mut ServiceSpec, old: &ServiceSpec) {
             }
         }
     }
-    if needs_health_check_port(spec) {
-        if needs_health_check_port(old) && spec.health_check_node_port.unwrap_or(0) == 0 {
+    if has_health_port(spec) {
+        if has_health_port(old) && spec.health_check_node_port.unwrap_or(0) == 0 {
             spec.health_check_node_port = old.health_check_node_port;
         }
     } else if spec.health_check_node_port == old.health_check_node_port {
@@ -302,7 +299,7 @@ fn take_ports(
             ports[at].node_port = Some(number);
         }
     }
-    if needs_health_check_port(spec) {
+    if has_health_port(spec) {
         match spec.health_check_node_port.filter(|number| *number != 0) {
             Some(number) => {
                 let field = "spec.healthCheckNodePort".to_owned();

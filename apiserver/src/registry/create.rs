@@ -50,6 +50,7 @@ pub async fn create(
         admit::fill_new(new.metadata_mut());
         resource.kind.prepare_create(&mut *new);
         resource.kind.default(&mut *new);
+        admit::check_others(server, resource, &*new).await?;
         let plan = admit::allocate(server, resource, &mut *new, None)?;
         if let Err(failure) = admit::validate(resource, &*new, None) {
             plan.undo(&server.allocators, &[]);

@@ -32,7 +32,7 @@ pub fn object(
     code: StatusCode,
 ) -> Result<Response<Body>, Failure> {
     Ok(match form {
-        Form::Object => json_bytes(code, json),
+        Form::Object => json_bytes(code, resource.served(json)?),
         Form::Metadata => json_value(code, &metadata_only(&json)?),
         Form::Table(include) => {
             let row = row(resource, &json, include)?;
@@ -45,6 +45,7 @@ pub fn object(
 /// A page of objects in the negotiated form.
 pub fn page(resource: &Resource, page: Page, form: Form) -> Result<Response<Body>, Failure> {
     match form {
+        Form::Object if resource.version().is_some() => converted_list(resource, &page),
         Form::Object => Ok(object_list(resource, page)),
         Form::Metadata => {
             let items: Result<Vec<Value>, Failure> =
@@ -75,7 +76,7 @@ pub fn event_object(
     headers: bool,
 ) -> Result<Value, Failure> {
     match form {
-        Form::Object => serde_json::from_slice(json).map_err(unreadable),
+        Form::Object => served(resource, json),
         Form::Metadata => metadata_only(json),
         Form::Table(include) => {
             let version = field(json, "metadata")?["resourceVersion"].take();
@@ -89,6 +90,28 @@ pub fn event_object(
 /// A table without rows, for a bookmark.
 pub fn empty_table(resource: &Resource, metadata: Value) -> Value {
     table(resource, metadata, Vec::new(), false)
+}
+
+/// A list in another version than the one that is stored.
+fn converted_list(resource: &Resource, page: &Page) -> Result<Response<Body>, Failure> {
+    let items: Result<Vec<Value>, Failure> =
+        page.entries.iter().map(|entry| served(resource, &entry.json)).collect();
+    let list = json!({
+        "kind": format!("{}List", resource.names.kind),
+        "apiVersion": resource.api_version(),
+        "metadata": metadata_of_list(Some(page)),
+        "items": items?,
+    });
+    Ok(json_value(StatusCode::OK, &list))
+}
+
+/// A stored object as a tree in the version of the path.
+fn served(resource: &Resource, json: &[u8]) -> Result<Value, Failure> {
+    let stored = serde_json::from_slice(json).map_err(unreadable)?;
+    Ok(match resource.version() {
+        Some(version) => version.served(stored),
+        None => stored,
+    })
 }
 
 fn object_list(resource: &Resource, page: Page) -> Response<Body> {
@@ -197,7 +220,7 @@ fn row(resource: &Resource, json: &[u8], include: IncludeObject) -> Result<Value
         IncludeObject::None => {}
         IncludeObject::Metadata => row["object"] = metadata_only(json)?,
         IncludeObject::Object => {
-            row["object"] = serde_json::from_slice(json).map_err(unreadable)?;
+            row["object"] = served(resource, json)?;
         }
     }
     Ok(row)

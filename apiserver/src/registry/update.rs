@@ -86,6 +86,9 @@ async fn try_update(
     let old = stored::decode(resource, kv)?;
     let mut new = change(&*old)?;
     prepare(target, &mut *new, &*old)?;
+    if part == Part::Main {
+        admit::check_others(server, resource, &*new).await?;
+    }
     let plan = match part {
         Part::Main => admit::allocate(server, resource, &mut *new, Some(&*old))?,
         _ => Default::default(),

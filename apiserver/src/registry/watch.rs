@@ -264,7 +264,9 @@ impl Watcher {
                 return;
             };
             let line = match self.form {
-                Form::Object => event_line(EventType::Added.name(), &entry.json),
+                Form::Object if self.resource.version().is_none() => {
+                    event_line(EventType::Added.name(), &entry.json)
+                }
                 _ => self.formed_line(EventType::Added, &entry.json),
             };
             chunk.push(line);
@@ -289,7 +291,7 @@ impl Watcher {
             self.sent = event.revision;
             if let Some(how) = self.tell(event) {
                 let line = match self.form {
-                    Form::Object => event.line(how),
+                    Form::Object if self.resource.version().is_none() => event.line(how),
                     _ => self.formed_line(how, &event.object(how)),
                 };
                 chunk.push(line);

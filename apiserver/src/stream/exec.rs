@@ -85,7 +85,7 @@ pub async fn exec(
     if !(start.stdin || start.stdout || start.stderr) {
         return Err(Failure::bad_request("you must specify at least one of stdin, stdout, stderr"));
     }
-    let mut client = server.nodes.connect(server, &target.node).await?;
+    let mut client = server.nodes.connect(&server.resources.table(), &target.node).await?;
     let (input, queued) = mpsc::channel(INPUT_QUEUE);
     // The queue is empty: this cannot wait.
     let _ = input.send(ask(Ask::Start(start))).await;

@@ -39,7 +39,7 @@ pub async fn logs(
         since_time: query.get("sinceTime").unwrap_or_default().to_owned(),
         limit_bytes: number("limitBytes")?,
     };
-    let mut client = server.nodes.connect(server, &target.node).await?;
+    let mut client = server.nodes.connect(&server.resources.table(), &target.node).await?;
     let answered = client.logs(request).await;
     let messages = answered.map_err(|status| failure_of(&status))?.into_inner();
     let stream = messages.map(|message| match message {

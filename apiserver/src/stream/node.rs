@@ -12,7 +12,7 @@ use tonic::{
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
 };
 
-use crate::{failure::Failure, options::Options, server::Server};
+use crate::{failure::Failure, options::Options, resource::Table};
 
 /// How long connecting to a node may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -47,7 +47,7 @@ impl NodeClient {
     /// Connects to the agent of a node.
     pub async fn connect(
         &self,
-        server: &Server,
+        table: &Table,
         node: &str,
     ) -> Result<node_client::NodeClient<Channel>, Failure> {
         let tls = self.tls.clone().ok_or_else(|| {
@@ -55,7 +55,7 @@ impl NodeClient {
                 "no way to the node agents: start the server with --kubelet-client-certificate and --kubelet-client-key",
             )
         })?;
-        let address = address_of(server, node)?;
+        let address = address_of(table, node)?;
         let unreachable = |error: &dyn std::fmt::Display| {
             ApiError::internal(format!("error dialing node {node} at {address}: {error}"))
         };
@@ -73,8 +73,7 @@ impl NodeClient {
 }
 
 /// `IP:PORT` of a node's agent.
-fn address_of(server: &Server, name: &str) -> Result<SocketAddr, Failure> {
-    let table = server.resources.table();
+fn address_of(table: &Table, name: &str) -> Result<SocketAddr, Failure> {
     let nodes = table.with_role(Role::Agents).ok_or_else(ApiError::no_such_path)?;
     let state = nodes.cache.load();
     let entry = state.items.get(name).ok_or_else(|| nodes.not_found(name))?;
