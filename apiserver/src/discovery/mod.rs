@@ -18,7 +18,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use serde_json::{Value, json};
 
-use crate::{encode::json_bytes, failure::Failure, resource::Table, review, server::Server};
+use crate::{encode::json_bytes, failure::Failure, resource::Table, review};
 
 use self::{openapi::OpenApi, openapi_v2::OpenApiV2};
 
@@ -117,8 +117,13 @@ fn groups(table: &Table) -> BTreeMap<&str, Versions<'_>> {
 }
 
 /// Answers every path that is neither a resource nor a health check.
-pub fn answer(server: &Server, path: &str, headers: &HeaderMap) -> Result<Response<Body>, Failure> {
-    let documents = server.documents.of(server.resources.table());
+pub fn answer(
+    documents: &Documents,
+    table: Arc<Table>,
+    path: &str,
+    headers: &HeaderMap,
+) -> Result<Response<Body>, Failure> {
+    let documents = documents.of(table);
     let path = match path.trim_end_matches('/') {
         "" => "/",
         path => path,
