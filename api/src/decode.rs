@@ -9,7 +9,7 @@ use crate::{
     decode_error::DecodeError,
     document::Document,
     kind::{Kind, Names, Object},
-    protobuf,
+    plain, protobuf,
     version::Version,
 };
 
@@ -48,6 +48,12 @@ pub fn parse(body: &[u8], format: Format) -> Result<(Value, Vec<String>), Decode
 /// A body as an object of the kind. `apiVersion` and `kind` may be missing; where they are
 /// there, they must be the kind's.
 pub fn decode(kind: &dyn Kind, body: &[u8], format: Format) -> Result<Decoded, DecodeError> {
+    if format == Format::Json
+        && plain::is_plain(kind, body)
+        && let Ok(object) = kind.decode(body)
+    {
+        return Ok(Decoded { object, issues: Vec::new() });
+    }
     let (value, duplicates) = match format {
         Format::Protobuf => (protobuf::value(body, Some(kind))?, Vec::new()),
         Format::Json | Format::Yaml => parse(body, format)?,

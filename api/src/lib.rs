@@ -26,6 +26,7 @@ pub mod names;
 pub mod object;
 pub mod openapi;
 pub mod patch;
+mod plain;
 pub mod protobuf;
 pub mod quantity;
 pub mod selector;

@@ -98,8 +98,7 @@ impl Requirement {
         Ok(Self { key: key.to_owned(), operator, values })
     }
 
-    fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
-        let value = labels.get(&self.key);
+    fn matches(&self, value: Option<&str>) -> bool {
         match self.operator {
             Operator::Equals | Operator::In => value.is_some_and(|v| self.values.contains(v)),
             Operator::NotEquals | Operator::NotIn => value.is_none_or(|v| !self.values.contains(v)),
@@ -110,7 +109,7 @@ impl Requirement {
         }
     }
 
-    fn compares(&self, value: Option<&String>, holds: impl Fn(i64, i64) -> bool) -> bool {
+    fn compares(&self, value: Option<&str>, holds: impl Fn(i64, i64) -> bool) -> bool {
         let value = value.and_then(|value| value.parse().ok());
         let bound = self.values.first().and_then(|bound| bound.parse().ok());
         value.zip(bound).is_some_and(|(value, bound)| holds(value, bound))
@@ -176,9 +175,12 @@ impl Selector {
 
     /// Whether an object with these labels is selected.
     pub fn matches(&self, labels: Option<&BTreeMap<String, String>>) -> bool {
-        let none = BTreeMap::new();
-        let labels = labels.unwrap_or(&none);
-        self.requirements.iter().all(|requirement| requirement.matches(labels))
+        self.matches_with(|key| Some(labels?.get(key)?.as_str()))
+    }
+
+    /// The same for labels in any form: `label` gives the value of a key.
+    pub fn matches_with<'a>(&self, label: impl Fn(&str) -> Option<&'a str>) -> bool {
+        self.requirements.iter().all(|requirement| requirement.matches(label(&requirement.key)))
     }
 
     /// Whether it has no condition, so that everything matches.

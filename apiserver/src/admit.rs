@@ -107,7 +107,8 @@ pub async fn check_others(
     }
     server.progress.wait_fresh(&*server.store).await?;
     let state = resource.cache.load();
-    let others = state.items.values().filter_map(|entry| resource.kind.decode(&entry.json).ok());
+    let others =
+        state.items.values().filter_map(|entry| resource.kind.decode(&entry.json.to_bytes()).ok());
     let others: Vec<_> = others.collect();
     resource.kind.admit_among(new, &others).map_err(|why| {
         let name = new.metadata().name.as_deref().unwrap_or_default();

@@ -14,7 +14,7 @@ use tracing::{debug, warn};
 use crate::{
     advertise::{self, Advertised},
     failure::Failure,
-    registry,
+    memory, registry,
     server::Server,
 };
 
@@ -87,7 +87,8 @@ async fn create_missing(
     }
 }
 
-/// Compacts the store for ever: what was the newest revision one interval ago.
+/// Compacts the store for ever, up to what was the newest revision one interval ago, and the
+/// caches' events with it.
 pub async fn compact_regularly(server: Arc<Server>) {
     let mut before: Revision = 0;
     loop {
@@ -98,6 +99,10 @@ pub async fn compact_regularly(server: Arc<Server>) {
                 Err(store::Error::Compacted { .. }) => {}
                 Err(error) => warn!("compacting the store: {error}"),
             }
+            for resource in server.resources.table().stored() {
+                resource.cache.forget(before);
+            }
+            memory::give_back();
         }
         before = server.progress.reached();
     }

@@ -10,8 +10,6 @@ use api::{
     version::Version,
 };
 use arc_swap::ArcSwap;
-use bytes::Bytes;
-use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::{failure::Failure, keys, watch_cache::KindCache};
@@ -54,15 +52,6 @@ impl Resource {
     /// The version, where it is not the one that is stored.
     pub fn version(&self) -> Option<&Version> {
         self.kind.versions().get(self.version?)
-    }
-
-    /// A stored object's JSON as it is shown here.
-    pub fn served(&self, json: Bytes) -> Result<Bytes, Failure> {
-        let Some(version) = self.version() else {
-            return Ok(json);
-        };
-        let stored: Value = serde_json::from_slice(&json).map_err(ApiError::internal)?;
-        Ok(version.served(stored).to_string().into())
     }
 
     /// The subresource of that name.

@@ -10,11 +10,11 @@ use http::{Request, Response, StatusCode};
 use serde_json::{Value, json};
 
 use crate::{
-    authenticate::Identity,
     authorize::{Attributes, authorize, rules},
     decode::{self, read_body},
     encode::json_value,
     failure::Failure,
+    identity::Identity,
     request::{ResourcePath, Verb},
 };
 

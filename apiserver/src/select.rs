@@ -58,8 +58,12 @@ impl Selection {
             return false;
         }
         entry.key.starts_with(&self.prefix)
-            && self.labels.matches(Some(&entry.labels))
-            && (self.fields.is_empty() || self.fields.matches(&entry.fields))
+            && self.labels.matches_with(|key| entry.selectable.label(key))
+            && self
+                .fields
+                .terms()
+                .iter()
+                .all(|term| (entry.selectable.field(&term.field) == term.value) == term.equal)
     }
 
     /// Whether every object of the prefix is selected.

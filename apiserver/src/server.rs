@@ -13,7 +13,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    allocate::{Allocators, repair::repair},
+    allocate::Allocators,
     authenticate::Tokens,
     discovery::Documents,
     failure::Failure,
@@ -22,7 +22,8 @@ use crate::{
     stream::node::NodeClient,
     watch_cache::{
         Progress,
-        feed::{Change, Feed, MAX_CHANGES},
+        announced::Announced,
+        feed::{Change, MAX_CHANGES},
     },
 };
 
@@ -37,6 +38,8 @@ pub struct Server {
     pub resources: Arc<Resources>,
     /// How far the caches have come.
     pub progress: Arc<Progress>,
+    /// Objects on their way through the store to the caches.
+    pub announced: Arc<Announced>,
     /// Cluster IPs and node ports.
     pub allocators: Arc<Allocators>,
     /// Known bearer tokens.
@@ -73,13 +76,15 @@ pub struct Parts {
 }
 
 impl Server {
-    /// Fills the caches from the store and keeps them up to date until `stop`.
-    pub async fn start(parts: Parts) -> Result<Arc<Self>, store::Error> {
+    /// A server whose caches are empty still, and where it says which kinds come and go. `Err`
+    /// names what two kinds have in common.
+    pub fn new(parts: Parts) -> Result<(Self, mpsc::Receiver<Change>), String> {
         let (changes, changes_of_feed) = mpsc::channel(MAX_CHANGES);
-        let server = Arc::new(Self {
-            resources: Arc::new(Resources::new(api::kinds::all()).map_err(store::Error::Invalid)?),
+        let server = Self {
+            resources: Arc::new(Resources::new(api::kinds::all())?),
             changes,
             progress: Arc::new(Progress::default()),
+            announced: Arc::default(),
             allocators: Arc::new(parts.allocators),
             tokens: parts.tokens,
             nodes: parts.nodes,
@@ -90,26 +95,8 @@ impl Server {
             event_ttl_s: parts.event_ttl.as_secs().max(1),
             event_lease: Mutex::new(None),
             store: parts.store,
-        });
-        let feed = Feed {
-            store: server.store.clone(),
-            resources: server.resources.clone(),
-            progress: server.progress.clone(),
-            allocators: server.allocators.clone(),
-            servers_changed: server.servers_changed.clone(),
-            changes: changes_of_feed,
         };
-        // A full disk is no reason not to serve what can be read.
-        if let Err(error) = repair(&*server.store, &server.resources.table()).await {
-            tracing::warn!("repairing the allocations: {error}");
-        }
-        let revision = feed.list_with_history().await?;
-        let stop = server.stop.clone();
-        tokio::spawn(async move { stop.run_until_cancelled(feed.follow(revision)).await });
-        if server.progress.wait_fresh(&*server.store).await.is_err() {
-            tracing::warn!("the store is slow to replay its history; reads wait for it");
-        }
-        Ok(server)
+        Ok((server, changes_of_feed))
     }
 
     /// Serves one more kind from now on. `Err` says which of its names is taken.

@@ -4,7 +4,7 @@ use api::{kind::Object, status::ApiError};
 use bytes::Bytes;
 use store::{KeyValue, Revision};
 
-use crate::{failure::Failure, resource::Resource, watch_cache::entry::with_resource_version};
+use crate::{failure::Failure, json::Json, resource::Resource};
 
 /// The stored value of an object, decoded, with its `resourceVersion`.
 pub fn decode(resource: &Resource, kv: &KeyValue) -> Result<Box<dyn Object>, Failure> {
@@ -19,12 +19,11 @@ pub fn decode(resource: &Resource, kv: &KeyValue) -> Result<Box<dyn Object>, Fai
 /// The canonical stored form: no `resourceVersion`, since it is the store's revision.
 pub fn encode(object: &mut dyn Object) -> Bytes {
     object.metadata_mut().resource_version = None;
-    object.to_json().into()
+    // No more memory than the bytes: they stay.
+    object.to_json().into_boxed_slice().into()
 }
 
 /// A stored value as of a revision.
-pub fn json_at(value: &[u8], revision: Revision) -> Result<Bytes, Failure> {
-    with_resource_version(value, revision)
-        .map(Bytes::from)
-        .map_err(|error| ApiError::internal(error).into())
+pub fn json_at(value: &Bytes, revision: Revision) -> Result<Json, Failure> {
+    Json::stored(value.clone(), revision).map_err(|error| ApiError::internal(error).into())
 }

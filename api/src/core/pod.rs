@@ -107,19 +107,20 @@ impl Rules for PodRules {
     ];
 
     fn fields(pod: &Pod) -> Vec<(&'static str, String)> {
-        let spec = pod.spec.clone().unwrap_or_default();
-        let status = pod.status.clone().unwrap_or_default();
+        let (spec, status) = (pod.spec.as_ref(), pod.status.as_ref());
+        let host_network = spec.and_then(|spec| spec.host_network).unwrap_or(false);
         let values = [
-            spec.node_name,
-            spec.restart_policy,
-            spec.scheduler_name,
-            spec.service_account_name,
-            Some(spec.host_network.unwrap_or(false).to_string()),
-            status.phase,
-            status.pod_ip,
-            status.nominated_node_name,
+            spec.and_then(|spec| spec.node_name.as_deref()),
+            spec.and_then(|spec| spec.restart_policy.as_deref()),
+            spec.and_then(|spec| spec.scheduler_name.as_deref()),
+            spec.and_then(|spec| spec.service_account_name.as_deref()),
+            Some(if host_network { "true" } else { "false" }),
+            status.and_then(|status| status.phase.as_deref()),
+            status.and_then(|status| status.pod_ip.as_deref()),
+            status.and_then(|status| status.nominated_node_name.as_deref()),
         ];
-        Self::FIELDS.iter().copied().zip(values.map(Option::unwrap_or_default)).collect()
+        let values = values.map(|value| value.unwrap_or_default().to_owned());
+        Self::FIELDS.iter().copied().zip(values).collect()
     }
 
     const COLUMNS: &'static [Column] = pod_row::COLUMNS;

@@ -8,7 +8,7 @@ use api::{
     status::ApiError,
 };
 
-use crate::{admit, failure::Failure, resource::Resource, server::Server, stored};
+use crate::{admit, failure::Failure, json::Json, resource::Resource, server::Server, stored};
 
 use super::write::{Outcome, Written, commit};
 
@@ -39,8 +39,12 @@ pub async fn create(
         admit::check_namespace(server, resource, namespace, name).await?;
     }
     let (mut names_left, mut plans_left) = (NAME_TRIES, ALLOCATION_TRIES);
+    // Only what may have to be tried again is copied.
+    let spare = (generated || resource.kind.allocates()).then(|| object.clone_object());
+    let mut given = Some(object);
     loop {
-        let mut new = object.clone_object();
+        let next = given.take().or_else(|| spare.as_ref().map(|spare| spare.clone_object()));
+        let mut new = next.ok_or_else(|| ApiError::internal("the object was tried already"))?;
         if generated {
             new.metadata_mut().name = Some(admit::generate_name(&prefix));
         }
@@ -61,7 +65,7 @@ pub async fn create(
         if dry_run {
             plan.undo(&server.allocators, &[]);
             // Nothing was stored: there is no `resourceVersion`.
-            let json = value;
+            let json = Json::plain(value);
             return Ok(Written { json, warnings });
         }
         match commit(server, resource, &*new, Some(value.clone()), 0, &plan).await? {

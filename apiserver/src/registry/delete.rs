@@ -15,7 +15,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{DeleteOptions, Time};
 use serde_json::Value;
 
 use crate::{
-    admit, allocate::plan::Plan, decode, encode, failure::Failure, request::Query,
+    admit, allocate::plan::Plan, decode, encode, failure::Failure, json::Json, request::Query,
     resource::Resource, select::Selection, server::Server, stored,
 };
 
@@ -33,7 +33,7 @@ const TRIES: usize = 32;
 /// What the client gets.
 pub enum Deleted {
     /// The object: as it was, or as it is now on its way out.
-    Object(Bytes),
+    Object(Json),
     /// A `Status`.
     Status(Value),
 }
@@ -160,7 +160,7 @@ pub fn is_done(kind: &dyn Kind, object: &dyn Object) -> bool {
 fn answer(
     resource: &Resource,
     object: &dyn Object,
-    value: &[u8],
+    value: &Bytes,
     revision: store::Revision,
     gone: bool,
 ) -> Result<Deleted, Failure> {

@@ -69,7 +69,7 @@ impl Asked<'_> {
     }
 
     fn written(&self, written: Written, code: StatusCode) -> Result<Response<Body>, Failure> {
-        let mut response = render::object(self.resource, written.json, self.form, code)?;
+        let mut response = render::object(self.resource, &written.json, self.form, code)?;
         encode::add_warnings(response.headers_mut(), &written.warnings);
         Ok(response)
     }
@@ -187,7 +187,7 @@ async fn get(asked: &Asked<'_>) -> Result<Response<Body>, Failure> {
     let state = resource.cache.load();
     let entry = state.items.get(key.as_str());
     let entry = entry.ok_or_else(|| resource.not_found(asked.name()))?;
-    render::object(resource, entry.json.clone(), asked.form, StatusCode::OK)
+    render::object(resource, &entry.json, asked.form, StatusCode::OK)
 }
 
 async fn create_one(asked: &Asked<'_>, body: Body) -> Result<Response<Body>, Failure> {
@@ -239,7 +239,7 @@ async fn delete_one(asked: &Asked<'_>, body: Body) -> Result<Response<Body>, Fai
         dry_run,
     );
     match deleted.await? {
-        Deleted::Object(json) => render::object(asked.resource, json, asked.form, StatusCode::OK),
+        Deleted::Object(json) => render::object(asked.resource, &json, asked.form, StatusCode::OK),
         Deleted::Status(status) => Ok(json_value(StatusCode::OK, &status)),
     }
 }

@@ -43,7 +43,7 @@ pub fn patch_failure(error: PatchError) -> Failure {
         PatchError::Malformed(message) => Failure::bad_request(message),
         PatchError::Unprocessable(message) => ApiError::unprocessable(message).into(),
         PatchError::TooLarge(message) => {
-            let mut told = ApiError::too_large(crate::decode::MAX_BODY_BYTES);
+            let mut told = ApiError::too_large(crate::drain::MAX_BODY_BYTES);
             told.message = message;
             told.into()
         }

@@ -97,7 +97,7 @@ async fn set(
         Ok(new)
     })
     .await?;
-    let object = asked.resource.kind.decode(&written.json);
+    let object = asked.resource.kind.decode(&written.json.to_bytes());
     let object = object.map_err(|error| ApiError::internal(error.message))?;
     answer(&scale_of(read, &*object))
 }

@@ -9,14 +9,16 @@ use store::{Compare, KeyValue, Op, Revision, Txn};
 use crate::{
     allocate::plan::{Plan, owner},
     failure::Failure,
+    json::Json,
     resource::Resource,
     server::Server,
+    watch_cache::entry::Selectable,
 };
 
 /// An object as it was written, or would have been.
 pub struct Written {
-    /// JSON with `resourceVersion`.
-    pub json: Bytes,
+    /// With `resourceVersion`, if it was written.
+    pub json: Json,
     /// Texts for `Warning` headers.
     pub warnings: Vec<String>,
 }
@@ -49,6 +51,10 @@ pub async fn commit(
         Some(_) if resource.kind.expires() => server.event_lease().await?,
         _ => 0,
     };
+    if let Some(value) = &value {
+        server.announced.announce(&key, value, Selectable::of(&*resource.kind, object));
+    }
+    let withdraw = value.clone().map(|value| (key.clone(), value));
     let mut ops = vec![match value {
         Some(value) => Op::Put { key, value, lease },
         None => Op::Delete { key },
@@ -57,6 +63,9 @@ pub async fn commit(
     let owner = owner(&resource.names.plural, namespace, name);
     ops.extend(plan.ops(owner.as_bytes()));
     let committed = server.store.txn(compares, ops).await;
+    if let (Ok(Txn::Conflict { .. }) | Err(_), Some((key, value))) = (&committed, withdraw) {
+        server.announced.take(&key, &value);
+    }
     let current = match committed {
         Ok(Txn::Committed { revision }) => return Ok(Outcome::Committed(revision)),
         Ok(Txn::Conflict { current, .. }) => current,

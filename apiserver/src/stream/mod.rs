@@ -52,7 +52,7 @@ pub async fn answer(
     let state = resource.cache.load();
     let entry = state.items.get(resource.cache_key(path.namespace.as_deref(), name).as_str());
     let entry = entry.ok_or_else(|| resource.not_found(name))?;
-    let object = resource.kind.decode(&entry.json).map_err(ApiError::internal)?;
+    let object = resource.kind.decode(entry.json.value()).map_err(ApiError::internal)?;
     let target = locate(&*object, query.get("container"))?;
     match stream {
         Stream::Log => logs::logs(server, target, query).await,

@@ -77,7 +77,7 @@ fn address_of(table: &Table, name: &str) -> Result<SocketAddr, Failure> {
     let nodes = table.with_role(Role::Agents).ok_or_else(ApiError::no_such_path)?;
     let state = nodes.cache.load();
     let entry = state.items.get(name).ok_or_else(|| nodes.not_found(name))?;
-    let node = nodes.kind.decode(&entry.json).map_err(ApiError::internal)?;
+    let node = nodes.kind.decode(entry.json.value()).map_err(ApiError::internal)?;
     nodes.kind.agent(&*node).map_err(|why| ApiError::internal(why).into())
 }
 

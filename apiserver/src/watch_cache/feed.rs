@@ -7,6 +7,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use api::kind::Kind;
+use bytes::Bytes;
 use futures::StreamExt;
 use imbl::OrdMap;
 use store::{Error, Event, ListOptions, Revision, Store, WatchItem};
@@ -21,6 +22,7 @@ use crate::{
 
 use super::{
     Progress,
+    announced::Announced,
     entry::Entry,
     state::{EVENTS_KEPT, State},
 };
@@ -53,6 +55,8 @@ pub struct Feed {
     pub store: Arc<dyn Store>,
     /// The kinds and their caches.
     pub resources: Arc<Resources>,
+    /// What this server's writers say of what they store.
+    pub announced: Arc<Announced>,
     /// Told after each batch.
     pub progress: Arc<Progress>,
     /// Which addresses and ports are taken is derived from the same watch.
@@ -83,6 +87,7 @@ impl Feed {
     }
 
     async fn list_at(&self, revision: Revision) -> Result<Revision, Error> {
+        self.announced.clear();
         for resource in self.resources.table().stored() {
             self.list_resource(resource, revision).await?;
         }
@@ -191,7 +196,10 @@ impl Feed {
                 continue;
             }
             let (_, state) = changed.entry(at).or_insert_with(|| (resource, State::clone(&before)));
-            let current = value.and_then(|value| read_entry(resource, name, value, revision));
+            let current = value.and_then(|value| match self.announced.take(key, value) {
+                Some(known) => Entry::new(name, value.clone(), revision, known).ok().map(Arc::new),
+                None => read_entry(resource, name, value.clone(), revision),
+            });
             state.apply(name, revision, current);
         }
         for (resource, state) in changed.into_values() {
@@ -215,7 +223,7 @@ impl Feed {
                 .await?;
             for kv in &page.items {
                 let name = &kv.key[resource.prefix.len()..];
-                if let Some(entry) = read_entry(resource, name, &kv.value, kv.mod_revision) {
+                if let Some(entry) = read_entry(resource, name, kv.value.clone(), kv.mod_revision) {
                     items.insert(entry.key.clone(), entry);
                 }
             }
@@ -258,7 +266,7 @@ impl Feed {
 fn read_entry(
     resource: &Resource,
     name: &str,
-    value: &[u8],
+    value: Bytes,
     revision: Revision,
 ) -> Option<Arc<Entry>> {
     match Entry::of(&*resource.kind, name, value, revision) {
