@@ -1,13 +1,18 @@
 //! OpenAPI v3 schemas of the kinds, as `components.schemas` has them.
 //!
 //! Never lists paths: the API server knows what it serves. Types and descriptions come with
-//! the Rust types, at build (`build.rs`), merge facts from `crate::facts`.
+//! the Rust types (`crate::definitions`), merge facts from `crate::facts`.
 
 use std::sync::LazyLock;
 
 use serde_json::{Map, Value, json};
 
-use crate::{facts, kinds};
+use crate::{
+    definitions, facts,
+    kind::{Kind, Names},
+    kinds,
+    version::Version,
+};
 
 /// What a client sends to act on an object, and is itself never stored.
 pub(crate) struct Request {
@@ -52,45 +57,12 @@ pub(crate) const REQUESTS: [Request; 7] = [
     },
 ];
 
-// `KINDS`, sorted: `(apiVersion, kind, definition)`; `DEFINITIONS`, sorted: `(definition, schema)`.
-include!(concat!(env!("OUT_DIR"), "/schemas.rs"));
-
-/// The name of the definition of a kind, such as `io.k8s.api.core.v1.Service`.
-pub(crate) fn definition(api_version: &str, kind: &str) -> Option<&'static str> {
-    let found =
-        KINDS.binary_search_by_key(&(api_version, kind), |(version, kind, _)| (version, kind));
-    found.ok().map(|index| KINDS[index].2)
-}
-
-/// The schema as the Rust types give it.
-fn made(definition: &str) -> Option<Value> {
-    let index = DEFINITIONS.binary_search_by_key(&definition, |(name, _)| name).ok()?;
-    serde_json::from_str(DEFINITIONS[index].1).ok()
-}
-
 /// Schemas by definition name, of all kinds, of requests, and of what they refer to.
 static SCHEMAS: LazyLock<Map<String, Value>> = LazyLock::new(|| {
-    let kinds = kinds::all().iter().map(|kind| kind.definition());
-    let requests = REQUESTS.iter().map(|request| request.definition);
-    let mut open: Vec<String> = kinds.chain(requests).map(str::to_owned).collect();
-    let mut schemas = Map::new();
-    while let Some(definition) = open.pop() {
-        if schemas.contains_key(&definition) {
-            continue;
-        }
-        if let Some(mut schema) = made(&definition) {
-            references(&schema, &mut open);
-            add_facts(&definition, &mut schema);
-            schemas.insert(definition, schema);
-        }
-    }
+    let known = kinds::all().iter().map(|kind| kind.definition());
+    let mut schemas = gather(known.chain(REQUESTS.iter().map(|request| request.definition)));
     for kind in kinds::all() {
-        let names = kind.names();
-        if let Some(schema) = schemas.get_mut(kind.definition()) {
-            schema["x-kubernetes-group-version-kind"] = json!([{
-                "group": names.group, "version": names.version, "kind": names.kind,
-            }]);
-        }
+        name_kind(&mut schemas, kind.definition(), kind.names());
     }
     schemas
 });
@@ -101,7 +73,55 @@ pub fn schemas() -> &'static Map<String, Value> {
     &SCHEMAS
 }
 
-/// A schema and all that it refers to, for the document of one group and version.
+/// The schema of a kind and all that it refers to, for the document of its group and version.
+pub fn of_kind(kind: &dyn Kind) -> Map<String, Value> {
+    document(kind.definition(), kind.names())
+}
+
+/// The same for another version that it is served under.
+pub fn of_version(version: &Version) -> Map<String, Value> {
+    document(&version.definition, &version.names)
+}
+
+fn document(definition: &str, names: &Names) -> Map<String, Value> {
+    if SCHEMAS.contains_key(definition) {
+        return closure([definition]);
+    }
+    let mut schemas = gather([definition]);
+    // Any object fits a kind that has no Rust type.
+    schemas.entry(definition).or_insert_with(
+        || json!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true }),
+    );
+    name_kind(&mut schemas, definition, names);
+    schemas
+}
+
+/// The definitions and all that they refer to, with what is known of them beside their types.
+fn gather<'a>(roots: impl IntoIterator<Item = &'a str>) -> Map<String, Value> {
+    let mut open: Vec<String> = roots.into_iter().map(str::to_owned).collect();
+    let mut schemas = Map::new();
+    while let Some(definition) = open.pop() {
+        if schemas.contains_key(&definition) {
+            continue;
+        }
+        if let Some(mut schema) = definitions::made(&definition) {
+            references(&schema, &mut open);
+            add_facts(&definition, &mut schema);
+            schemas.insert(definition, schema);
+        }
+    }
+    schemas
+}
+
+fn name_kind(schemas: &mut Map<String, Value>, definition: &str, names: &Names) {
+    if let Some(schema) = schemas.get_mut(definition) {
+        schema["x-kubernetes-group-version-kind"] = json!([{
+            "group": names.group, "version": names.version, "kind": names.kind,
+        }]);
+    }
+}
+
+/// A schema and all that it refers to, of those that are compiled in.
 pub fn closure<'a>(roots: impl IntoIterator<Item = &'a str>) -> Map<String, Value> {
     let mut found = Map::new();
     let mut open: Vec<String> = roots.into_iter().map(str::to_owned).collect();

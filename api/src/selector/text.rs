@@ -2,7 +2,7 @@
 //!
 //! Never matches anything: see `crate::selector`.
 
-use crate::selector::{FieldTerm, Operator, Requirement, SelectorError};
+use super::{FieldTerm, Operator, Requirement, SelectorError};
 
 /// Longest text that is looked at, in bytes: beyond it a query string is no selector.
 const MAX_TEXT_BYTES: usize = 64 * 1024;

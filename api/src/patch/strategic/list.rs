@@ -4,11 +4,9 @@
 
 use serde_json::{Map, Value};
 
-use super::{
-    PatchError,
-    strategic::{DIRECTIVE, malformed, merge_object},
-};
-use crate::shape::Shape;
+use crate::{patch::PatchError, shape::Shape};
+
+use super::{DIRECTIVE, malformed, merge_object};
 
 /// What goes into a merge.
 pub struct Lists {

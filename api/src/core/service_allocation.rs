@@ -1,127 +1,47 @@
-//! What a Service needs from the allocators: which keys to take and which to give back, and
-//! the fields of the Service that follow from it.
-//!
-//! Never talks to the store: a `Plan` becomes part of the Service's own transaction.
+//! What a Service wants allocated: which addresses and ports to take, and the fields that
+//! follow from it.
 
 use std::{collections::BTreeSet, net::IpAddr};
 
-use api::field::{FieldError, FieldErrorType};
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
-use store::{Compare, Op};
 
-use super::{Allocators, ip_key, port_key};
+use crate::{
+    allocate::{Claim, Pool, Refusal},
+    core::service_types::has_health_port,
+    field::{FieldError, FieldErrorType},
+};
 
-/// A key that the Service takes.
-#[derive(Debug, Clone)]
-struct Take {
-    key: String,
-    /// For a user's own choice: the error when somebody else has it.
-    if_taken: Option<FieldError>,
-}
-
-/// The allocation part of a Service's transaction.
-#[derive(Debug, Clone, Default)]
-pub struct Plan {
-    take: Vec<Take>,
-    release: Vec<String>,
-}
-
-/// Why no plan could be made.
-#[derive(Debug, Clone)]
-pub enum Refusal {
-    /// The user's fault: 422.
-    Invalid(Vec<FieldError>),
-    /// Nothing is left: 500, as upstream.
-    Full(&'static str),
-}
-
-impl Plan {
-    /// A plan that only gives keys back.
-    pub fn release(keys: Vec<String>) -> Self {
-        Self { take: Vec::new(), release: keys }
-    }
-
-    /// Conditions: what is taken must be free.
-    pub fn compares(&self) -> impl Iterator<Item = Compare> + '_ {
-        self.take.iter().map(|take| Compare { key: take.key.clone(), mod_revision: 0 })
-    }
-
-    /// Writes. `owner` is kept as the value, for people who look into the store.
-    pub fn ops(&self, owner: &[u8]) -> Vec<Op> {
-        let puts = self.take.iter().map(|take| Op::Put {
-            key: take.key.clone(),
-            value: bytes::Bytes::copy_from_slice(owner),
-            lease: 0,
-        });
-        let deletes = self.release.iter().map(|key| Op::Delete { key: key.clone() });
-        puts.chain(deletes).collect()
-    }
-
-    /// The transaction was not committed: what was only reserved is free again. `held[i]`
-    /// says whether somebody else has the i-th taken key. Errors are users' own choices that
-    /// somebody else has; without one the caller may plan again.
-    pub fn undo(&self, allocators: &Allocators, held: &[bool]) -> Vec<FieldError> {
-        let mut errors = Vec::new();
-        for (at, take) in self.take.iter().enumerate() {
-            let held = held.get(at).copied().unwrap_or(false);
-            match (&take.if_taken, held) {
-                (Some(error), true) => errors.push(error.clone()),
-                (None, held) => allocators.observe(&take.key, held),
-                (Some(_), false) => {}
-            }
-        }
-        errors
-    }
-}
-
-/// The value of a taken key, for people who look into the store.
-pub fn owner(plural: &str, namespace: &str, name: &str) -> String {
-    format!("{{\"resource\":\"{plural}\",\"namespace\":\"{namespace}\",\"name\":\"{name}\"}}")
-}
-
-/// Every key that a stored Service holds.
-pub fn keys_held(service: &Service) -> Vec<String> {
+/// Everything that a stored Service holds.
+pub fn claims(service: &Service) -> Vec<Claim> {
     let Some(spec) = &service.spec else {
         return Vec::new();
     };
-    let mut keys = BTreeSet::new();
+    let mut claims = BTreeSet::new();
     if needs_cluster_ip(spec) {
         let ips = spec.cluster_ips.iter().flatten();
-        keys.extend(ips.filter_map(|ip| ip.parse().ok()).map(ip_key));
+        claims.extend(ips.filter_map(|ip| ip.parse().ok()).map(Claim::Ip));
     }
     let ports = spec.ports.iter().flatten().filter_map(|port| port.node_port);
     let ports = ports.chain(spec.health_check_node_port);
-    keys.extend(ports.filter(|port| *port != 0).map(port_key));
-    keys.into_iter().collect()
+    claims.extend(ports.filter(|port| *port != 0).map(Claim::Port));
+    claims.into_iter().collect()
 }
 
-/// Fills a new or changed Service's addresses and ports, and says what to take and release.
-/// `old` is the stored version of an update.
-pub fn plan(
-    allocators: &Allocators,
+/// Fills a new or changed Service's addresses and ports, and takes them. `old` is the stored
+/// version of an update.
+pub fn allocate(
     new: &mut Service,
     old: Option<&Service>,
-) -> Result<Plan, Refusal> {
-    let held: BTreeSet<String> = old.map(keys_held).unwrap_or_default().into_iter().collect();
-    let old_spec = old.and_then(|old| old.spec.as_ref());
+    pool: &mut dyn Pool,
+) -> Result<(), Refusal> {
+    let held: BTreeSet<Claim> = old.map(claims).unwrap_or_default().into_iter().collect();
     let spec = new.spec.get_or_insert_default();
-    if let Some(old_spec) = old_spec {
-        keep_allocated(spec, old_spec);
+    if let Some(old) = old.and_then(|old| old.spec.as_ref()) {
+        keep_allocated(spec, old);
     }
-    let mut take = Vec::new();
-    let allocated = (|| {
-        fill_families(allocators, spec).map_err(|error| Refusal::Invalid(vec![error]))?;
-        take_ips(allocators, spec, &held, &mut take)?;
-        take_ports(allocators, spec, &held, &mut take)
-    })();
-    let mut plan = Plan { take, release: Vec::new() };
-    if let Err(refusal) = allocated {
-        plan.undo(allocators, &[]);
-        return Err(refusal);
-    }
-    let now: BTreeSet<String> = keys_held(new).into_iter().collect();
-    plan.release = held.difference(&now).cloned().collect();
-    Ok(plan)
+    fill_families(pool, spec).map_err(|error| Refusal::Invalid(vec![error]))?;
+    take_ips(pool, spec, &held)?;
+    take_ports(pool, spec, &held)
 }
 
 fn service_type(spec: &ServiceSpec) -> &str {
@@ -142,10 +62,6 @@ fn needs_node_ports(spec: &ServiceSpec) -> bool {
         "LoadBalancer" => spec.allocate_load_balancer_node_ports != Some(false),
         _ => false,
     }
-}
-
-fn needs_health_check_port(spec: &ServiceSpec) -> bool {
-    service_type(spec) == "LoadBalancer" && spec.external_traffic_policy.as_deref() == Some("Local")
 }
 
 fn empty(text: Option<&String>) -> bool {
@@ -184,8 +100,8 @@ fn keep_allocated(spec: &mut ServiceSpec, old: &ServiceSpec) {
             }
         }
     }
-    if needs_health_check_port(spec) {
-        if needs_health_check_port(old) && spec.health_check_node_port.unwrap_or(0) == 0 {
+    if has_health_port(spec) {
+        if has_health_port(old) && spec.health_check_node_port.unwrap_or(0) == 0 {
             spec.health_check_node_port = old.health_check_node_port;
         }
     } else if spec.health_check_node_port == old.health_check_node_port {
@@ -227,7 +143,7 @@ fn node_ports(spec: &ServiceSpec) -> impl Iterator<Item = i32> + '_ {
 }
 
 /// `ipFamilies` and `ipFamilyPolicy`, from the cluster's families and the user's wishes.
-fn fill_families(allocators: &Allocators, spec: &mut ServiceSpec) -> Result<(), FieldError> {
+fn fill_families(pool: &dyn Pool, spec: &mut ServiceSpec) -> Result<(), FieldError> {
     if service_type(spec) == "ExternalName" {
         return Ok(());
     }
@@ -236,8 +152,7 @@ fn fill_families(allocators: &Allocators, spec: &mut ServiceSpec) -> Result<(), 
     {
         spec.cluster_ips = Some(vec![ip]);
     }
-    let configured: Vec<&'static str> =
-        allocators.cluster_ips.iter().map(|range| range.family()).collect();
+    let configured = pool.families();
     let selectorless = spec.selector.as_ref().is_none_or(|s| s.is_empty());
     let anything_goes = is_headless(spec) && selectorless;
     let mut families = spec.ip_families.clone().unwrap_or_default();
@@ -303,10 +218,9 @@ fn check_configured(
 }
 
 fn take_ips(
-    allocators: &Allocators,
+    pool: &mut dyn Pool,
     spec: &mut ServiceSpec,
-    held: &BTreeSet<String>,
-    take: &mut Vec<Take>,
+    held: &BTreeSet<Claim>,
 ) -> Result<(), Refusal> {
     if !needs_cluster_ip(spec) {
         return Ok(());
@@ -321,9 +235,8 @@ fn take_ips(
     for (at, family) in families.iter().enumerate() {
         let chosen = ips.get(at).filter(|ip| !ip.is_empty()).cloned();
         let Some(chosen) = chosen else {
-            let next = allocators.next_ip(family);
+            let next = pool.take_any_ip(family);
             let ip = next.ok_or(Refusal::Full("failed to allocate a serviceIP: range is full"))?;
-            take.push(Take { key: ip_key(ip), if_taken: None });
             ips.truncate(at);
             ips.push(ip.to_string());
             continue;
@@ -334,20 +247,19 @@ fn take_ips(
             let why = format!("failed to allocate IP {chosen}: must be a valid IP address");
             return Err(Refusal::Invalid(vec![refuse(why)]));
         };
-        let key = ip_key(ip);
-        if held.contains(&key) {
+        let claim = Claim::Ip(ip);
+        if held.contains(&claim) {
             continue;
         }
-        let range = allocators.range_of(family);
-        if range.and_then(|range| range.offset(ip)).is_none() {
-            let net = range.map(|range| range.net.to_string()).unwrap_or_default();
+        if !pool.contains(family, ip) {
+            let net = pool.range_of(family).map(|net| net.to_string()).unwrap_or_default();
             let why = format!(
                 "failed to allocate IP {ip}: the provided IP ({ip}) is not in the valid range. The range of valid IPs is {net}"
             );
             return Err(Refusal::Invalid(vec![refuse(why)]));
         }
         let why = format!("failed to allocate IP {ip}: provided IP is already allocated");
-        take.push(Take { key, if_taken: Some(refuse(why)) });
+        pool.take(claim, refuse(why));
     }
     spec.cluster_ip = ips.first().cloned();
     spec.cluster_ips = Some(ips);
@@ -355,10 +267,9 @@ fn take_ips(
 }
 
 fn take_ports(
-    allocators: &Allocators,
+    pool: &mut dyn Pool,
     spec: &mut ServiceSpec,
-    held: &BTreeSet<String>,
-    take: &mut Vec<Take>,
+    held: &BTreeSet<Claim>,
 ) -> Result<(), Refusal> {
     let mut mine: BTreeSet<i32> = BTreeSet::new();
     if needs_node_ports(spec) {
@@ -367,7 +278,7 @@ fn take_ports(
         for (at, port) in ports.iter().enumerate() {
             if let Some(number) = port.node_port.filter(|number| *number != 0) {
                 let field = format!("spec.ports[{at}].nodePort");
-                take_port(allocators, field, number, held, &mut mine, take)?;
+                take_port(pool, field, number, held, &mut mine)?;
             }
         }
         for at in 0..ports.len() {
@@ -382,53 +293,50 @@ fn take_ports(
             });
             let number = match sibling.and_then(|sibling| sibling.node_port) {
                 Some(number) => number,
-                None => take_next_port(allocators, take)?,
+                None => take_any_port(pool)?,
             };
             mine.insert(number);
             ports[at].node_port = Some(number);
         }
     }
-    if needs_health_check_port(spec) {
+    if has_health_port(spec) {
         match spec.health_check_node_port.filter(|number| *number != 0) {
             Some(number) => {
                 let field = "spec.healthCheckNodePort".to_owned();
-                take_port(allocators, field, number, held, &mut mine, take)?;
+                take_port(pool, field, number, held, &mut mine)?;
             }
-            None => spec.health_check_node_port = Some(take_next_port(allocators, take)?),
+            None => spec.health_check_node_port = Some(take_any_port(pool)?),
         }
     }
     Ok(())
 }
 
-fn take_next_port(allocators: &Allocators, take: &mut Vec<Take>) -> Result<i32, Refusal> {
-    let port = allocators.next_port();
-    let port = port.ok_or(Refusal::Full("failed to allocate a nodePort: range is full"))?;
-    take.push(Take { key: port_key(port), if_taken: None });
-    Ok(port)
+fn take_any_port(pool: &mut dyn Pool) -> Result<i32, Refusal> {
+    pool.take_any_port().ok_or(Refusal::Full("failed to allocate a nodePort: range is full"))
 }
 
 fn take_port(
-    allocators: &Allocators,
+    pool: &mut dyn Pool,
     field: String,
     number: i32,
-    held: &BTreeSet<String>,
+    held: &BTreeSet<Claim>,
     mine: &mut BTreeSet<i32>,
-    take: &mut Vec<Take>,
 ) -> Result<(), Refusal> {
-    let key = port_key(number);
-    if held.contains(&key) || !mine.insert(number) {
+    let claim = Claim::Port(number);
+    if held.contains(&claim) || !mine.insert(number) {
         return Ok(());
     }
-    let range = &allocators.node_ports;
-    if !range.contains(number) {
+    let range = pool.ports();
+    if !u16::try_from(number).is_ok_and(|port| range.contains(&port)) {
         let why = format!(
             "provided port is not in the valid range. The range of valid ports is {}-{}",
-            range.first, range.last
+            range.start(),
+            range.end()
         );
         return Err(Refusal::Invalid(vec![invalid(field, &number.to_string(), &why)]));
     }
     let error = invalid(field, &number.to_string(), "provided port is already allocated");
-    take.push(Take { key, if_taken: Some(error) });
+    pool.take(claim, error);
     Ok(())
 }
 
