@@ -22,6 +22,7 @@ controllers! {
     pub mod node_lifecycle;
     pub mod pod_collector;
     pub mod replica_set;
+    pub mod root_ca_publisher;
     pub mod scheduler;
     pub mod service_account;
 }
