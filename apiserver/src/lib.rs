@@ -42,6 +42,6 @@ pub mod watch_cache;
 pub use layers::ApiService;
 pub use options::Options;
 pub use router::router;
-pub use run::{run, stop_signal};
+pub use run::run;
 pub use server::{Parts, Server};
 pub use start::start;

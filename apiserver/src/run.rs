@@ -77,22 +77,6 @@ pub async fn run(
     Ok(())
 }
 
-/// Ends with Ctrl-C or SIGTERM: what programs give to [`run`].
-pub async fn stop_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    match signal(SignalKind::terminate()) {
-        Ok(mut terminate) => {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = tokio::signal::ctrl_c() => {}
-            }
-        }
-        Err(_) => {
-            let _ = tokio::signal::ctrl_c().await;
-        }
-    }
-}
-
 async fn open_store(options: &Options) -> anyhow::Result<Arc<dyn Store>> {
     let Some(directory) = options.data_dir.clone() else {
         return Ok(Arc::new(connect_etcd(options).await?));
