@@ -1,6 +1,5 @@
-//! The EndpointSlices a Service with a selector ought to have.
-//!
-//! Never asks where an object came from: Service, pods and nodes in, slices to write out.
+//! The EndpointSlices a Service with a selector ought to have: Service, pods and nodes in,
+//! slices to write out.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -37,11 +36,20 @@ pub struct Observed<'a> {
 
 /// Plans the writes for one Service; empty where all is as it should be.
 pub fn reconcile(observed: &Observed<'_>, max_endpoints_per_slice: usize) -> Plan {
+    let service = observed.service;
     let mut wanted = Wanted::new();
-    for family in Family::of_service(observed.service) {
+    for family in Family::of_service(service) {
         let before = wanted.len();
         for pod in observed.pods {
-            add_pod(&mut wanted, observed, pod, family);
+            let node = node_name(pod).and_then(|name| observed.nodes.get(name));
+            if let Some((ports, endpoint)) =
+                contribution(service, pod, node.map(Arc::as_ref), family)
+            {
+                let group = wanted
+                    .entry(Shape::new(family.as_str(), &ports))
+                    .or_insert_with(|| Group { ports, endpoints: BTreeMap::new() });
+                group.endpoints.insert(EndpointId::of(&endpoint), endpoint);
+            }
         }
         if wanted.len() == before {
             // One empty slice says that the Service is known and has no endpoints.
@@ -49,34 +57,36 @@ pub fn reconcile(observed: &Observed<'_>, max_endpoints_per_slice: usize) -> Pla
             wanted.insert(Shape::new(family.as_str(), &[]), group);
         }
     }
-    pack(wanted, observed.slices, max_endpoints_per_slice, &stamp(observed))
+    let stamp = stamp(service, observed.trigger_time);
+    pack(wanted, observed.slices, max_endpoints_per_slice, &stamp)
 }
 
-fn add_pod(wanted: &mut Wanted, observed: &Observed<'_>, pod: &Pod, family: Family) {
-    let service = observed.service;
+/// The node that a pod is bound to.
+pub fn node_name(pod: &Pod) -> Option<&str> {
+    let name = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
+    name.filter(|name| !name.is_empty())
+}
+
+/// What a pod on `node` adds to the slices of one family: the ports as it serves them, and its
+/// endpoint.
+pub(crate) fn contribution(
+    service: &Service,
+    pod: &Pod,
+    node: Option<&Node>,
+    family: Family,
+) -> Option<(Vec<EndpointPort>, Endpoint)> {
     if !pod::counts(pod, true) {
-        return;
+        return None;
     }
-    let node_name = pod
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.node_name.as_deref())
-        .filter(|name| !name.is_empty());
-    let node = node_name.and_then(|name| observed.nodes.get(name));
     // A pod on a node that is gone is gone too, though its object may linger.
-    if node_name.is_some() && node.is_none() && !publishes_not_ready(service) {
-        return;
+    if node_name(pod).is_some() && node.is_none() && !publishes_not_ready(service) {
+        return None;
     }
     let addresses = pod::addresses_of_family(pod, family);
     if addresses.is_empty() {
-        return;
+        return None;
     }
-    let ports = slice_ports(service, pod);
-    let endpoint = endpoint(service, pod, node.map(Arc::as_ref), addresses);
-    let group = wanted
-        .entry(Shape::new(family.as_str(), &ports))
-        .or_insert_with(|| Group { ports, endpoints: BTreeMap::new() });
-    group.endpoints.insert(EndpointId::of(&endpoint), endpoint);
+    Some((slice_ports(service, pod), endpoint(service, pod, node, addresses)))
 }
 
 fn publishes_not_ready(service: &Service) -> bool {
@@ -103,8 +113,7 @@ fn endpoint(service: &Service, pod: &Pod, node: Option<&Node>, addresses: Vec<St
     let terminating = pod::is_terminating(pod);
     let ready = publishes_not_ready(service) || (serving && !terminating);
     let zone = node.and_then(|node| node.metadata.labels.as_ref()?.get(LABEL_ZONE).cloned());
-    let node_name =
-        pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).filter(|name| !name.is_empty());
+    let node_name = node_name(pod).map(str::to_owned);
     Endpoint {
         addresses,
         conditions: Some(EndpointConditions {
@@ -143,12 +152,13 @@ fn hints(service: &Service, zone: Option<&str>, node: Option<&str>) -> Option<En
     }
 }
 
-fn stamp(observed: &Observed<'_>) -> Stamp {
-    let meta = &observed.service.metadata;
+/// What the Service's slices carry.
+pub(crate) fn stamp(service: &Service, trigger_time: Option<Timestamp>) -> Stamp {
+    let meta = &service.metadata;
     let name = meta.name.clone().unwrap_or_default();
     let mut labels = meta.labels.clone().unwrap_or_default();
     labels.remove(LABEL_HEADLESS);
-    if is_headless(observed.service) {
+    if is_headless(service) {
         labels.insert(LABEL_HEADLESS.to_owned(), String::new());
     }
     labels.insert(LABEL_SERVICE_NAME.to_owned(), name.clone());
@@ -166,7 +176,7 @@ fn stamp(observed: &Observed<'_>) -> Stamp {
             controller: Some(true),
             block_owner_deletion: Some(true),
         },
-        trigger_time: observed.trigger_time.map(|time| time.to_string()),
+        trigger_time: trigger_time.map(|time| time.to_string()),
     }
 }
 

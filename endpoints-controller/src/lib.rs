@@ -7,17 +7,21 @@ pub mod desired;
 pub mod mirror;
 pub mod pack;
 pub mod pod;
+pub mod state;
+mod stored;
 pub mod subsets;
 pub mod trigger_time;
 
 use std::sync::Arc;
 
 use client::{
-    ApiServer, Cache, IndexEntry, Informer, Informers, Key, LeaderElection, Program, no_index,
+    ApiServer, Cache, IndexEntry, Informer, Informers, Key, LeaderElection, Program, WorkQueue,
+    no_index,
 };
 use k8s_openapi::api::core::v1::{Endpoints, Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Client;
+use stored::StoredSlice;
 
 /// Runs the controllers that make Endpoints and EndpointSlices.
 #[derive(Clone, Debug, clap::Args)]
@@ -61,8 +65,10 @@ pub struct World {
     services: Arc<Informer<Service>>,
     pods: Arc<Informer<Pod>>,
     nodes: Arc<Informer<Node>>,
-    slices: Arc<Informer<EndpointSlice>>,
+    slices: Arc<Informer<StoredSlice>>,
     endpoints: Arc<Informer<Endpoints>>,
+    /// Services whose Endpoints are to be looked at, once their slices are written.
+    endpoints_due: Arc<WorkQueue<Key>>,
     max_endpoints_per_slice: usize,
 }
 
@@ -75,6 +81,7 @@ impl World {
             nodes: informers.all(no_index),
             slices: informers.all(index_slice),
             endpoints: informers.all(no_index),
+            endpoints_due: WorkQueue::new(),
             client,
             max_endpoints_per_slice: usize::from(options.max_endpoints_per_slice),
         })
@@ -106,7 +113,8 @@ impl World {
         pods
     }
 
-    /// Services whose selector matches the pod.
+    /// Services whose selector matches the pod. Looks only at the Services whose first pair the
+    /// pod carries.
     fn services_of(&self, pod: &Pod) -> Vec<Arc<Service>> {
         let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
         let mut services = Vec::new();
@@ -123,9 +131,10 @@ impl World {
         services
     }
 
-    /// EndpointSlices of a Service that `manager` writes.
-    fn slices_of(&self, manager: &str, service: &Key) -> Vec<Arc<EndpointSlice>> {
-        self.slices.cache.by_index(SLICES_BY_SERVICE, &format!("{manager} {service}"))
+    /// EndpointSlices of a Service that `manager` writes, ordered by name.
+    fn slices_of(&self, manager: &str, service: &Key) -> anyhow::Result<Vec<Arc<EndpointSlice>>> {
+        let stored = self.slices.cache.by_index(SLICES_BY_SERVICE, &format!("{manager} {service}"));
+        stored.iter().map(|slice| Ok(Arc::new(slice.decode()?))).collect()
     }
 }
 
@@ -154,8 +163,8 @@ fn index_pod(pod: &Pod) -> Vec<IndexEntry> {
     entries
 }
 
-fn index_slice(slice: &EndpointSlice) -> Vec<IndexEntry> {
-    controllers::slice_manager_and_service(slice)
+fn index_slice(slice: &StoredSlice) -> Vec<IndexEntry> {
+    controllers::slice_manager_and_service(&slice.metadata)
         .map(|(manager, service)| (SLICES_BY_SERVICE, format!("{manager} {service}")))
         .into_iter()
         .collect()

@@ -60,7 +60,8 @@ impl Shape {
         Self { address_type: address_type.to_owned(), ports }
     }
 
-    fn of(slice: &EndpointSlice) -> Self {
+    /// The shape of a slice.
+    pub(crate) fn of(slice: &EndpointSlice) -> Self {
         Self::new(&slice.address_type, slice.ports.as_deref().unwrap_or_default())
     }
 }
@@ -113,13 +114,23 @@ impl Plan {
 }
 
 /// An existing slice on its way to its wanted state.
-struct Slot {
-    slice: Arc<EndpointSlice>,
-    endpoints: Vec<Endpoint>,
-    changed: bool,
+pub(crate) struct Slot {
+    /// The slice as it is.
+    pub slice: Arc<EndpointSlice>,
+    /// What it is to hold.
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// What changes among the slices of one shape.
+pub(crate) struct Delta {
+    /// Slices that are written anyway, by name.
+    pub touched: Vec<Slot>,
+    /// Endpoints that are in no slice yet.
+    pub missing: BTreeMap<EndpointId, Endpoint>,
 }
 
 /// Plans the writes that bring `existing` to `wanted`, with at most `max` endpoints a slice.
+/// `existing` is ordered by name.
 pub fn pack(wanted: Wanted, existing: &[Arc<EndpointSlice>], max: usize, stamp: &Stamp) -> Plan {
     let mut by_shape: BTreeMap<Shape, Vec<Arc<EndpointSlice>>> = BTreeMap::new();
     let mut plan = Plan::default();
@@ -133,14 +144,18 @@ pub fn pack(wanted: Wanted, existing: &[Arc<EndpointSlice>], max: usize, stamp: 
     }
     for (shape, group) in wanted {
         let slices = by_shape.remove(&shape).unwrap_or_default();
-        pack_group(&shape.address_type, group, slices, max, stamp, &mut plan);
+        if group.endpoints.is_empty() {
+            keep_one_empty(&shape, &group.ports, slices, max, stamp, &mut plan);
+        } else {
+            pack_group(&shape, group, slices, max, stamp, &mut plan);
+        }
     }
     recycle(&mut plan);
     plan
 }
 
 fn pack_group(
-    address_type: &str,
+    shape: &Shape,
     group: Group,
     slices: Vec<Arc<EndpointSlice>>,
     max: usize,
@@ -148,57 +163,94 @@ fn pack_group(
     plan: &mut Plan,
 ) {
     let Group { ports, endpoints: mut missing } = group;
-    let empty_wanted = missing.is_empty();
-    let mut slots: Vec<Slot> =
-        slices.into_iter().map(|slice| keep_wanted(slice, &mut missing, max, stamp)).collect();
-    let mut kept_empty = false;
-    slots.retain(|slot| {
-        let keep = !slot.endpoints.is_empty()
-            || (empty_wanted && !std::mem::replace(&mut kept_empty, true));
-        if !keep {
+    let (mut touched, mut untouched) = (Vec::new(), Vec::new());
+    for slice in slices {
+        let (slot, changed) = keep_wanted(slice, &mut missing, max, stamp);
+        // A slice that holds nothing is touched too: it goes.
+        if changed || slot.endpoints.is_empty() {
+            touched.push(slot);
+        } else {
+            untouched.push(slot);
+        }
+    }
+    let fullest = |missing: usize| {
+        let room =
+            untouched.iter().enumerate().filter(|(_, it)| it.endpoints.len() + missing <= max);
+        let at = room.max_by_key(|(_, slot)| slot.endpoints.len()).map(|(at, _)| at);
+        at.map(|at| untouched.remove(at))
+    };
+    pack_delta(shape, &ports, Delta { touched, missing }, fullest, max, stamp, plan);
+}
+
+/// Plans the writes for one shape. `fullest` takes out of the slices that are not touched the
+/// fullest that has room for that many endpoints, of equals the last by name.
+pub(crate) fn pack_delta(
+    shape: &Shape,
+    ports: &[EndpointPort],
+    delta: Delta,
+    mut fullest: impl FnMut(usize) -> Option<Slot>,
+    max: usize,
+    stamp: &Stamp,
+    plan: &mut Plan,
+) {
+    let Delta { mut touched, mut missing } = delta;
+    touched.retain(|slot| {
+        if slot.endpoints.is_empty() {
             plan.delete.push(slot.slice.clone());
         }
-        keep
+        !slot.endpoints.is_empty()
     });
     // Slices that are written anyway take what is missing first.
-    for slot in slots.iter_mut().filter(|slot| slot.changed) {
+    for slot in &mut touched {
         fill(&mut slot.endpoints, &mut missing, max);
     }
-    while !missing.is_empty()
-        || (empty_wanted && slots.is_empty() && plan_has_no_empty(plan, address_type))
-    {
-        let room = |slot: &&mut Slot| !slot.changed && slot.endpoints.len() + missing.len() <= max;
+    while !missing.is_empty() {
         // The fullest slice that takes all the rest: one write, and the others stay as they are.
-        if let Some(slot) = slots.iter_mut().filter(room).max_by_key(|slot| slot.endpoints.len()) {
-            slot.changed = true;
+        if let Some(mut slot) = fullest(missing.len()) {
             fill(&mut slot.endpoints, &mut missing, max);
+            touched.push(slot);
             continue;
         }
         let mut endpoints = Vec::new();
         fill(&mut endpoints, &mut missing, max);
-        plan.create.push(new_slice(address_type, &ports, endpoints, stamp));
+        plan.create.push(new_slice(&shape.address_type, ports, endpoints, stamp));
     }
-    for slot in slots.into_iter().filter(|slot| slot.changed) {
-        let mut slice = EndpointSlice::clone(&slot.slice);
-        slice.endpoints = Some(slot.endpoints);
-        mark(&mut slice.metadata, stamp);
-        plan.update.push(slice);
-    }
+    plan.update.extend(touched.into_iter().map(|slot| updated(slot, stamp)));
 }
 
-fn plan_has_no_empty(plan: &Plan, address_type: &str) -> bool {
-    !plan.create.iter().any(|slice| {
-        slice.address_type == address_type && slice.endpoints.as_ref().is_none_or(Vec::is_empty)
-    })
+/// Of a shape without endpoints one empty slice stays or is made.
+fn keep_one_empty(
+    shape: &Shape,
+    ports: &[EndpointPort],
+    slices: Vec<Arc<EndpointSlice>>,
+    max: usize,
+    stamp: &Stamp,
+    plan: &mut Plan,
+) {
+    let mut slots = slices.into_iter().map(|it| keep_wanted(it, &mut BTreeMap::new(), max, stamp));
+    match slots.next() {
+        Some((slot, true)) => plan.update.push(updated(slot, stamp)),
+        Some((_, false)) => {}
+        None => plan.create.push(new_slice(&shape.address_type, ports, Vec::new(), stamp)),
+    }
+    plan.delete.extend(slots.map(|(slot, _)| slot.slice));
 }
 
-/// Takes out of `missing` what the slice already holds, brought up to date.
+fn updated(slot: Slot, stamp: &Stamp) -> EndpointSlice {
+    let mut slice = Arc::unwrap_or_clone(slot.slice);
+    slice.endpoints = Some(slot.endpoints);
+    mark(&mut slice.metadata, stamp);
+    slice
+}
+
+/// Takes out of `missing` what the slice already holds, brought up to date. Also tells whether
+/// the slice has to be written.
 fn keep_wanted(
     slice: Arc<EndpointSlice>,
     missing: &mut BTreeMap<EndpointId, Endpoint>,
     max: usize,
     stamp: &Stamp,
-) -> Slot {
+) -> (Slot, bool) {
     let held = slice.endpoints.as_deref().unwrap_or_default();
     let mut endpoints = Vec::with_capacity(held.len());
     let mut changed = false;
@@ -210,7 +262,7 @@ fn keep_wanted(
     }
     changed |= slice.metadata.labels.as_ref() != Some(&stamp.labels)
         || annotations_differ(&slice.metadata, stamp);
-    Slot { slice, endpoints, changed }
+    (Slot { slice, endpoints }, changed)
 }
 
 fn annotations_differ(meta: &ObjectMeta, stamp: &Stamp) -> bool {
@@ -268,7 +320,7 @@ fn mark(meta: &mut ObjectMeta, stamp: &Stamp) {
 
 /// Turns each pair of a deletion and a creation of one address type into one update:
 /// watchers see one event, never a moment without the slice.
-fn recycle(plan: &mut Plan) {
+pub(crate) fn recycle(plan: &mut Plan) {
     let mut created = Vec::new();
     for mut slice in std::mem::take(&mut plan.create) {
         let donor = plan.delete.iter().position(|gone| {

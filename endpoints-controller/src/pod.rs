@@ -1,6 +1,5 @@
-//! What a pod contributes to a Service: whether it counts, its addresses and ports.
-//!
-//! Never looks anything up: everything is in the pod and the Service.
+//! What a pod contributes to a Service: whether it counts, its addresses and ports. Everything
+//! is in the pod and the Service.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -112,6 +111,7 @@ pub fn changed_for_endpoints(old: &Pod, new: &Pod) -> bool {
                 pod.metadata.uid.clone(),
                 pod.metadata.labels.clone(),
                 is_ready(pod),
+                ready_since(pod).cloned(),
                 is_terminating(pod),
                 is_finished(pod),
             ),

@@ -1,6 +1,5 @@
-//! Which change led to the present endpoints of a Service, and when it happened.
-//!
-//! Never reads a clock: the times are those in the objects.
+//! Which change led to the present endpoints of a Service, and when it happened. No clock is
+//! read: the times are those in the objects.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -32,35 +31,54 @@ impl TriggerTimes {
         service: &Service,
         pods: &[Arc<Pod>],
     ) -> Option<Timestamp> {
-        let last = self.seen.remove(key).unwrap_or_default();
-        let mut now = Seen {
-            service: service.metadata.creation_timestamp.as_ref().map(|time| time.0),
-            ..Seen::default()
-        };
-        let mut earliest: Option<Timestamp> = None;
-        let mut consider =
-            |time: Timestamp| earliest = Some(earliest.map_or(time, |known| known.min(time)));
+        let seen = self.seen.entry(key.clone()).or_default();
+        let created = service.metadata.creation_timestamp.as_ref().map(|time| time.0);
+        let mut earliest = created.filter(|time| seen.service.is_none_or(|known| *time > known));
+        seen.service = created;
+        let last = std::mem::take(&mut seen.pods);
         for pod in pods {
-            let Some(time) = pod::ready_since(pod).map(|time| time.0) else {
-                continue;
-            };
             let name = pod.metadata.name.clone().unwrap_or_default();
-            if last.pods.get(&name).is_none_or(|known| time > *known) {
-                consider(time);
-            }
-            now.pods.insert(name, time);
+            let known = last.get(&name).copied();
+            earliest = earlier(earliest, seen.note(name, Some(pod), known));
         }
-        if let Some(time) = now.service
-            && last.service.is_none_or(|known| time > known)
-        {
-            consider(time);
-        }
-        self.seen.insert(key.clone(), now);
         earliest
+    }
+
+    /// The same where only these pods of the Service may have changed; none is a pod that is
+    /// not the Service's any more.
+    pub fn observe_changes<'a>(
+        &mut self,
+        key: &Key,
+        changes: impl IntoIterator<Item = (&'a str, Option<&'a Pod>)>,
+    ) -> Option<Timestamp> {
+        let seen = self.seen.entry(key.clone()).or_default();
+        changes.into_iter().fold(None, |earliest, (name, pod)| {
+            let known = seen.pods.remove(name);
+            earlier(earliest, seen.note(name.to_owned(), pod, known))
+        })
     }
 
     /// Forgets a deleted Service.
     pub fn forget(&mut self, key: &Key) {
         self.seen.remove(key);
     }
+}
+
+impl Seen {
+    /// Notes since when a pod is as ready as it is; returns the time where it is news.
+    fn note(
+        &mut self,
+        name: String,
+        pod: Option<&Pod>,
+        known: Option<Timestamp>,
+    ) -> Option<Timestamp> {
+        let time = pod.and_then(pod::ready_since)?.0;
+        self.pods.insert(name, time);
+        known.is_none_or(|known| time > known).then_some(time)
+    }
+}
+
+/// The earlier of two times, where there are two.
+pub(crate) fn earlier(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {
+    a.into_iter().chain(b).min()
 }

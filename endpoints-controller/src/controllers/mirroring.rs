@@ -30,7 +30,7 @@ pub fn start(world: Arc<World>) -> BoxFuture<'static, ()> {
     let to = queue.clone();
     world.slices.on_change(move |change| {
         for slice in change.states() {
-            if let Some((MANAGER, service)) = slice_manager_and_service(slice) {
+            if let Some((MANAGER, service)) = slice_manager_and_service(&slice.metadata) {
                 to.add(service);
             }
         }
@@ -39,7 +39,7 @@ pub fn start(world: Arc<World>) -> BoxFuture<'static, ()> {
         world.synced().await;
         let work = |key: Key| {
             let world = &world;
-            async move { drop_if_terminating(sync(world, &key).await).map(|()| None) }
+            async move { drop_if_terminating(sync(world, &key).await, ()).map(|()| None) }
         };
         queue.run("endpointslicemirroring", CONCURRENT_SERVICES, work).await;
     })
@@ -48,8 +48,8 @@ pub fn start(world: Arc<World>) -> BoxFuture<'static, ()> {
 async fn sync(world: &World, key: &Key) -> anyhow::Result<()> {
     let endpoints = world.endpoints.cache.get(key);
     let service = world.services.cache.get(key);
-    let slices = world.slices_of(MANAGER, key);
+    let slices = world.slices_of(MANAGER, key)?;
     let plan =
         reconcile(endpoints.as_deref(), service.as_deref(), &slices, world.max_endpoints_per_slice);
-    if plan.is_empty() { Ok(()) } else { write(world, &key.namespace, plan).await }
+    write(world, &key.namespace, plan).await.map(drop)
 }
