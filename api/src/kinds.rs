@@ -16,6 +16,7 @@ static ALL: LazyLock<Vec<Arc<dyn Kind>>> = LazyLock::new(|| {
         of::<core::namespace::NamespaceRules>(),
         of::<core::node::NodeRules>(),
         of::<core::pod::PodRules>(),
+        of::<core::pod_template::PodTemplateRules>(),
         of::<core::secret::SecretRules>(),
         of::<core::service::ServiceRules>(),
         of::<core::service_account::ServiceAccountRules>(),

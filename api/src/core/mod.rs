@@ -15,6 +15,7 @@ pub mod pod_defaults;
 pub mod pod_qos;
 pub mod pod_row;
 mod pod_subresources;
+pub mod pod_template;
 mod pod_update;
 pub mod pod_validation;
 mod probe_validation;
