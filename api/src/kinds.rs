@@ -13,6 +13,7 @@ static ALL: LazyLock<Vec<Arc<dyn Kind>>> = LazyLock::new(|| {
         of::<core::config_map::ConfigMapRules>(),
         of::<core::endpoints::EndpointsRules>(),
         of::<core::event::EventRules>(),
+        of::<core::limit_range::LimitRangeRules>(),
         of::<core::namespace::NamespaceRules>(),
         of::<core::node::NodeRules>(),
         of::<core::pod::PodRules>(),

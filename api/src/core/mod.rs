@@ -7,6 +7,7 @@ mod container_validation;
 pub mod endpoints;
 pub mod event;
 pub mod facts;
+pub mod limit_range;
 pub mod namespace;
 pub mod node;
 pub mod numbers;
