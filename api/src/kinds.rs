@@ -21,6 +21,7 @@ static ALL: LazyLock<Vec<Arc<dyn Kind>>> = LazyLock::new(|| {
         of::<core::secret::SecretRules>(),
         of::<core::service::ServiceRules>(),
         of::<core::service_account::ServiceAccountRules>(),
+        of::<apps::controller_revision::ControllerRevisionRules>(),
         of::<apps::daemon_set::DaemonSetRules>(),
         of::<apps::deployment::DeploymentRules>(),
         of::<apps::replica_set::ReplicaSetRules>(),
