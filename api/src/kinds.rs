@@ -27,6 +27,7 @@ static ALL: LazyLock<Vec<Arc<dyn Kind>>> = LazyLock::new(|| {
         of::<apps::replica_set::ReplicaSetRules>(),
         of::<coordination::lease::LeaseRules>(),
         of::<discovery::endpoint_slice::EndpointSliceRules>(),
+        of::<crate::scheduling::priority_class::PriorityClassRules>(),
     ]
 });
 
