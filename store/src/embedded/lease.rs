@@ -1,4 +1,4 @@
-//! Leases: what they hold, and when they end.
+//! When leases end.
 //!
 //! The grant is in the log, the deadline only in memory: after a restart every lease has its
 //! whole time again, as in etcd. Never removes a key itself; the writer does.
@@ -6,20 +6,10 @@
 use std::{
     collections::BTreeSet,
     hash::{BuildHasher, RandomState},
-    sync::Arc,
     time::{Duration, Instant},
 };
 
-use imbl::OrdSet;
-
 use crate::{LeaseId, embedded::state::State};
-
-/// A granted lease.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Lease {
-    pub ttl_s: i64,
-    pub keys: OrdSet<Arc<str>>,
-}
 
 /// When each lease ends.
 #[derive(Debug, Default)]

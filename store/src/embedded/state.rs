@@ -8,10 +8,7 @@ use std::{collections::BTreeSet, ops::Bound, sync::Arc};
 use bytes::Bytes;
 use imbl::{OrdMap, OrdSet, Vector};
 
-use crate::{
-    Compare, Error, Event, Get, KeyValue, LeaseId, List, ListOptions, Revision,
-    embedded::lease::Lease,
-};
+use crate::{Compare, Error, Event, Get, KeyValue, LeaseId, List, ListOptions, Revision};
 
 /// One value of one key; no value is a removal.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,6 +70,13 @@ pub(super) struct Commit {
 /// Versions of one key, oldest first. Pointers, since most keys have one or two: of these a
 /// vector holds some without memory of its own.
 type Versions = Arc<Vector<Arc<Version>>>;
+
+/// A granted lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Lease {
+    pub ttl_s: i64,
+    pub keys: OrdSet<Arc<str>>,
+}
 
 /// Everything the store holds as of one revision, and the history since the last compaction.
 #[derive(Debug, Clone)]
