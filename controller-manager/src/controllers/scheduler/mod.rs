@@ -113,8 +113,8 @@ pub fn start(world: Arc<World>) -> BoxFuture<'static, ()> {
     });
     let shared = memory.clone();
     control.watch(&world.nodes, move |change| {
-        let part = |node: &Option<Arc<Node>>| node.as_deref().map(schedulable_part);
-        let same = part(&change.old) == part(&change.new);
+        let same = change.old.as_deref().map(schedulable_part)
+            == change.new.as_deref().map(schedulable_part);
         if same { Vec::new() } else { lock(&shared).waiting.drain().collect() }
     });
     let recorder = Recorder::start(world.client.clone(), SCHEDULER_NAME, None);
