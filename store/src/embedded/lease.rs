@@ -1,7 +1,7 @@
 //! Leases: what they hold, and when they end.
 //!
 //! The grant is in the log, the deadline only in memory: after a restart every lease has its
-//! whole time again, as in etcd. Never removes a key itself; the writer does.
+//! whole time again, as in etcd. The writer removes the keys.
 
 use std::{
     collections::BTreeSet,
@@ -12,7 +12,7 @@ use std::{
 
 use imbl::OrdSet;
 
-use crate::{LeaseId, embedded::state::State};
+use crate::LeaseId;
 
 /// A granted lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,10 +28,10 @@ pub(super) struct Deadlines {
 }
 
 impl Deadlines {
-    /// Every lease of the state, with its whole time from now on.
-    pub fn of(state: &State) -> Self {
+    /// Each of these leases, with its whole time from now on.
+    pub fn of<'a>(leases: impl IntoIterator<Item = (&'a LeaseId, &'a Lease)>) -> Self {
         let mut deadlines = Self::default();
-        for (id, lease) in &state.leases {
+        for (id, lease) in leases {
             deadlines.start(*id, lease.ttl_s);
         }
         deadlines

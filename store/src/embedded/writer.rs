@@ -121,7 +121,7 @@ impl Writer {
     ) -> Self {
         Self {
             disk,
-            deadlines: Deadlines::of(&recovered.state),
+            deadlines: Deadlines::of(&recovered.state.leases),
             state: recovered.state,
             log_bytes: recovered.log_bytes,
             snapshot_bytes: recovered.snapshot_bytes,
