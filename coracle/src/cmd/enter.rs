@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use crate::lab::namespaces::{enter_network, exec_self, own_hostname};
+use crate::cluster::exec::exec_self;
+use crate::lab::namespaces::{enter_network, own_hostname};
 
 /// Options of `enter`.
 #[derive(Args)]

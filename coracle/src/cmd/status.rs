@@ -7,7 +7,7 @@ use kube::{Api, ResourceExt};
 use std::time::Duration;
 
 use super::LabArgs;
-use crate::lab::bootstrap;
+use crate::cluster::bootstrap;
 use crate::lab::state::{DataDir, RunState};
 
 /// For the API's answer.

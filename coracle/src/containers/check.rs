@@ -11,9 +11,9 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::ClusterArgs;
-use super::shared::{self, Credentials, admin};
-use crate::lab::bootstrap;
-use crate::lab::topology::API_PORT;
+use super::shared::{self, Credentials};
+use crate::cluster::ranges::API_PORT;
+use crate::cluster::{bootstrap, identities};
 
 const LIMIT: Duration = Duration::from_secs(3);
 
@@ -60,7 +60,7 @@ async fn ask(options: &Options) -> Result<()> {
         }
         What::Node => {
             let name = nix::unistd::gethostname()?.to_string_lossy().into_owned();
-            let server = super::controller::api_url();
+            let server = super::api_url();
             let client = bootstrap::client(&kubeconfig(options, &server)?).await?;
             bootstrap::node_is_ready(&client, &name).await
         }
@@ -73,7 +73,7 @@ async fn ask(options: &Options) -> Result<()> {
 }
 
 fn kubeconfig(options: &Options, server: &str) -> Result<PathBuf> {
-    let mut identity = admin();
+    let mut identity = identities::admin();
     identity.file = "check".to_owned();
     // Asked every second: the credential of the first time is good for the container's life.
     match shared::kubeconfig_path(&identity) {

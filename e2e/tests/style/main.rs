@@ -1,6 +1,8 @@
-//! The style rules of CONTRIBUTING.md as tests: imports, circles, sizes, heads, names.
+//! The style rules of CONTRIBUTING.md as tests: imports, circles, documents, sizes, heads,
+//! names.
 
 mod circles;
+mod documents;
 mod modules;
 
 use std::{
@@ -57,16 +59,19 @@ fn root() -> PathBuf {
     Path::new(&here).join("..").canonicalize().expect("the workspace's root")
 }
 
-/// Every Rust file that git knows or would add, relative to the root.
-fn rust_files() -> Vec<PathBuf> {
+/// Every file of that pattern that git knows or would add, relative to the root.
+fn listed_files(pattern: &str) -> Vec<PathBuf> {
     let output = Command::new("git")
-        .args(["ls-files", "--cached", "--others", "--exclude-standard", "*.rs"])
+        .args(["ls-files", "--cached", "--others", "--exclude-standard", pattern])
         .current_dir(root())
         .output()
         .expect("git lists the files");
     let text = String::from_utf8(output.stdout).expect("paths are UTF-8");
-    let files: Vec<PathBuf> =
-        text.lines().map(PathBuf::from).filter(|path| root().join(path).exists()).collect();
+    text.lines().map(PathBuf::from).filter(|path| root().join(path).exists()).collect()
+}
+
+fn rust_files() -> Vec<PathBuf> {
+    let files = listed_files("*.rs");
     assert!(files.len() > 20, "git listed only {} Rust files", files.len());
     files
 }
