@@ -12,6 +12,7 @@ use std::{
     process::Command,
 };
 
+use modules::Tree;
 use syn::{spanned::Spanned, visit::Visit};
 
 /// No file is longer, tests and benches included.
@@ -49,6 +50,18 @@ const IMPORTS: &[(&str, &[&str])] = &[
         ],
     ),
     ("e2e", &["coracle"]),
+];
+
+/// The same for the folders and files of `coracle/src`.
+const CORACLE_IMPORTS: &[(&str, &[&str])] = &[
+    ("cluster", &[]),
+    ("cmd", &["cluster", "component", "containers", "demo_web", "lab"]),
+    ("component", &[]),
+    ("containers", &["cluster"]),
+    ("demo_web", &[]),
+    ("lab", &["cluster"]),
+    ("lib", &[]),
+    ("main", &[]),
 ];
 
 /// Names that say nothing about what a file holds.
@@ -127,23 +140,50 @@ fn packages() -> Vec<Package> {
     packages.iter().map(read).collect()
 }
 
-#[test]
-fn crates_import_only_what_the_table_allows() {
+/// Compares who imports whom with a table. Both say the same: what is listed and not imported is as
+/// wrong as what is imported and not listed.
+#[track_caller]
+fn assert_imports(table: &[(&str, &[&str])], found: &BTreeMap<String, BTreeSet<String>>) {
     let mut wrong = Vec::new();
-    for package in packages() {
-        let Some((name, allowed)) = IMPORTS.iter().find(|(name, _)| *name == package.name) else {
-            wrong.push(format!("{} is missing in the table", package.name));
+    for (name, imports) in found {
+        let Some((_, allowed)) = table.iter().find(|(listed, _)| listed == name) else {
+            wrong.push(format!("{name} is missing in the table"));
             continue;
         };
         let allowed: BTreeSet<String> = allowed.iter().map(|name| (*name).to_owned()).collect();
-        wrong.extend(package.imports.difference(&allowed).map(|o| format!("{name} imports {o}")));
-        wrong.extend(
-            allowed
-                .difference(&package.imports)
-                .map(|o| format!("{name} does not import {o}, which the table allows")),
-        );
+        wrong.extend(imports.difference(&allowed).map(|other| format!("{name} imports {other}")));
+        let unused = allowed.difference(imports);
+        wrong.extend(unused.map(|other| format!("{name} does not import {other}, as listed")));
     }
     assert_none("imports that differ from the table", wrong);
+}
+
+#[test]
+fn crates_import_only_what_the_table_allows() {
+    let found = packages().into_iter().map(|package| (package.name, package.imports)).collect();
+    assert_imports(IMPORTS, &found);
+}
+
+#[test]
+fn folders_import_only_what_the_table_allows() {
+    let base = Path::new("coracle/src");
+    let part = |file: &Path| {
+        let inside = file.strip_prefix(base).expect("a file of the crate");
+        let first = inside.iter().next().expect("a part").to_string_lossy().into_owned();
+        first.trim_end_matches(".rs").to_owned()
+    };
+    let mut found: BTreeMap<String, BTreeSet<String>> = rust_files()
+        .iter()
+        .filter(|file| file.starts_with(base))
+        .map(|file| (part(file), BTreeSet::new()))
+        .collect();
+    for import in Tree::read(&root(), &base.join("lib.rs")).imports() {
+        let (from, to) = (part(&import.from), part(&import.to));
+        if from != to {
+            found.entry(from).or_default().insert(to);
+        }
+    }
+    assert_imports(CORACLE_IMPORTS, &found);
 }
 
 #[test]
