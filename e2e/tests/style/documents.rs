@@ -125,6 +125,11 @@ impl<'ast> Visit<'ast> for Defined {
         self.names.push(ident.to_string());
     }
 
+    /// Tests that have a `main` of their own are named by strings.
+    fn visit_lit_str(&mut self, text: &'ast syn::LitStr) {
+        self.names.push(text.value());
+    }
+
     fn visit_macro(&mut self, call: &'ast syn::Macro) {
         self.of_tokens(call.tokens.clone());
     }
