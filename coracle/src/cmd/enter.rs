@@ -1,5 +1,5 @@
 //! `coracle enter`: moves into a node's network, takes its host name, and becomes a
-//! component. All before any thread starts. Never makes a namespace of a node.
+//! component. All before any thread starts.
 
 use std::path::PathBuf;
 

@@ -1,5 +1,4 @@
-//! `coracle status`: whether a lab runs, where, and what its API says of the nodes. Never
-//! changes anything.
+//! `coracle status`: whether a lab runs, where, and what its API says of the nodes.
 
 use anyhow::Result;
 use k8s_openapi::api::core::v1::Node;

@@ -1,5 +1,5 @@
 //! `coracle up`: the choices of a new start against those of the last one, the lock, the
-//! listener, and the way into the background. Never builds the lab: `lab::host` does.
+//! listener, and the way into the background.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};

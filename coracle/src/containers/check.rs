@@ -1,5 +1,4 @@
-//! Health checks from inside a container, for images that have no program but this one. Never
-//! judges a peer: each asks its own member.
+//! Health checks from inside a container, for images that have no program but this one.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;

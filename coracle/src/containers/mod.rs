@@ -1,6 +1,6 @@
 //! A cluster whose members are containers: `coracle member ROLE` is what each of them runs. It
 //! makes its own credential from the CA that all members share, prepares what its container needs,
-//! and becomes the component. Never starts a container: an engine does that.
+//! and becomes the component.
 
 mod api_server;
 mod check;
