@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use imbl::OrdSet;
+use imbl::{OrdMap, OrdSet};
 
 use crate::LeaseId;
 
@@ -29,7 +29,7 @@ pub(super) struct Deadlines {
 
 impl Deadlines {
     /// Each of these leases, with its whole time from now on.
-    pub fn of<'a>(leases: impl IntoIterator<Item = (&'a LeaseId, &'a Lease)>) -> Self {
+    pub fn of(leases: &OrdMap<LeaseId, Lease>) -> Self {
         let mut deadlines = Self::default();
         for (id, lease) in leases {
             deadlines.start(*id, lease.ttl_s);
@@ -68,11 +68,11 @@ impl Deadlines {
 }
 
 /// A lease id that is not in use: positive and random, so that an old one is not met again.
-pub(super) fn fresh_id(state: &State) -> LeaseId {
+pub(super) fn fresh_id(granted: &OrdMap<LeaseId, Lease>) -> LeaseId {
     loop {
-        let random = RandomState::new().hash_one(state.revision);
-        let id = (random >> 1) as LeaseId;
-        if id != 0 && !state.leases.contains_key(&id) {
+        // Each state has keys of its own, which are random.
+        let id = (RandomState::new().hash_one(granted.len()) >> 1) as LeaseId;
+        if id != 0 && !granted.contains_key(&id) {
             return id;
         }
     }

@@ -208,7 +208,7 @@ impl Writer {
     }
 
     fn grant(&mut self, ttl_s: i64) -> LeaseId {
-        let id = lease::fresh_id(&self.state);
+        let id = lease::fresh_id(&self.state.leases);
         self.state.grant(id, ttl_s);
         entry::put_grant(&mut self.record, id, ttl_s);
         self.granted.push((id, ttl_s));
