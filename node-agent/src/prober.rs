@@ -3,7 +3,6 @@
 //! One task a probe, ended with its container instance. Never decides what a failure means.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use http_body_util::Empty;
 use hyper::body::Bytes;
