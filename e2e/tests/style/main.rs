@@ -22,9 +22,13 @@ const LONG_FILE_LINES: usize = 500;
 /// No function is longer.
 const MAX_FUNCTION_LINES: usize = 70;
 
+/// Says which features dependencies have. Every crate depends on it, and none imports anything.
+const FEATURES: &str = "features";
+
 /// Which of the workspace's crates each of them imports, tests and benchmarks included: all of
 /// these, and no others.
 const IMPORTS: &[(&str, &[&str])] = &[
+    (FEATURES, &[]),
     ("proto", &[]),
     ("api", &[]),
     ("store", &[]),
@@ -135,6 +139,7 @@ fn packages() -> Vec<Package> {
             .flatten()
             .map(|dependency| text(&dependency["name"]))
             .filter(|name| members.contains(name) && *name != text(&package["name"]))
+            .filter(|name| name != FEATURES)
             .collect(),
     };
     packages.iter().map(read).collect()
