@@ -1,6 +1,7 @@
 #!/bin/sh
 # What an idle lab holds in memory: fresh, and after many pods came and went. Prints the PSS (each
-# page shared by n processes counts one nth) of every component and the sum.
+# page shared by n processes counts one nth) of every component, how much of it is no file's, and
+# the sum.
 # Usage: lab/idle-memory.sh [PODS] [SECONDS] (250 pods; 600 seconds of idling before the last look)
 set -eu
 
@@ -34,13 +35,17 @@ processes() {
 look() {
   echo "$1"
   for pid in $(processes); do
-    pss=$(awk '/^Pss:/ { print $2 }' "/proc/$pid/smaps_rollup" 2>/dev/null) || continue
-    [ -n "$pss" ] && echo "$pss $(cat "/proc/$pid/comm")"
+    sizes=$(awk '/^Pss:/ { pss = $2 } /^Pss_Anon:/ { anonymous = $2 } END { if (pss) print pss, anonymous }' \
+      "/proc/$pid/smaps_rollup" 2>/dev/null) || continue
+    [ -n "$sizes" ] && echo "$sizes $(cat "/proc/$pid/comm")"
   done | awk '
-    { sum[$2] += $1; count[$2]++; total += $1 }
+    function line(pss, anonymous, name) {
+      printf "  %8.1f MB (%.1f)  %s\n", pss / 1024, anonymous / 1024, name
+    }
+    { pss[$3] += $1; anonymous[$3] += $2; count[$3]++; all += $1; all_anonymous += $2 }
     END {
-      for (name in sum) printf "  %8.1f MB  %s (%d)\n", sum[name] / 1024, name, count[name]
-      printf "  %8.1f MB  all\n", total / 1024
+      for (name in pss) line(pss[name], anonymous[name], name " x" count[name])
+      line(all, all_anonymous, "all")
     }' | sort -rn
 }
 

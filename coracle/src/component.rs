@@ -75,6 +75,7 @@ where
                 _ = interrupt.recv() => {}
             }
         };
+        tokio::spawn(crate::memory::give_back_at_rest());
         run(options, Box::pin(stop)).await
     });
     // A task that ignores the end must not keep the process.

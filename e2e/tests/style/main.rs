@@ -60,12 +60,13 @@ const IMPORTS: &[(&str, &[&str])] = &[
 const CORACLE_IMPORTS: &[(&str, &[&str])] = &[
     ("cluster", &[]),
     ("cmd", &["cluster", "component", "containers", "demo_web", "lab"]),
-    ("component", &[]),
+    ("component", &["memory"]),
     ("containers", &["cluster"]),
     ("demo_web", &[]),
     ("lab", &["cluster"]),
     ("lib", &[]),
     ("main", &[]),
+    ("memory", &[]),
 ];
 
 /// Names that say nothing about what a file holds.
