@@ -6,7 +6,6 @@ pub mod component;
 pub mod containers;
 pub mod demo_web;
 pub mod lab;
-pub mod memory;
 
 use std::process::ExitCode;
 

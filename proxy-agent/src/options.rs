@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
+use client::Program;
+
 use crate::config::Flags;
 use crate::mode::ModeName;
 
 /// The node proxy.
-#[derive(Clone, Debug, clap::Parser)]
-#[command(name = "proxy-agent", version)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct Options {
     /// What is configured.
     #[command(flatten)]
@@ -73,6 +74,14 @@ impl Notation {
             Notation::Ipvsadm => Some(ModeName::Ipvs),
             Notation::Table => None,
         }
+    }
+}
+
+impl Program for Options {
+    const NAME: &'static str = "proxy-agent";
+
+    fn log_level(&self) -> &'static str {
+        if self.verbosity < 4 { "info" } else { "debug" }
     }
 }
 

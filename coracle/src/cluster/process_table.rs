@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use client::BackOff;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal, kill};
@@ -23,8 +24,8 @@ use super::exec::{die_with_parent, keep_on_exec};
 const MAX_LOG_BYTES: u64 = 16 * 1024 * 1024;
 /// How long each group of components may take to end before it is killed.
 const STOP_GRACE: Duration = Duration::from_secs(5);
-const FIRST_BACKOFF: Duration = Duration::from_millis(50);
-const LAST_BACKOFF: Duration = Duration::from_secs(5);
+/// Between two starts of a component that keeps ending.
+const RESTART: BackOff = BackOff::new(Duration::from_millis(50), Duration::from_secs(5));
 /// A component that has run this long starts again at once.
 const STEADY: Duration = Duration::from_secs(10);
 
@@ -70,7 +71,7 @@ struct Component {
     plan: ComponentPlan,
     running: Option<(Pid, Instant)>,
     due: Option<Instant>,
-    backoff: Duration,
+    back_off: BackOff,
 }
 
 impl Component {
@@ -82,8 +83,7 @@ impl Component {
 
     /// Due again after the present delay, which doubles.
     fn back_off(&mut self, now: Instant, status: String) -> Died {
-        let wait = self.backoff;
-        self.backoff = (wait * 2).min(LAST_BACKOFF);
+        let wait = self.back_off.lengthen();
         self.due = Some(now + wait);
         Died { name: self.plan.name.clone(), status, restart_in_ms: wait.as_millis() as u64 }
     }
@@ -110,7 +110,7 @@ impl ProcessTable {
         let now = Instant::now();
         let components = plans
             .into_iter()
-            .map(|plan| Component { plan, running: None, due: Some(now), backoff: FIRST_BACKOFF })
+            .map(|plan| Component { plan, running: None, due: Some(now), back_off: RESTART })
             .collect();
         Self { components, logs, listener }
     }
@@ -148,7 +148,7 @@ impl ProcessTable {
             .find(|c| c.running.is_some_and(|(running, _)| running == pid))?;
         let (_, since) = component.running.take()?;
         if now.duration_since(since) >= STEADY {
-            component.backoff = FIRST_BACKOFF;
+            component.back_off.end();
         }
         Some(component.back_off(now, describe(status)))
     }

@@ -16,7 +16,6 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 use ipnet::Ipv4Net;
-use tokio::signal::unix::{SignalKind, signal};
 
 use self::shared::Credentials;
 use crate::cluster::command_line::flag;
@@ -131,12 +130,7 @@ fn become_component(mut args: Vec<String>, more: &[String]) -> Result<u8> {
 
 /// Returns when this container is asked to end.
 async fn asked_to_end() -> Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+    client::program::stop_signal()?.await;
     Ok(())
 }
 

@@ -33,7 +33,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("api", &[]),
     ("store", &[]),
     ("client", &[]),
-    ("apiserver", &["api", "proto", "store"]),
+    ("apiserver", &["api", "client", "proto", "store"]),
     ("endpoints-controller", &["client"]),
     ("controller-manager", &["client"]),
     ("proxy-agent", &["client"]),
@@ -60,13 +60,12 @@ const IMPORTS: &[(&str, &[&str])] = &[
 const CORACLE_IMPORTS: &[(&str, &[&str])] = &[
     ("cluster", &[]),
     ("cmd", &["cluster", "component", "containers", "demo_web", "lab"]),
-    ("component", &["memory"]),
+    ("component", &[]),
     ("containers", &["cluster"]),
     ("demo_web", &[]),
     ("lab", &["cluster"]),
     ("lib", &[]),
     ("main", &[]),
-    ("memory", &[]),
 ];
 
 /// Names that say nothing about what a file holds.
