@@ -103,18 +103,19 @@ struct Defined {
 }
 
 impl Defined {
-    /// The functions in a macro's argument, such as property tests.
+    /// What is made in a macro's argument, such as property tests.
     fn of_tokens(&mut self, tokens: proc_macro2::TokenStream) {
         use proc_macro2::TokenTree;
-        let mut after_fn = false;
+        const MADE_BY: [&str; 7] = ["fn", "const", "static", "struct", "enum", "trait", "type"];
+        let mut made = false;
         for token in tokens {
             match token {
-                TokenTree::Ident(ident) if after_fn => {
+                TokenTree::Ident(ident) if made => {
                     self.names.push(ident.to_string());
-                    after_fn = false;
+                    made = false;
                 }
                 TokenTree::Group(group) => self.of_tokens(group.stream()),
-                token => after_fn = matches!(token, TokenTree::Ident(ident) if ident == "fn"),
+                token => made = MADE_BY.contains(&token.to_string().as_str()),
             }
         }
     }

@@ -39,7 +39,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("proxy-agent", &["client"]),
     ("cluster-dns", &["client"]),
     ("node-agent", &["client", "proto"]),
-    ("kubectl-lite", &["client"]),
+    ("kubectl-lite", &["api", "client"]),
     (
         "coracle",
         &[

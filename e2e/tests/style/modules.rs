@@ -72,25 +72,41 @@ impl Tree {
         let scope = self.scopes.entry(module.clone()).or_default();
         scope.file = file.to_owned();
         for item in items {
-            let syn::Item::Mod(inner) = item else {
-                self.read_paths(&module, item);
-                continue;
-            };
-            let name = inner.ident.to_string();
-            if let Some(scope) = self.scopes.get_mut(&module) {
-                scope.children.insert(name.clone());
+            match item {
+                syn::Item::Mod(inner) => match &inner.content {
+                    None => self.read_child(base, folder, &module, &inner.ident.to_string()),
+                    Some((_, items)) => {
+                        let (name, mut child) = (inner.ident.to_string(), module.clone());
+                        self.scopes.entry(child.clone()).or_default().children.insert(name.clone());
+                        child.push(name.clone());
+                        self.read_items(base, file, &folder.join(name), child, items);
+                    }
+                },
+                syn::Item::Macro(call) => {
+                    for name in declared_modules(call.mac.tokens.clone()) {
+                        self.read_child(base, folder, &module, &name);
+                    }
+                    self.read_paths(&module, item);
+                }
+                item => self.read_paths(&module, item),
             }
-            let mut child = module.clone();
-            child.push(name.clone());
-            let child_folder = folder.join(&name);
-            if let Some((_, items)) = &inner.content {
-                self.read_items(base, file, &child_folder, child, items);
-                continue;
-            }
-            let flat = folder.join(format!("{name}.rs"));
-            let file = if base.join(&flat).exists() { flat } else { child_folder.join("mod.rs") };
-            self.read_file(base, &file, &child_folder, child);
         }
+    }
+
+    /// Reads the file of `mod name;`.
+    fn read_child(&mut self, base: &Path, folder: &Path, module: &Module, name: &str) {
+        self.scopes.entry(module.clone()).or_default().children.insert(name.to_owned());
+        let mut child = module.clone();
+        child.push(name.to_owned());
+        let inside = folder.join(name);
+        let flat = folder.join(format!("{name}.rs"));
+        let file = if base.join(&flat).exists() { flat } else { inside.join("mod.rs") };
+        self.read_file(base, &file, &inside, child);
+    }
+
+    /// The files that have been read.
+    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        self.scopes.values().map(|scope| &scope.file)
     }
 
     fn read_paths(&mut self, module: &Module, item: &syn::Item) {
@@ -200,6 +216,13 @@ impl Tree {
             .find(|outer| self.scopes.get(outer).is_some_and(|scope| scope.file == *file))
             .unwrap_or_else(|| module.to_vec())
     }
+}
+
+/// The modules that a macro's argument declares, as in a list of kinds or controllers.
+fn declared_modules(tokens: proc_macro2::TokenStream) -> Vec<String> {
+    let words: Vec<String> = tokens.into_iter().map(|token| token.to_string()).collect();
+    let declared = words.windows(3).filter(|words| words[0] == "mod" && words[2] == ";");
+    declared.map(|words| words[1].clone()).collect()
 }
 
 /// Collects the paths of an item, those in macros' arguments too.
