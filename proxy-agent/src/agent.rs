@@ -20,13 +20,13 @@ use self::lane::Lane;
 use crate::conntrack::{self, Cleaned, Wanted};
 use crate::explain::desk::Desk;
 use crate::health::Health;
+use crate::memory;
 use crate::metrics::Metrics;
 use crate::mode::{self, Mode};
 use crate::model::{Change, Family, Model, ServiceName};
 use crate::netlink::KernelError;
 use crate::services::Services;
 use crate::watch::{KINDS, Report};
-use client::memory;
 
 /// Between two sweeps; what matters is that packets pass meanwhile
 /// (`mode::let_packets_pass`), this keeps sweeps few.

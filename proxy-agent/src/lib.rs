@@ -14,6 +14,7 @@ pub mod explain;
 mod health;
 mod health_check_node_port;
 mod http_server;
+mod memory;
 mod metrics;
 pub mod mode;
 pub mod model;
