@@ -83,8 +83,12 @@ impl Tree {
                     }
                 },
                 syn::Item::Macro(call) => {
-                    for name in declared_modules(call.mac.tokens.clone()) {
-                        self.read_child(base, folder, &module, &name);
+                    // A list, as of controllers or verbs, may declare its modules.
+                    for name in words(call.mac.tokens.clone()) {
+                        let declared = self.scopes[&module].children.contains(&name);
+                        if !declared && base.join(file_of(base, folder, &name)).exists() {
+                            self.read_child(base, folder, &module, &name);
+                        }
                     }
                     self.read_paths(&module, item);
                 }
@@ -98,10 +102,7 @@ impl Tree {
         self.scopes.entry(module.clone()).or_default().children.insert(name.to_owned());
         let mut child = module.clone();
         child.push(name.to_owned());
-        let inside = folder.join(name);
-        let flat = folder.join(format!("{name}.rs"));
-        let file = if base.join(&flat).exists() { flat } else { inside.join("mod.rs") };
-        self.read_file(base, &file, &inside, child);
+        self.read_file(base, &file_of(base, folder, name), &folder.join(name), child);
     }
 
     /// The files that have been read.
@@ -218,11 +219,19 @@ impl Tree {
     }
 }
 
-/// The modules that a macro's argument declares, as in a list of kinds or controllers.
-fn declared_modules(tokens: proc_macro2::TokenStream) -> Vec<String> {
-    let words: Vec<String> = tokens.into_iter().map(|token| token.to_string()).collect();
-    let declared = words.windows(3).filter(|words| words[0] == "mod" && words[2] == ";");
-    declared.map(|words| words[1].clone()).collect()
+/// Where the module `name` of a module that has `folder` is.
+fn file_of(base: &Path, folder: &Path, name: &str) -> PathBuf {
+    let flat = folder.join(format!("{name}.rs"));
+    if base.join(&flat).exists() { flat } else { folder.join(name).join("mod.rs") }
+}
+
+/// The words of a macro's argument, but for what is inside brackets.
+fn words(tokens: proc_macro2::TokenStream) -> BTreeSet<String> {
+    let words = tokens.into_iter().filter_map(|token| match token {
+        proc_macro2::TokenTree::Ident(ident) => Some(ident.to_string()),
+        _ => None,
+    });
+    words.collect()
 }
 
 /// Collects the paths of an item, those in macros' arguments too.
