@@ -5,21 +5,8 @@
 set -eu
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
-coracle=${CORACLE:-}
-if [ -z "$coracle" ]; then
-  for candidate in "$here"/../target/*/release/coracle "$here"/../target/*/debug/coracle; do
-    if [ -x "$candidate" ]; then coracle=$candidate; break; fi
-  done
-fi
-[ -n "$coracle" ] || { echo "build it first: cargo build --release" >&2; exit 1; }
+. "$here/program.sh"
 command -v curl >/dev/null || { echo "this script asks with curl: install it" >&2; exit 1; }
-if [ -n "${CORACLE_KUBECTL:-}" ]; then
-  kubectl=$CORACLE_KUBECTL
-elif command -v kubectl >/dev/null; then
-  kubectl=kubectl
-else
-  kubectl="$coracle kubectl"
-fi
 
 data=$(mktemp -d)
 export KUBECONFIG="$data/kubeconfig"

@@ -14,7 +14,7 @@ use tracing::{debug, warn};
 use crate::{
     advertise::{self, Advertised},
     failure::Failure,
-    memory, registry,
+    registry,
     server::Server,
 };
 
@@ -102,7 +102,7 @@ pub async fn compact_regularly(server: Arc<Server>) {
             for resource in server.resources.table().stored() {
                 resource.cache.forget(before);
             }
-            memory::give_back();
+            client::memory::give_back();
         }
         before = server.progress.reached();
     }

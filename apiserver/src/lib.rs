@@ -20,7 +20,6 @@ pub mod identity;
 pub mod json;
 pub mod keys;
 pub mod layers;
-pub mod memory;
 pub mod metrics;
 pub mod options;
 pub mod peer;

@@ -16,6 +16,7 @@ pub mod fence;
 pub mod follow;
 pub mod informer;
 pub mod key;
+pub mod memory;
 pub mod program;
 pub mod queue;
 pub mod refusal;

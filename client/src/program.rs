@@ -10,6 +10,8 @@ use clap::{Args, Command};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
+use crate::memory::give_back_at_rest;
+
 /// The options of a program.
 pub trait Program: Args {
     /// What it is called.
@@ -69,6 +71,7 @@ where
     let outcome = runtime.block_on(async {
         // Asked for before anything else: a signal during the start is not missed.
         let stop = stop_signal()?;
+        tokio::spawn(give_back_at_rest());
         run(options, Box::pin(stop)).await
     });
     // A task that ignores the end must not keep the process.

@@ -1,4 +1,4 @@
-//! The components by name, each run by its own crate. Never holds a component's logic.
+//! The components by name, each run by its own crate.
 
 use std::ffi::CString;
 

@@ -1,6 +1,6 @@
-//! All of Coracle in one binary, and the lab without root. Never holds logic of a
-//! component: those are crates of their own.
+//! All of Coracle in one binary, and the lab without root. The components are crates of their own.
 
+pub mod cluster;
 pub mod cmd;
 pub mod component;
 pub mod containers;

@@ -1,4 +1,4 @@
-//! All of Coracle in one binary. Never holds logic of a component.
+//! All of Coracle in one binary.
 
 fn main() -> std::process::ExitCode {
     coracle::main()

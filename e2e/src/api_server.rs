@@ -1,6 +1,4 @@
 //! An API server of the test's own, as a process that can be killed and started again at the same address.
-//!
-//! Never reads its store: what it holds is asked through its API.
 
 use std::{
     fs::{self, File},

@@ -1,6 +1,4 @@
 //! A certificate authority of the test's own.
-//!
-//! Never outlives the test, and never signs for anything but loopback and test names.
 
 use std::{
     fs,

@@ -1,6 +1,4 @@
 //! Clients of the API server, as programs: stock kubectl and kubectl-lite, with one way to call both.
-//!
-//! Never interprets an object: a test reads JSON or text.
 
 use std::{
     fs,

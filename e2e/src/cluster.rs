@@ -1,7 +1,5 @@
 //! A cluster under test, whatever its nodes are: namespaces or containers. Clients talk to it, and
 //! packets are sent from places in it.
-//!
-//! Never starts or ends one: each kind of lab does.
 
 use std::{
     net::SocketAddr,

@@ -1,6 +1,4 @@
 //! A component of the test's own, as a process that can be stopped, continued and killed.
-//!
-//! Never looks into it: what it does is seen in its exit status, its log and the API.
 
 use std::{
     fs::{self, File},

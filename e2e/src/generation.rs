@@ -1,6 +1,4 @@
 //! The generation of the kernel's nftables rules, asked over netlink: it rises with every change of any table.
-//!
-//! Never changes a rule.
 
 use std::io;
 

@@ -1,7 +1,5 @@
 //! When a node's proxy has brought Services into the kernel, seen from outside it: by connections
 //! through them and by the generation of the kernel's rules. The same for every proxy.
-//!
-//! Never asks a proxy, and never changes a rule.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};

@@ -1,6 +1,4 @@
 //! Test programs whose tests share one lab.
-//!
-//! Never keeps a lab: it ends before the program does.
 
 use std::{process::ExitCode, sync::Arc};
 

@@ -1,6 +1,4 @@
 //! Waiting on a condition, with the last state in the error.
-//!
-//! Never retries an assertion: a condition is something that must come true once.
 
 use std::{
     thread,

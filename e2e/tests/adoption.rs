@@ -1,7 +1,5 @@
 //! A node agent that is killed ends no container, and its successor takes the pods over; what
 //! others say of its pods' readiness does not last.
-//!
-//! Never looks at a file of the agent's: what it knows is asked through the API.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,5 @@
 //! Two API servers on one etcd are one: what is written through one is read, watched and
 //! continued through the other, and no address or port is given twice.
-//!
-//! Never looks into the store: what is there is asked through the API.
 
 use std::collections::BTreeSet;
 

@@ -1,6 +1,4 @@
 //! No component keeps descriptors of what has gone: after pods have come and gone, each has as many as before.
-//!
-//! Never asserts how many a component needs.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,5 @@
 //! The API server on etcd: certificates, a member that dies, allocations that were edited by
 //! hand; and Events, which go by themselves on either store.
-//!
-//! Never waits for a fixed time.
 
 use e2e::{ApiServer, Authority, Backend, Etcd, missing_tool, wait_for_async};
 use futures::{StreamExt, TryStreamExt};

@@ -1,7 +1,5 @@
 //! The lab itself: its end leaves nothing, its restart keeps everything, two live side by side, and
 //! none needs root.
-//!
-//! Never looks into the lab's own files: what a user can see is what counts.
 
 use std::{fs, net::SocketAddr, os::unix::fs::PermissionsExt, path::Path, process::Command};
 

@@ -1,7 +1,5 @@
 //! An etcd that others write to as well: fresh reads are fresh and none of them waits in vain,
 //! also where that etcd is too old to report progress truthfully.
-//!
-//! Never looks into the store: what is there is asked through the API.
 
 use e2e::{ApiServer, Backend, Etcd, missing_tool};
 use k8s_openapi::api::core::v1::ConfigMap;

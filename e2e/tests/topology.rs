@@ -1,7 +1,5 @@
 //! A topology built in code with testcontainers: three members of etcd, two API servers, two nodes.
 //! It serves, goes on where one API server dies, and leaves nothing.
-//!
-//! Never asks how long anything takes: `failures` does.
 
 use e2e::{
     Answer, Cluster, ContainerLab, Topology, leftovers, missing_docker,

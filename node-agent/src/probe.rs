@@ -100,9 +100,87 @@ impl Tally {
     }
 }
 
+/// How long a probe's first moments are.
+const EARLY: Duration = Duration::from_secs(1);
+/// How soon it asks again in them.
+const EARLY_RETRY: Duration = Duration::from_millis(25);
+
+/// A container's first moments: a refused connection only means that it does not listen yet, and
+/// another failure of a readiness probe that it is not ready yet. It is asked again soon, and that
+/// is not counted. (Upstream's `periodSeconds` says too that readiness may be asked for at other
+/// times while it is false.)
+#[derive(Debug)]
+pub struct Early {
+    kind: ProbeKind,
+    /// Before the next try after an answer that was no success; twice as long each time.
+    patience: Duration,
+    over: bool,
+}
+
+impl Early {
+    /// Before the first try.
+    pub fn new(kind: ProbeKind) -> Early {
+        Early { kind, patience: EARLY_RETRY, over: kind == ProbeKind::Liveness }
+    }
+
+    /// It has succeeded: what fails from now on counts.
+    pub fn over(&mut self) {
+        self.over = true;
+    }
+
+    /// How long to wait before the next try where this one, so long after the first, does not count.
+    pub fn pause(&mut self, refused: bool, since_first: Duration) -> Option<Duration> {
+        if self.over || since_first >= EARLY || (!refused && self.kind != ProbeKind::Readiness) {
+            self.over |= since_first >= EARLY;
+            return None;
+        }
+        if refused {
+            return Some(EARLY_RETRY);
+        }
+        let pause = self.patience;
+        self.patience *= 2;
+        Some(pause)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Tries, as `r`efused, `f`ailed or `s`ucceeded, one after another without time of their own:
+    /// after how many ms each is followed by the next; `-` after its period.
+    fn pauses(kind: ProbeKind, tries: &str) -> String {
+        let mut early = Early::new(kind);
+        let mut since_first = Duration::ZERO;
+        let next = tries.chars().map(|result| {
+            if result == 's' {
+                early.over();
+            }
+            match early.pause(result == 'r', since_first).filter(|_| result != 's') {
+                Some(pause) => {
+                    since_first += pause;
+                    pause.as_millis().to_string()
+                }
+                None => "-".to_owned(),
+            }
+        });
+        next.collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn a_container_that_becomes_ready_is_not_kept_waiting_for_a_period() {
+        let cases = [
+            (ProbeKind::Readiness, "fs", "25 -"),
+            (ProbeKind::Readiness, "rfffs", "25 25 50 100 -"),
+            (ProbeKind::Readiness, "fffffffff", "25 50 100 200 400 800 - - -"),
+            (ProbeKind::Readiness, "rsrf", "25 - - -"),
+            (ProbeKind::Startup, "rrf", "25 25 -"),
+            (ProbeKind::Liveness, "rf", "- -"),
+        ];
+        for (kind, tries, expected) in cases {
+            assert_eq!(pauses(kind, tries), expected, "{kind:?} {tries}");
+        }
+    }
 
     /// `+` and `-` are results; `T`, `F` and `.` what each changes.
     fn verdicts(kind: ProbeKind, success: i32, failure: i32, results: &str) -> String {

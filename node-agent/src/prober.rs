@@ -3,7 +3,6 @@
 //! One task a probe, ended with its container instance. Never decides what a failure means.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use http_body_util::Empty;
 use hyper::body::Bytes;
@@ -16,14 +15,9 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::context::Context;
 use crate::events::Severity;
-use crate::probe::{ProbeKind, Tally, Timing};
+use crate::probe::{Early, ProbeKind, Tally, Timing};
 use crate::runtime::Output;
 use crate::shim::spec::ExecSpec;
-
-/// In a container's first moments a refused connection only means that it does not listen yet:
-/// it is tried again at this pace, and not counted.
-const EARLY_RETRY: Duration = Duration::from_millis(25);
-const EARLY: Duration = Duration::from_secs(1);
 
 /// One probe of one container instance.
 #[derive(Clone)]
@@ -70,6 +64,7 @@ pub async fn run(
 ) {
     let timing = Timing::of(&probe);
     let mut tally = Tally::new(kind, timing);
+    let mut early = Early::new(kind);
     sleep(timing.initial_delay).await;
     let begun = Instant::now();
     loop {
@@ -78,14 +73,17 @@ pub async fn run(
         let attempt = attempt.unwrap_or_else(|_| {
             Attempt::Failure(format!("no answer within {} s", timing.timeout.as_secs()))
         });
-        let failure = match attempt {
-            Attempt::Success => None,
-            Attempt::Refused(_) if kind != ProbeKind::Liveness && begun.elapsed() < EARLY => {
-                sleep(EARLY_RETRY).await;
-                continue;
-            }
-            Attempt::Refused(message) | Attempt::Failure(message) => Some(message),
+        let (refused, failure) = match attempt {
+            Attempt::Success => (false, None),
+            Attempt::Refused(message) => (true, Some(message)),
+            Attempt::Failure(message) => (false, Some(message)),
         };
+        if failure.is_none() {
+            early.over();
+        } else if let Some(pause) = early.pause(refused, begun.elapsed()) {
+            sleep(pause).await;
+            continue;
+        }
         if let Some(message) = &failure {
             let message = format!("{} probe failed: {message}", kind.name());
             ctx.events.pod(

@@ -1,6 +1,4 @@
 //! Wire definitions between Coracle's components, and the code generated from them.
-//!
-//! Never holds logic: a message is turned into something useful by its user.
 
 /// API server → node agent: exec, attach and logs as gRPC streams.
 #[allow(missing_docs)]

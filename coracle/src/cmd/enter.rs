@@ -1,12 +1,13 @@
 //! `coracle enter`: moves into a node's network, takes its host name, and becomes a
-//! component. All before any thread starts. Never makes a namespace of a node.
+//! component. All before any thread starts.
 
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use crate::lab::namespaces::{enter_network, exec_self, own_hostname};
+use crate::cluster::exec::exec_self;
+use crate::lab::namespaces::{enter_network, own_hostname};
 
 /// Options of `enter`.
 #[derive(Args)]

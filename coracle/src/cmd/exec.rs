@@ -12,8 +12,9 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction
 use nix::unistd::{Pid, isatty, tcgetpgrp, tcsetpgrp};
 
 use super::LabArgs;
+use crate::cluster::exec::die_with_parent;
 use crate::lab::fabric::netns_path;
-use crate::lab::namespaces::{LabNamespaces, die_with_parent, enter_network, own_hostname};
+use crate::lab::namespaces::{LabNamespaces, enter_network, own_hostname};
 use crate::lab::state::DataDir;
 use crate::lab::topology::OUTSIDE;
 

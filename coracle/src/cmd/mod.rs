@@ -1,4 +1,4 @@
-//! The command line: one file a command. Never does a command's work itself.
+//! The command line: one file a command.
 
 pub mod down;
 pub mod enter;

@@ -1,5 +1,4 @@
-//! `coracle status`: whether a lab runs, where, and what its API says of the nodes. Never
-//! changes anything.
+//! `coracle status`: whether a lab runs, where, and what its API says of the nodes.
 
 use anyhow::Result;
 use k8s_openapi::api::core::v1::Node;
@@ -7,7 +6,7 @@ use kube::{Api, ResourceExt};
 use std::time::Duration;
 
 use super::LabArgs;
-use crate::lab::bootstrap;
+use crate::cluster::bootstrap;
 use crate::lab::state::{DataDir, RunState};
 
 /// For the API's answer.

@@ -1,5 +1,5 @@
 //! `coracle up`: the choices of a new start against those of the last one, the lock, the
-//! listener, and the way into the background. Never builds the lab: `lab::host` does.
+//! listener, and the way into the background.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
@@ -13,13 +13,15 @@ use clap::Args;
 use ipnet::Ipv4Net;
 
 use super::LabArgs;
+use crate::cluster::exec::keep_on_exec;
+use crate::cluster::process_table::log_path;
+use crate::cluster::ranges::{DEFAULT_POD_CIDR, DEFAULT_SERVICE_CIDR, Ranges};
 use crate::lab::host::Host;
 use crate::lab::launch::log_tail;
 use crate::lab::loopback::{self, DEFAULT_PORT};
-use crate::lab::namespaces::keep_on_exec;
 use crate::lab::progress::{Progress, READY_MARK, failure_text};
 use crate::lab::state::{DataDir, LabConfig, default_restart_period_s};
-use crate::lab::topology::{DEFAULT_POD_CIDR, DEFAULT_SERVICE_CIDR, Topology};
+use crate::lab::topology::Topology;
 
 const DEFAULT_WORKERS: u8 = 2;
 /// Log of the process on the host when it is in the background.
@@ -123,21 +125,22 @@ fn choose(options: &Options, last: Option<&Topology>) -> Result<Topology> {
         ),
         (given, was) => Ok(given.or(was).unwrap_or(default)),
     };
-    Ok(Topology {
+    let ranges = Ranges {
         service_cidr: range(
             "--service-cidr",
             options.service_cidr,
-            last.map(|t| t.service_cidr),
+            last.map(|t| t.ranges.service_cidr),
             DEFAULT_SERVICE_CIDR,
         )?,
         pod_cidr: range(
             "--pod-cidr",
             options.pod_cidr,
-            last.map(|t| t.pod_cidr),
+            last.map(|t| t.ranges.pod_cidr),
             DEFAULT_POD_CIDR,
         )?,
-        workers: options.nodes.or(last.map(|t| t.workers)).unwrap_or(DEFAULT_WORKERS),
-    })
+    };
+    let workers = options.nodes.or(last.map(|t| t.workers)).unwrap_or(DEFAULT_WORKERS);
+    Ok(Topology { ranges, workers })
 }
 
 fn waiting_pipe(number: RawFd) -> Result<File> {
@@ -156,7 +159,7 @@ fn detach(options: &Options) -> Result<()> {
     let log = File::options()
         .create(true)
         .append(true)
-        .open(crate::lab::process_table::log_path(&data.path("logs"), BACKGROUND_LOG))?;
+        .open(log_path(&data.path("logs"), BACKGROUND_LOG))?;
     let (reader, writer) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
     let passed = writer.as_raw_fd();
     let mut command = Command::new("/proc/self/exe");

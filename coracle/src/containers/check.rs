@@ -1,5 +1,4 @@
-//! Health checks from inside a container, for images that have no program but this one. Never
-//! judges a peer: each asks its own member.
+//! Health checks from inside a container, for images that have no program but this one.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -11,9 +10,9 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::ClusterArgs;
-use super::shared::{self, Credentials, admin};
-use crate::lab::bootstrap;
-use crate::lab::topology::API_PORT;
+use super::shared::{self, Credentials};
+use crate::cluster::ranges::API_PORT;
+use crate::cluster::{bootstrap, identities};
 
 const LIMIT: Duration = Duration::from_secs(3);
 
@@ -60,7 +59,7 @@ async fn ask(options: &Options) -> Result<()> {
         }
         What::Node => {
             let name = nix::unistd::gethostname()?.to_string_lossy().into_owned();
-            let server = super::controller::api_url();
+            let server = super::api_url();
             let client = bootstrap::client(&kubeconfig(options, &server)?).await?;
             bootstrap::node_is_ready(&client, &name).await
         }
@@ -73,7 +72,7 @@ async fn ask(options: &Options) -> Result<()> {
 }
 
 fn kubeconfig(options: &Options, server: &str) -> Result<PathBuf> {
-    let mut identity = admin();
+    let mut identity = identities::admin();
     identity.file = "check".to_owned();
     // Asked every second: the credential of the first time is good for the container's life.
     match shared::kubeconfig_path(&identity) {

@@ -1,10 +1,9 @@
 //! A cluster whose members are containers: `coracle member ROLE` is what each of them runs. It
 //! makes its own credential from the CA that all members share, prepares what its container needs,
-//! and becomes the component. Never starts a container: an engine does that.
+//! and becomes the component.
 
 mod api_server;
 mod check;
-mod controller;
 mod forwarder;
 mod network;
 mod node;
@@ -14,11 +13,15 @@ mod shared;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 use ipnet::Ipv4Net;
 
-use crate::lab::topology::{DEFAULT_POD_CIDR, DEFAULT_SERVICE_CIDR, Topology};
+use self::shared::Credentials;
+use crate::cluster::command_line::flag;
+use crate::cluster::exec::exec_self;
+use crate::cluster::identities;
+use crate::cluster::ranges::{API_PORT, DEFAULT_POD_CIDR, DEFAULT_SERVICE_CIDR, Ranges};
 
 /// The name by which members reach the API, whichever server answers.
 const API_NAME: &str = "apiserver";
@@ -46,9 +49,8 @@ pub struct ClusterArgs {
 }
 
 impl ClusterArgs {
-    /// The ranges, for what is made from them.
-    fn topology(&self) -> Topology {
-        Topology { service_cidr: self.service_cidr, pod_cidr: self.pod_cidr, workers: 0 }
+    fn ranges(&self) -> Ranges {
+        Ranges { service_cidr: self.service_cidr, pod_cidr: self.pod_cidr }
     }
 
     /// This member's own address.
@@ -57,15 +59,25 @@ impl ClusterArgs {
     }
 }
 
+/// Options of `member controller-manager` and `member endpoints-controller`.
+#[derive(Args)]
+pub struct ControllerOptions {
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    /// More options for the component.
+    #[arg(last = true)]
+    more: Vec<String>,
+}
+
 /// What a container can be.
 #[derive(Subcommand)]
 pub enum Role {
     /// An API server, on etcd or on a store of its own.
     Apiserver(api_server::Options),
     /// The controller manager; more than one elect a leader.
-    ControllerManager(controller::Options),
+    ControllerManager(ControllerOptions),
     /// The endpoints controller; more than one elect a leader.
-    EndpointsController(controller::Options),
+    EndpointsController(ControllerOptions),
     /// A node: node agent, and in its pods the node proxy.
     Node(node::Options),
     /// Makes what a cluster has from its first second on, waits until all of it works, and ends.
@@ -84,8 +96,8 @@ pub enum Role {
 pub fn run(role: Role) -> Result<u8> {
     match role {
         Role::Apiserver(options) => api_server::run(&options),
-        Role::ControllerManager(options) => controller::run("controller-manager", &options),
-        Role::EndpointsController(options) => controller::run("endpoints-controller", &options),
+        Role::ControllerManager(options) => controller("controller-manager", &options),
+        Role::EndpointsController(options) => controller("endpoints-controller", &options),
         Role::Node(options) => node::run(&options),
         Role::Setup(options) => setup::run(&options),
         Role::Forwarder(options) => forwarder::run(options),
@@ -95,8 +107,25 @@ pub fn run(role: Role) -> Result<u8> {
     }
 }
 
-fn flag(name: &str, value: impl std::fmt::Display) -> String {
-    format!("{name}={value}")
+/// Becomes the controller program called `name`.
+fn controller(name: &str, options: &ControllerOptions) -> Result<u8> {
+    let credentials = Credentials::open(&options.cluster)?;
+    let kubeconfig = credentials.kubeconfig(&api_url(), &identities::controllers())?;
+    let args = vec![name.to_owned(), flag("--kubeconfig", kubeconfig.display())];
+    become_component(args, &options.more)
+}
+
+/// Where members reach the API.
+fn api_url() -> String {
+    format!("https://{API_NAME}:{API_PORT}")
+}
+
+/// Becomes a component, with `more` options behind its command line.
+fn become_component(mut args: Vec<String>, more: &[String]) -> Result<u8> {
+    args.insert(0, "coracle".to_owned());
+    args.extend(more.iter().cloned());
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    bail!("start {}: {}", args[1], exec_self(&words))
 }
 
 /// Returns when this container is asked to end.

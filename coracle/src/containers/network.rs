@@ -13,7 +13,7 @@ use nix::mount::{MsFlags, mount};
 use rtnetlink::packet_route::route::RouteScope;
 use rtnetlink::{Handle, RouteMessageBuilder};
 
-use crate::lab::fabric::{in_runtime, index};
+use crate::cluster::netlink::{in_runtime, index};
 
 /// What a container engine mounts read-only and a node has to write: its pods are containers too.
 const WRITABLE: [&str; 2] = ["/proc/sys", "/sys"];

@@ -1,6 +1,6 @@
 //! A node in a container: process 1, which prepares the network, starts the node agent and
 //! starts it again where it dies, reaps what pods leave behind, and answers for names outside
-//! the cluster. One thread but for those names. Never runs a pod itself.
+//! the cluster. One thread but for those names.
 
 use std::fs;
 use std::os::fd::AsFd;
@@ -10,19 +10,16 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use ipnet::Ipv4Net;
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 
-use super::controller::api_url;
 use super::shared::Credentials;
-use super::{ClusterArgs, flag, network};
-use crate::lab::component_plans::{CLUSTER_DOMAIN, NODE_AGENT_PORT, dns_identity};
-use crate::lab::control::Report;
-use crate::lab::pki::Identity;
-use crate::lab::process_table::{ComponentPlan, Logs, Phase, ProcessTable};
-use crate::lab::{manifests, supervisor, upstream_dns};
+use super::{ClusterArgs, api_url, network};
+use crate::cluster::command_line::NodeAgent;
+use crate::cluster::process_table::{
+    ComponentPlan, Died, Logs, Phase, ProcessTable, asks_to_end, block_signals, wait,
+};
+use crate::cluster::ranges::NODE_POD_PREFIX;
+use crate::cluster::{dns, identities, upstream_dns};
 
 /// Where pods, their logs and their addresses are.
 const ROOT_DIR: &str = "/var/lib/coracle/node";
@@ -30,7 +27,6 @@ const ROOT_DIR: &str = "/var/lib/coracle/node";
 const DNS_CONFIG: &str = "/run/coracle/dns";
 /// Socket for names outside the cluster, for the DNS's pod.
 const HOST_DIR: &str = "/run/coracle/host";
-const NODE_POD_PREFIX: u8 = 24;
 
 /// Options of `member node`.
 #[derive(Args)]
@@ -64,10 +60,10 @@ pub fn run(options: &Options) -> Result<u8> {
         takes_listener: false,
     };
     // Blocked before there is a second thread, so that all signals come by the descriptor.
-    let signals = supervisor::block_signals()?;
+    let signals = block_signals()?;
     std::thread::spawn(|| {
         let served = super::runtime().and_then(|runtime| {
-            runtime.block_on(upstream_dns::serve(Path::new(HOST_DIR), manifests::UPSTREAM_SOCKET))
+            runtime.block_on(upstream_dns::serve(Path::new(HOST_DIR), dns::UPSTREAM_SOCKET))
         });
         if let Err(error) = served {
             eprintln!("names outside the cluster are not resolved: {error:#}");
@@ -78,8 +74,7 @@ pub fn run(options: &Options) -> Result<u8> {
 
 fn pod_cidr(options: &Options) -> Result<Ipv4Net> {
     let all = options.cluster.pod_cidr;
-    let first = u32::from(all.network()) + (u32::from(options.number) << (32 - NODE_POD_PREFIX));
-    let own = Ipv4Net::new_assert(first.into(), NODE_POD_PREFIX);
+    let own = options.cluster.ranges().pods_of(options.number);
     ensure!(
         options.number > 0 && all.contains(&own),
         "--number {}: {all} has no /{NODE_POD_PREFIX} of that number for this node's pods",
@@ -92,25 +87,19 @@ fn agent_args(options: &Options, credentials: &Credentials) -> Result<Vec<String
     let cluster = &options.cluster;
     let address = cluster.own_address()?;
     let name = nix::unistd::gethostname()?.to_string_lossy().into_owned();
-    let identity = Identity::client("node", &format!("system:node:{name}"), &["system:nodes"])
-        .serving(vec![name.clone(), address.to_string()]);
-    let serving = credentials.issue(&identity)?;
-    let kubeconfig = credentials.kubeconfig(&api_url(), &identity)?;
-    let mut args = vec![
-        "node-agent".to_owned(),
-        flag("--kubeconfig", kubeconfig.display()),
-        flag("--hostname-override", &name),
-        flag("--node-ip", address),
-        flag("--pod-cidr", pod_cidr(options)?),
-        flag("--root-dir", ROOT_DIR),
-        flag("--pod-manifest-path", manifests_dir().display()),
-        flag("--cluster-dns", cluster.topology().dns_service()),
-        flag("--cluster-domain", CLUSTER_DOMAIN),
-        flag("--tls-cert-file", serving.cert_file.display()),
-        flag("--tls-private-key-file", serving.key_file.display()),
-        flag("--client-ca-file", credentials.ca_file().display()),
-        flag("--port", NODE_AGENT_PORT),
-    ];
+    let identity = identities::node("node", &name, vec![name.clone(), address.to_string()]);
+    let authority = &credentials.authority;
+    let agent = NodeAgent {
+        name: &name,
+        address,
+        pod_cidr: pod_cidr(options)?,
+        ranges: &cluster.ranges(),
+        serving: &authority.issue(&identity)?,
+        kubeconfig: &credentials.kubeconfig(&api_url(), &identity)?,
+        ca_file: &authority.certificate_file,
+        root: Path::new(ROOT_DIR),
+    };
+    let mut args = agent.args();
     args.extend(options.more.iter().cloned());
     Ok(args)
 }
@@ -126,51 +115,26 @@ fn write_manifests(options: &Options, credentials: &Credentials) -> Result<()> {
         return Ok(());
     }
     // By the cluster IP: the pod has the network of a pod, and no resolver but itself.
-    let server = format!("https://{}", options.cluster.topology().kubernetes_service());
-    let written = credentials.kubeconfig(&server, &dns_identity())?;
+    let server = format!("https://{}", options.cluster.ranges().kubernetes_service());
+    let written = credentials.kubeconfig(&server, &identities::dns())?;
     fs::create_dir_all(DNS_CONFIG)?;
     fs::rename(written, Path::new(DNS_CONFIG).join("kubeconfig"))?;
-    manifests::write_dns(&directory, Path::new(DNS_CONFIG), Path::new(HOST_DIR))
+    dns::write(&directory, Path::new(DNS_CONFIG), Path::new(HOST_DIR))
 }
 
 /// Starts what is due and reaps, until a signal asks to end; the container's end ends the rest.
 fn supervise(mut table: ProcessTable, signals: &SignalFd) -> Result<u8> {
     loop {
-        for report in table.start_due(Instant::now(), true) {
-            tell(&report);
-        }
-        wait(signals, table.next_start(true))?;
-        let mut stop = false;
-        while let Some(info) = signals.read_signal()? {
-            stop |= info.ssi_signo != Signal::SIGCHLD as u32;
-        }
+        table.start_due(Instant::now(), true).into_iter().for_each(tell);
+        wait([signals.as_fd()], table.next_start(true))?;
+        let stop = asks_to_end(signals)?;
         table.reap(tell)?;
         if stop {
-            table.stop_phase(Phase::First, Signal::SIGTERM);
-            let deadline = Instant::now() + supervisor::STOP_GRACE;
-            while table.alive_in(Phase::First) && Instant::now() < deadline {
-                wait(signals, Some(deadline))?;
-                while signals.read_signal()?.is_some() {}
-                table.reap(tell)?;
-            }
-            return Ok(0);
+            return table.stop(signals, tell).map(|()| 0);
         }
     }
 }
 
-fn wait(signals: &SignalFd, deadline: Option<Instant>) -> Result<()> {
-    let timeout = deadline.map_or(PollTimeout::NONE, |at| {
-        let left_ms = at.saturating_duration_since(Instant::now()).as_millis() + 1;
-        PollTimeout::from(u16::try_from(left_ms).unwrap_or(u16::MAX))
-    });
-    match poll(&mut [PollFd::new(signals.as_fd(), PollFlags::POLLIN)], timeout) {
-        Ok(_) | Err(Errno::EINTR) => Ok(()),
-        Err(errno) => Err(errno.into()),
-    }
-}
-
-fn tell(report: &Report) {
-    if let Report::Died { name, status, restart_in_ms } = report {
-        eprintln!("{name} ended ({status}) and starts again in {restart_in_ms} ms");
-    }
+fn tell(Died { name, status, restart_in_ms }: Died) {
+    eprintln!("{name} ended ({status}) and starts again in {restart_in_ms} ms");
 }

@@ -10,11 +10,11 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use k8s_openapi::jiff::Timestamp;
 
-use super::controller::api_url;
-use super::shared::{Credentials, admin};
-use super::{ClusterArgs, asked_to_end, runtime};
-use crate::lab::bootstrap;
-use crate::lab::pki::{Identity, write_private};
+use super::shared::Credentials;
+use super::{ClusterArgs, api_url, asked_to_end, runtime};
+use crate::cluster::identities::{self, admin};
+use crate::cluster::pki::write_private;
+use crate::cluster::{bootstrap, ranges::API_PORT};
 
 /// Options of `member setup`.
 #[derive(Args)]
@@ -49,8 +49,7 @@ pub struct KubeconfigOptions {
 pub fn run(options: &Options) -> Result<u8> {
     let credentials = Credentials::open(&options.cluster)?;
     let admin = credentials.kubeconfig(&api_url(), &admin())?;
-    let proxy = Identity::client("kube-proxy", "system:kube-proxy", &[]);
-    let proxy = credentials.kubeconfig(&api_url(), &proxy)?;
+    let proxy = credentials.kubeconfig(&api_url(), &identities::proxy())?;
     runtime()?.block_on(bring_up(options, &admin, &proxy))?;
     Ok(0)
 }
@@ -58,9 +57,9 @@ pub fn run(options: &Options) -> Result<u8> {
 async fn bring_up(options: &Options, admin: &Path, proxy: &Path) -> Result<()> {
     let steps = Steps { began: Instant::now(), limit: Duration::from_secs(options.timeout) };
     let client = bootstrap::client(admin).await?;
-    let topology = options.cluster.topology();
+    let ranges = options.cluster.ranges();
     steps.wait("the API answers", bootstrap::api_ready(&client)).await?;
-    let objects = bootstrap::objects(&client, &topology, proxy);
+    let objects = bootstrap::objects(&client, &ranges, proxy);
     steps.wait("the node proxy and the DNS Service are there", objects).await?;
     // The cluster is new: whatever lease there is is of this start.
     let nodes = bootstrap::nodes_ready(&client, &options.nodes, Timestamp::UNIX_EPOCH);
@@ -105,9 +104,8 @@ pub fn client(cluster: &ClusterArgs) -> Result<u8> {
 /// Prints the admin's kubeconfig.
 pub fn kubeconfig(options: &KubeconfigOptions) -> Result<u8> {
     let credentials = Credentials::open(&options.cluster)?;
-    let server = options.server.clone().unwrap_or_else(|| {
-        format!("https://{}:{}", Ipv4Addr::LOCALHOST, crate::lab::topology::API_PORT)
-    });
+    let local = || format!("https://{}:{API_PORT}", Ipv4Addr::LOCALHOST);
+    let server = options.server.clone().unwrap_or_else(local);
     let path = credentials.kubeconfig(&server, &admin())?;
     print!("{}", std::fs::read_to_string(path)?);
     Ok(0)

@@ -8,15 +8,16 @@ use anyhow::{Context, Result};
 use nix::fcntl::{Flock, FlockArg};
 
 use super::ClusterArgs;
-use crate::lab::kubeconfig;
-use crate::lab::pki::{Authority, Credential, Identity};
+use crate::cluster::kubeconfig;
+use crate::cluster::pki::{Authority, Identity};
 
 /// Where a member's own certificate, key and kubeconfig are: in its container alone.
 const OWN_DIR: &str = "/run/coracle/pki";
 
 /// A member's means to make credentials.
 pub struct Credentials {
-    authority: Authority,
+    /// The cluster's CA; what it issues goes into this container.
+    pub authority: Authority,
 }
 
 impl Credentials {
@@ -33,19 +34,9 @@ impl Credentials {
         Ok(Self { authority })
     }
 
-    /// Issues a credential into this container.
-    pub fn issue(&self, identity: &Identity) -> Result<Credential> {
-        self.authority.issue(identity)
-    }
-
-    /// The CA's certificate.
-    pub fn ca_file(&self) -> &Path {
-        &self.authority.certificate_file
-    }
-
     /// Issues a client's credential and writes its kubeconfig into this container.
     pub fn kubeconfig(&self, server: &str, identity: &Identity) -> Result<PathBuf> {
-        let credential = self.issue(identity)?;
+        let credential = self.authority.issue(identity)?;
         let path = kubeconfig_path(identity);
         kubeconfig::write(&path, server, &identity.user, &self.authority, &credential)?;
         Ok(path)
@@ -55,9 +46,4 @@ impl Credentials {
 /// Where a client's kubeconfig is in this container, once it is written.
 pub fn kubeconfig_path(identity: &Identity) -> PathBuf {
     Path::new(OWN_DIR).join(format!("{}.kubeconfig", identity.file))
-}
-
-/// The admin, who may do all.
-pub fn admin() -> Identity {
-    Identity::client("admin", "kubernetes-admin", &["system:masters"])
 }

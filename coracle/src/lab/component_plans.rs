@@ -1,29 +1,29 @@
-//! Which components a lab runs, with which command lines and identities. Pure, but for
-//! the credentials it writes. Never starts anything.
+//! Which components a lab runs, with which command lines and identities, and the files they need:
+//! credentials and manifests of static pods.
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use anyhow::Result;
 
-use super::fabric::netns_path;
-use super::kubeconfig;
-use super::pki::{Authority, Identity};
-use super::process_table::{ComponentPlan, Phase};
-use super::state::{DataDir, LabConfig};
-use super::topology::{API_PORT, CONTROL_PLANE, CONTROL_PLANE_ADDRESS, NodePlace};
+use crate::cluster::command_line::{self, API_SERVER, NodeAgent, flag};
+use crate::cluster::pki::{Authority, Identity};
+use crate::cluster::process_table::{ComponentPlan, Phase};
+use crate::cluster::ranges::{API_PORT, service_names};
+use crate::cluster::{dns, identities, kubeconfig};
 
-/// Name of the API server's component and log.
-pub const API_SERVER: &str = "apiserver";
-/// Port of a node agent.
-pub const NODE_AGENT_PORT: u16 = 10250;
-/// Domain of the cluster's names.
-pub const CLUSTER_DOMAIN: &str = "cluster.local";
+use super::fabric::netns_path;
+use super::state::{DataDir, LabConfig};
+use super::topology::{CONTROL_PLANE, CONTROL_PLANE_ADDRESS, NodePlace};
+
 const NODE_PORT_RANGE: &str = "30000-32767";
 const CONTROL_PLANE_TAINT: &str = "node-role.kubernetes.io/control-plane=:NoSchedule";
 const CONTROL_PLANE_LABEL: &str = "node-role.kubernetes.io/control-plane=";
+/// The node proxy's manifest, in a directory of a lab that had it as static pods.
+const FORMER_PROXY: &str = "kube-proxy.json";
 
-/// The files of the identities that components use.
+/// What runs, and the files of the identities that are used from outside it.
 pub struct Wiring {
     /// What runs.
     pub components: Vec<ComponentPlan>,
@@ -31,118 +31,158 @@ pub struct Wiring {
     pub admin_kubeconfig: PathBuf,
     /// The kubeconfig of the node proxies.
     pub proxy_kubeconfig: PathBuf,
-    /// Directory with the kubeconfig of the cluster's DNS.
-    pub dns_config: PathBuf,
 }
 
-/// Issues all credentials and plans all components. `isolated`: with nodes in namespaces.
+/// Issues all credentials, plans all components and writes what they read. `isolated`: with nodes
+/// in namespaces.
 pub fn wire(data: &DataDir, config: &LabConfig, isolated: bool) -> Result<Wiring> {
-    let authority = Authority::open(&data.path("pki"))?;
     let on_host = format!("https://{}:{}", config.address, config.port);
-    let server = if isolated {
-        format!("https://{CONTROL_PLANE_ADDRESS}:{API_PORT}")
-    } else {
-        on_host.clone()
+    let server = match isolated {
+        true => format!("https://{CONTROL_PLANE_ADDRESS}:{API_PORT}"),
+        false => on_host.clone(),
     };
-    let kubeconfig = |file: &Path, server: &str, identity: Identity| -> Result<()> {
-        let credential = authority.issue(&identity)?;
-        kubeconfig::write(file, server, &identity.user, &authority, &credential)
-    };
+    let authority = Authority::open(&data.path("pki"))?;
+    let wirer = Wirer { data, config, isolated, authority, server };
     let admin_kubeconfig = data.path("kubeconfig");
-    let admin = Identity::client("admin", "kubernetes-admin", &["system:masters"]);
-    kubeconfig(&admin_kubeconfig, &on_host, admin)?;
+    wirer.kubeconfig(&admin_kubeconfig, &on_host, &identities::admin())?;
     let controllers = data.path("kubeconfigs/controllers");
-    let user = "system:kube-controller-manager";
-    kubeconfig(&controllers, &server, Identity::client("controllers", user, &[]))?;
+    wirer.kubeconfig(&controllers, &wirer.server, &identities::controllers())?;
+    let proxy_kubeconfig = wirer.kubeconfig_in("kube-proxy", &identities::proxy())?;
+    let dns_kubeconfig = wirer.kubeconfig_in("cluster-dns", &identities::dns())?;
 
-    let proxy_kubeconfig = config_directory(data, "kube-proxy")?.join("kubeconfig");
-    let proxy = Identity::client("kube-proxy", "system:kube-proxy", &[]);
-    kubeconfig(&proxy_kubeconfig, &server, proxy)?;
-    let dns_config = config_directory(data, "cluster-dns")?;
-    let dns = dns_identity();
-    kubeconfig(&dns_config.join("kubeconfig"), &server, dns)?;
-
-    let mut components = vec![api_server(data, config, &authority, isolated)?];
-    for name in ["endpoints-controller", "controller-manager"] {
-        components.push(ComponentPlan {
-            name: name.to_owned(),
-            phase: Phase::Controllers,
-            args: placed(data, isolated.then_some(CONTROL_PLANE), {
-                vec![
-                    name.to_owned(),
-                    flag("--kubeconfig", controllers.display()),
-                    // There is one of each: nothing to wait for after a crash.
-                    flag("--leader-elect", false),
-                ]
-            }),
-            takes_listener: false,
-        });
-    }
-    if isolated {
-        for place in config.topology.nodes() {
-            components.push(node_agent(data, config, &place, &authority, &server)?);
+    let mut components = vec![wirer.api_server()?];
+    components.extend(["endpoints-controller", "controller-manager"].map(|name| ComponentPlan {
+        name: name.to_owned(),
+        phase: Phase::Controllers,
+        args: wirer.placed(CONTROL_PLANE, {
+            vec![
+                name.to_owned(),
+                flag("--kubeconfig", controllers.display()),
+                // There is one of each: nothing to wait for after a crash.
+                flag("--leader-elect", false),
+            ]
+        }),
+        takes_listener: false,
+    }));
+    let places = if isolated { config.topology.nodes() } else { Vec::new() };
+    for place in places {
+        components.push(wirer.node_agent(&place)?);
+        if place.control_plane {
+            let config = dns_kubeconfig.parent().unwrap_or(&dns_kubeconfig);
+            dns::write(&wirer.manifests(&place.name), config, &data.path("host"))?;
         }
     }
-    Ok(Wiring { components, admin_kubeconfig, proxy_kubeconfig, dns_config })
+    Ok(Wiring { components, admin_kubeconfig, proxy_kubeconfig })
 }
 
-/// As whom the cluster's DNS asks.
-pub fn dns_identity() -> Identity {
-    Identity::client(
-        "cluster-dns",
-        "system:serviceaccount:kube-system:coredns",
-        &["system:serviceaccounts", "system:serviceaccounts:kube-system"],
-    )
-}
-
-fn config_directory(data: &DataDir, name: &str) -> Result<PathBuf> {
-    let directory = data.path("kubeconfigs").join(name);
-    std::fs::create_dir_all(&directory)?;
-    Ok(directory)
-}
-
-fn api_server(
-    data: &DataDir,
-    config: &LabConfig,
-    authority: &Authority,
+struct Wirer<'a> {
+    data: &'a DataDir,
+    config: &'a LabConfig,
     isolated: bool,
-) -> Result<ComponentPlan> {
-    let serving = authority.issue(
-        &Identity::client("apiserver", "kube-apiserver", &[]).serving(api_server_names(config)),
-    )?;
-    let to_nodes = authority.issue(&Identity::client(
-        "apiserver-kubelet-client",
-        "kube-apiserver-kubelet-client",
-        &["system:masters"],
-    ))?;
-    let (bind, port, advertise) = if isolated {
-        (Ipv4Addr::UNSPECIFIED, API_PORT, CONTROL_PLANE_ADDRESS)
-    } else {
-        // The inherited listener is the one to use; this one is beside it on any port.
-        (config.address, 0, config.address)
-    };
-    let ca = authority.certificate_file.display();
-    let args = vec![
-        API_SERVER.to_owned(),
-        flag("--data-dir", data.path("store").display()),
-        flag("--bind-address", bind),
-        flag("--secure-port", port),
-        flag("--advertise-address", advertise),
-        flag("--tls-cert-file", serving.cert_file.display()),
-        flag("--tls-private-key-file", serving.key_file.display()),
-        flag("--client-ca-file", &ca),
-        flag("--service-cluster-ip-range", config.topology.service_cidr),
-        flag("--service-node-port-range", NODE_PORT_RANGE),
-        flag("--kubelet-client-certificate", to_nodes.cert_file.display()),
-        flag("--kubelet-client-key", to_nodes.key_file.display()),
-        flag("--kubelet-certificate-authority", &ca),
-    ];
-    Ok(ComponentPlan {
-        name: API_SERVER.to_owned(),
-        phase: Phase::First,
-        args: placed(data, isolated.then_some(CONTROL_PLANE), args),
-        takes_listener: true,
-    })
+    authority: Authority,
+    /// Where the components reach the API.
+    server: String,
+}
+
+impl Wirer<'_> {
+    fn kubeconfig(&self, file: &Path, server: &str, identity: &Identity) -> Result<()> {
+        let credential = self.authority.issue(identity)?;
+        kubeconfig::write(file, server, &identity.user, &self.authority, &credential)
+    }
+
+    /// Writes a kubeconfig in a directory of its own, which can be mounted. Returns its path.
+    fn kubeconfig_in(&self, directory: &str, identity: &Identity) -> Result<PathBuf> {
+        let directory = self.data.path("kubeconfigs").join(directory);
+        fs::create_dir_all(&directory)?;
+        let file = directory.join("kubeconfig");
+        self.kubeconfig(&file, &self.server, identity)?;
+        Ok(file)
+    }
+
+    fn api_server(&self) -> Result<ComponentPlan> {
+        let (bind, port, advertise) = if self.isolated {
+            (Ipv4Addr::UNSPECIFIED, API_PORT, CONTROL_PLANE_ADDRESS)
+        } else {
+            // The inherited listener is the one to use; this one is beside it on any port.
+            (self.config.address, 0, self.config.address)
+        };
+        let names = api_server_names(self.config);
+        let ranges = &self.config.topology.ranges;
+        let mut args = command_line::api_server(&self.authority, names, ranges, advertise)?;
+        args.extend([
+            flag("--data-dir", self.data.path("store").display()),
+            flag("--bind-address", bind),
+            flag("--secure-port", port),
+            flag("--service-node-port-range", NODE_PORT_RANGE),
+        ]);
+        Ok(ComponentPlan {
+            name: API_SERVER.to_owned(),
+            phase: Phase::First,
+            args: self.placed(CONTROL_PLANE, args),
+            takes_listener: true,
+        })
+    }
+
+    fn root(&self, node: &str) -> PathBuf {
+        self.data.path("nodes").join(node)
+    }
+
+    fn manifests(&self, node: &str) -> PathBuf {
+        self.root(node).join("manifests")
+    }
+
+    fn node_agent(&self, place: &NodePlace) -> Result<ComponentPlan> {
+        let name = &place.name;
+        let names = vec![name.clone(), place.address.to_string()];
+        let identity = identities::node(&format!("node-{name}"), name, names);
+        let serving = self.authority.issue(&identity)?;
+        let kubeconfig = self.data.path("kubeconfigs").join(name);
+        kubeconfig::write(&kubeconfig, &self.server, &identity.user, &self.authority, &serving)?;
+        let manifests = self.manifests(name);
+        fs::create_dir_all(&manifests)?;
+        match fs::remove_file(manifests.join(FORMER_PROXY)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+        let agent = NodeAgent {
+            name,
+            address: place.address,
+            pod_cidr: place.pod_cidr,
+            ranges: &self.config.topology.ranges,
+            kubeconfig: &kubeconfig,
+            serving: &serving,
+            ca_file: &self.authority.certificate_file,
+            root: &self.root(name),
+        };
+        let mut args = agent.args();
+        args.push(flag("--max-container-restart-period", self.config.max_restart_period_s));
+        if place.control_plane {
+            args.push(flag("--register-with-taints", CONTROL_PLANE_TAINT));
+            args.push(flag("--node-labels", CONTROL_PLANE_LABEL));
+        }
+        Ok(ComponentPlan {
+            name: format!("node-agent-{name}"),
+            phase: Phase::Nodes,
+            args: self.placed(name, args),
+            takes_listener: false,
+        })
+    }
+
+    /// The command line that runs `args` inside the node, where there are nodes.
+    fn placed(&self, node: &str, args: Vec<String>) -> Vec<String> {
+        if !self.isolated {
+            return args;
+        }
+        let netns = netns_path(&self.data.path("run"), node);
+        let mut command = vec![
+            "enter".to_owned(),
+            flag("--netns", netns.display()),
+            flag("--hostname", node),
+            "--".to_owned(),
+        ];
+        command.extend(args);
+        command
+    }
 }
 
 /// Every name by which a client may reach the API server.
@@ -151,7 +191,7 @@ fn api_server_names(config: &LabConfig) -> Vec<String> {
         config.address.to_string(),
         Ipv4Addr::LOCALHOST.to_string(),
         CONTROL_PLANE_ADDRESS.to_string(),
-        config.topology.kubernetes_service().to_string(),
+        config.topology.ranges.kubernetes_service().to_string(),
         "localhost".to_owned(),
         CONTROL_PLANE.to_owned(),
     ];
@@ -159,91 +199,16 @@ fn api_server_names(config: &LabConfig) -> Vec<String> {
     names
 }
 
-/// Every form of the name of the API's Service.
-pub fn service_names() -> Vec<String> {
-    let service = "kubernetes.default.svc.cluster.local";
-    let shorter = service.match_indices('.').map(|(end, _)| &service[..end]);
-    shorter.filter(|name| !name.ends_with("cluster")).chain([service]).map(str::to_owned).collect()
-}
-
-fn node_agent(
-    data: &DataDir,
-    config: &LabConfig,
-    place: &NodePlace,
-    authority: &Authority,
-    server: &str,
-) -> Result<ComponentPlan> {
-    let topology = &config.topology;
-    let name = &place.name;
-    let user = format!("system:node:{name}");
-    let identity = Identity::client(&format!("node-{name}"), &user, &["system:nodes"])
-        .serving(vec![name.clone(), place.address.to_string()]);
-    let credential = authority.issue(&identity)?;
-    let kubeconfig = data.path("kubeconfigs").join(name);
-    kubeconfig::write(&kubeconfig, server, &user, authority, &credential)?;
-    let root = data.path("nodes").join(name);
-    std::fs::create_dir_all(root.join("manifests"))?;
-    let mut args = vec![
-        "node-agent".to_owned(),
-        flag("--kubeconfig", kubeconfig.display()),
-        flag("--hostname-override", name),
-        flag("--node-ip", place.address),
-        flag("--pod-cidr", place.pod_cidr),
-        flag("--root-dir", root.display()),
-        flag("--pod-manifest-path", root.join("manifests").display()),
-        flag("--cluster-dns", topology.dns_service()),
-        flag("--cluster-domain", CLUSTER_DOMAIN),
-        flag("--tls-cert-file", credential.cert_file.display()),
-        flag("--tls-private-key-file", credential.key_file.display()),
-        flag("--client-ca-file", authority.certificate_file.display()),
-        flag("--port", NODE_AGENT_PORT),
-        flag("--max-container-restart-period", config.max_restart_period_s),
-    ];
-    if place.control_plane {
-        args.push(flag("--register-with-taints", CONTROL_PLANE_TAINT));
-        args.push(flag("--node-labels", CONTROL_PLANE_LABEL));
-    }
-    Ok(ComponentPlan {
-        name: format!("node-agent-{name}"),
-        phase: Phase::Nodes,
-        args: placed(data, Some(name), args),
-        takes_listener: false,
-    })
-}
-
-fn flag(name: &str, value: impl std::fmt::Display) -> String {
-    format!("{name}={value}")
-}
-
-/// The command line that runs `args` inside node `name`.
-fn placed(data: &DataDir, name: Option<&str>, args: Vec<String>) -> Vec<String> {
-    let Some(name) = name else {
-        return args;
-    };
-    let netns = netns_path(&data.path("run"), name);
-    let mut command = vec![
-        "enter".to_owned(),
-        flag("--netns", netns.display()),
-        flag("--hostname", name),
-        "--".to_owned(),
-    ];
-    command.extend(args);
-    command
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lab::topology::{DEFAULT_POD_CIDR, DEFAULT_SERVICE_CIDR, Topology};
+    use crate::cluster::ranges::Ranges;
+    use crate::lab::topology::Topology;
 
     #[test]
     fn the_api_servers_certificate_has_every_name_of_its_service() {
         let config = LabConfig {
-            topology: Topology {
-                service_cidr: DEFAULT_SERVICE_CIDR,
-                pod_cidr: DEFAULT_POD_CIDR,
-                workers: 2,
-            },
+            topology: Topology { ranges: Ranges::default(), workers: 2 },
             address: Ipv4Addr::new(127, 80, 1, 2),
             port: 6443,
             max_restart_period_s: 10,

@@ -1,6 +1,5 @@
 //! The messages between the process on the host and the lab's supervisor, over a
 //! socket pair that keeps message boundaries and can carry one descriptor each.
-//! Never blocks when its socket does not.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -12,6 +11,8 @@ use nix::sys::socket::{
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+
+use crate::cluster::process_table::Died;
 
 /// Largest message in bytes; a longer one is an error at the sender.
 pub const MAX_MESSAGE: usize = 16 * 1024;
@@ -63,14 +64,7 @@ pub enum Report {
     /// Namespaces, links, addresses and routes are there.
     FabricReady,
     /// A component ended without being asked and starts again.
-    Died {
-        /// The component.
-        name: String,
-        /// How it ended.
-        status: String,
-        /// When it starts again, in milliseconds.
-        restart_in_ms: u64,
-    },
+    Died(Died),
     /// Answer to [`Request::Socket`]; the descriptor is beside it unless there is an error.
     Socket {
         /// The request's number.

@@ -1,6 +1,6 @@
 //! Builds the lab's network: a bridge for the nodes, a namespace for each node and for
-//! `outside`, addresses, routes and forwarding. Never starts a process, and never
-//! programs pods or Services: node agent and proxy agent do.
+//! `outside`, addresses, routes and forwarding. Pods and Services are not its matter: node agent and
+//! proxy agent program them.
 
 use std::fs::{self, File};
 use std::net::{IpAddr, Ipv4Addr};
@@ -13,6 +13,8 @@ use rtnetlink::{
     Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
     packet_route::link::{InfoData, InfoVeth},
 };
+
+use crate::cluster::netlink::{in_runtime, index};
 
 use super::namespaces::{enter_network, make_network, pin_network};
 use super::topology::{
@@ -97,17 +99,6 @@ fn spokes(topology: &Topology) -> Vec<Spoke> {
     topology.nodes().into_iter().map(node).chain([outside]).collect()
 }
 
-/// Runs `work` on a runtime of its own; its netlink socket belongs to the calling
-/// thread's namespace.
-pub fn in_runtime<F: Future<Output = Result<()>>>(work: impl FnOnce(Handle) -> F) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-    runtime.block_on(async {
-        let (connection, handle, _) = rtnetlink::new_connection()?;
-        tokio::spawn(connection);
-        work(handle).await
-    })
-}
-
 /// The fabric's side: bridge, links, gateways, and routes to the nodes' pods, as the
 /// router of a data centre has them.
 async fn join(handle: &Handle, run: &Path, spokes: &[Spoke]) -> Result<()> {
@@ -182,11 +173,6 @@ async fn add_route(handle: &Handle, to: Ipv4Net, via: Ipv4Addr) -> Result<()> {
         .execute()
         .await
         .with_context(|| format!("add the route to {to} via {via}"))
-}
-
-/// Number of the link of this name.
-pub fn index(name: &str) -> Result<u32> {
-    nix::net::if_::if_nametoindex(name).with_context(|| format!("find the link {name}"))
 }
 
 fn write_sysctls(place: &str) -> Vec<String> {

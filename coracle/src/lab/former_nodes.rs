@@ -8,7 +8,8 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{DeleteParams, ListParams};
 use kube::{Api, Client, ResourceExt};
 
-use super::bootstrap::LEASE_NAMESPACE;
+use crate::cluster::bootstrap::LEASE_NAMESPACE;
+
 use super::topology::is_worker_name;
 
 /// Removes every worker that is not in `names`. Returns the names of those removed.

@@ -13,8 +13,13 @@ use k8s_openapi::jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
+use crate::cluster::command_line::API_SERVER;
+use crate::cluster::dns::UPSTREAM_SOCKET;
+use crate::cluster::process_table::Died;
+use crate::cluster::{bootstrap, pki, upstream_dns};
+
 use super::broker::Broker;
-use super::component_plans::{self, API_SERVER, Wiring};
+use super::component_plans::{self, Wiring};
 use super::control::{Report, Request};
 use super::launch::{Launched, launch, log_tail};
 use super::node_ports::NodePorts;
@@ -22,7 +27,7 @@ use super::progress::Progress;
 use super::state::{DataDir, LabConfig, ProcessId, RunState};
 use super::supervisor::LabPlan;
 use super::topology::CONTROL_PLANE;
-use super::{bootstrap, former_nodes, manifests, refusal, upstream_dns};
+use super::{dns_answers, former_nodes, refusal};
 
 /// Lines of a log in an error message.
 const LOG_LINES: usize = 6;
@@ -67,9 +72,6 @@ impl Host {
     fn start_and_serve(&mut self) -> Result<()> {
         let started = Timestamp::now();
         let wiring = component_plans::wire(&self.data, &self.config, self.isolated)?;
-        if self.isolated {
-            manifests::write(&self.data, &self.config.topology, &wiring)?;
-        }
         let kubeconfig = self.hand_out_kubeconfig(&wiring)?;
         let plan = LabPlan {
             topology: self.isolated.then(|| self.config.topology.clone()),
@@ -114,7 +116,7 @@ impl Host {
         };
         let wanted = std::path::absolute(wanted)?;
         let text = std::fs::read_to_string(&wiring.admin_kubeconfig)?;
-        super::pki::write_private(&wanted, &text)
+        pki::write_private(&wanted, &text)
             .with_context(|| format!("--kubeconfig {}", wanted.display()))?;
         Ok(wanted)
     }
@@ -172,7 +174,7 @@ impl Host {
         broker.tell(&Request::ApiReady).await?;
         let host = self.data.path("host");
         tokio::spawn(async move {
-            if let Err(error) = upstream_dns::serve(&host, manifests::UPSTREAM_SOCKET).await {
+            if let Err(error) = upstream_dns::serve(&host, UPSTREAM_SOCKET).await {
                 eprintln!("coracle: names outside the cluster are not resolved: {error:#}");
             }
         });
@@ -232,13 +234,13 @@ impl Host {
         wiring: &Wiring,
         started: Timestamp,
     ) -> Result<()> {
-        let topology = self.config.topology.clone();
+        let ranges = self.config.topology.ranges;
         let names = self.node_names();
         let mut removed = Vec::new();
         // This process keeps the API server's listener open: after the end of the supervisor a
         // request would wait in vain.
         let prepared = async {
-            bootstrap::objects(client, &topology, &wiring.proxy_kubeconfig).await?;
+            bootstrap::objects(client, &ranges, &wiring.proxy_kubeconfig).await?;
             removed = former_nodes::remove(client, &names).await?;
             Ok(())
         };
@@ -252,9 +254,9 @@ impl Host {
         let ready = bootstrap::nodes_ready(client, &names, started);
         self.patiently("the nodes", "node-agent-control-plane", reports, ready).await?;
         self.progress.step(&format!("nodes Ready: {}", names.join(", ")));
-        let dns = topology.dns_service();
+        let dns = ranges.dns_service();
         let from = names.last().map_or(CONTROL_PLANE, String::as_str);
-        let answers = bootstrap::dns_answers(broker, from, dns);
+        let answers = dns_answers::wait(broker, from, dns);
         self.patiently("the cluster's DNS", "node-agent-control-plane", reports, answers).await?;
         self.progress.step(&format!("DNS answers on {dns}"));
         Ok(())
@@ -289,7 +291,7 @@ impl Host {
 
     fn tell(&mut self, report: Report) {
         match report {
-            Report::Died { name, status, restart_in_ms } => self.progress.step(&format!(
+            Report::Died(Died { name, status, restart_in_ms }) => self.progress.step(&format!(
                 "{name} ended ({status}) and starts again in {restart_in_ms} ms; its log: {}",
                 log_tail(&self.data.path("logs"), &name, 1)
             )),

@@ -1,5 +1,5 @@
 //! Starts the supervisor: from the host's side up to its exec, and from its own first
-//! line up to `supervise`. Never knows what the lab consists of.
+//! line up to `supervise`.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -11,13 +11,13 @@ use nix::libc;
 use nix::sched::CloneFlags;
 use nix::unistd::Pid;
 
-use super::namespaces::{
-    LAB_FLAGS, become_root, clone_child, die_with_parent, exec_self, keep_on_exec, map_ids,
-};
-use super::process_table::log_path;
+use crate::cluster::exec::{die_with_parent, exec_self, keep_on_exec};
+use crate::cluster::process_table::log_path;
+
+use super::control;
+use super::namespaces::{LAB_FLAGS, become_root, clone_child, map_ids};
 use super::refusal::explain;
 use super::supervisor::{LabPlan, supervise};
-use super::{control, process_table};
 
 /// First argument of the supervisor's command line.
 pub const SUPERVISOR_VERB: &str = "lab-supervisor";
@@ -127,7 +127,7 @@ fn inherit(number: &str) -> Result<OwnedFd> {
 
 /// Where a component's log is, and its last lines, for an error message.
 pub fn log_tail(logs: &std::path::Path, name: &str, lines_max: usize) -> String {
-    let path = process_table::log_path(logs, name);
+    let path = log_path(logs, name);
     let text = std::fs::read_to_string(&path).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
     let tail = &lines[lines.len().saturating_sub(lines_max)..];

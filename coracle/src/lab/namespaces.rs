@@ -1,10 +1,9 @@
 //! Makes and enters the kernel's namespaces. Every call here is made by a process
-//! that has one thread. Never configures what is inside a namespace.
+//! that has one thread.
 
-use std::ffi::CString;
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -75,11 +74,6 @@ pub fn become_root() -> Result<(), Errno> {
     let (uid, gid) = (Uid::from_raw(0), Gid::from_raw(0));
     setresgid(gid, gid, gid)?;
     setresuid(uid, uid, uid)
-}
-
-/// Has the kernel kill this process when the thread that started it ends.
-pub fn die_with_parent() -> Result<(), Errno> {
-    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)
 }
 
 /// Cuts the mount namespace off from the host's: nothing propagates either way.
@@ -175,23 +169,6 @@ impl LabNamespaces {
         }
         become_root()
     }
-}
-
-/// Replaces this process by this same program with `args`.
-pub fn exec_self(args: &[&str]) -> Errno {
-    let argv: Result<Vec<CString>, _> = args.iter().map(|arg| CString::new(*arg)).collect();
-    match (argv, CString::new("/proc/self/exe")) {
-        (Ok(argv), Ok(path)) => match nix::unistd::execv(&path, &argv) {
-            Err(errno) => errno,
-        },
-        _ => Errno::EINVAL,
-    }
-}
-
-/// Lets a descriptor survive the next exec of this process.
-pub fn keep_on_exec(fd: &impl AsRawFd) -> Result<(), Errno> {
-    // SAFETY: F_SETFD on a descriptor that is borrowed for the call.
-    Errno::result(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFD, 0) }).map(drop)
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 //! What `up` tells the user while the lab starts: each step with the time it took since
-//! the start. Never logs and never decides whether a step is done.
+//! the start.
 
 use std::fs::File;
 use std::io::{self, Write};

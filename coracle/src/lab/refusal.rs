@@ -1,5 +1,5 @@
 //! Why a lab cannot be made here: from the step and the error to the setting that
-//! forbids it. Never changes a setting.
+//! forbids it.
 
 use std::fs;
 

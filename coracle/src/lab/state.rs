@@ -1,5 +1,5 @@
 //! What a data directory remembers: the lab's choices, kept for its next start, and the
-//! running lab, for `status`, `down` and `exec`. Never decides anything.
+//! running lab, for `status`, `down` and `exec`.
 
 use std::fs::{self, File};
 use std::net::Ipv4Addr;
@@ -11,7 +11,8 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 
-use super::pki::write_private;
+use crate::cluster::pki::write_private;
+
 use super::topology::Topology;
 
 /// What stays the same from one start to the next.

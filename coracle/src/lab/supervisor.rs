@@ -1,25 +1,25 @@
 //! Process 1 of the lab: builds the fabric, starts and restarts the components, reaps
 //! orphans, makes sockets for the host, and ends everything in order. One thread, one
-//! poll loop. Never speaks to the API and never holds a component's logic.
+//! poll loop. It does not speak to the API: what it must know of that, the host tells it.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, Signal, kill};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::signalfd::SignalFd;
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
+use crate::cluster::process_table::{
+    ComponentPlan, Died, Logs, ProcessTable, asks_to_end, block_signals, wait,
+};
+
 use super::control::{self, Report, Request, SocketKind};
-use super::process_table::{ComponentPlan, Logs, ProcessTable};
 use super::{fabric, namespaces, topology::Topology};
 
-/// How long each group of components may take to end before it is killed.
-pub const STOP_GRACE: Duration = Duration::from_secs(5);
 /// How long pods' processes may take after the components have gone.
 const ORPHAN_GRACE: Duration = Duration::from_millis(500);
 
@@ -87,16 +87,6 @@ fn errno_of(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
     }
 }
 
-/// Has the signals that a supervisor lives by come through a descriptor.
-pub fn block_signals() -> Result<SignalFd> {
-    let mut mask = SigSet::empty();
-    for signal in [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
-        mask.add(signal);
-    }
-    mask.thread_block()?;
-    Ok(SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?)
-}
-
 struct Supervisor {
     control: OwnedFd,
     signals: SignalFd,
@@ -109,13 +99,17 @@ struct Supervisor {
 impl Supervisor {
     fn serve(&mut self) -> Result<()> {
         loop {
-            for report in self.table.start_due(Instant::now(), self.api_ready) {
-                // The host may be gone already; then the loop ends by itself.
-                let _ = control::send(self.control.as_fd(), &report, None);
+            for died in self.table.start_due(Instant::now(), self.api_ready) {
+                tell(self.control.as_fd(), died);
             }
-            let (control, signals) = self.wait(self.table.next_start(self.api_ready))?;
-            if signals && self.take_signals()? {
-                return self.stop();
+            let next = self.table.next_start(self.api_ready);
+            let [control, signals] = wait([self.control.as_fd(), self.signals.as_fd()], next)?;
+            if signals {
+                let stop = asks_to_end(&self.signals)?;
+                self.reap()?;
+                if stop {
+                    return self.stop();
+                }
             }
             if control && self.take_request()? {
                 return self.stop();
@@ -124,45 +118,10 @@ impl Supervisor {
         }
     }
 
-    /// Waits for the control socket or a signal, until `deadline` at most.
-    fn wait(&self, deadline: Option<Instant>) -> Result<(bool, bool)> {
-        let timeout = match deadline {
-            None => PollTimeout::from(60_000u16),
-            Some(at) => {
-                let left_ms = at.saturating_duration_since(Instant::now()).as_millis() + 1;
-                PollTimeout::from(u16::try_from(left_ms).unwrap_or(u16::MAX))
-            }
-        };
-        let mut fds = [
-            PollFd::new(self.control.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
-        ];
-        match poll(&mut fds, timeout) {
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-        let any = |fd: &PollFd<'_>| fd.revents().is_some_and(|events| !events.is_empty());
-        Ok((any(&fds[0]), any(&fds[1])))
-    }
-
-    /// Whether a signal asks to end. Also reaps what has died.
-    fn take_signals(&mut self) -> Result<bool> {
-        let mut stop = false;
-        while let Some(info) = self.signals.read_signal()? {
-            stop |= info.ssi_signo != Signal::SIGCHLD as u32;
-        }
-        self.reap()?;
-        Ok(stop)
-    }
-
     /// Collects every dead child. Returns whether any child is left.
     fn reap(&mut self) -> Result<bool> {
         let control = self.control.as_fd();
-        let tell = |report: &Report| {
-            // The host may be gone already; then the loop ends by itself.
-            let _ = control::send(control, report, None);
-        };
-        Ok(self.table.reap(tell)?)
+        Ok(self.table.reap(|died| tell(control, died))?)
     }
 
     /// Does what the host asks. Returns whether it asks to end, or is gone.
@@ -203,18 +162,10 @@ impl Supervisor {
         Ok(made?)
     }
 
-    /// Ends the components, the ones that started last first, then pods' processes.
+    /// Ends the components in order, then pods' processes.
     fn stop(&mut self) -> Result<()> {
-        for phase in self.table.phases_last_first() {
-            self.table.stop_phase(phase, Signal::SIGTERM);
-            let deadline = Instant::now() + STOP_GRACE;
-            while self.table.alive_in(phase) && Instant::now() < deadline {
-                self.wait(Some(deadline))?;
-                while self.signals.read_signal()?.is_some() {}
-                self.reap()?;
-            }
-            self.table.stop_phase(phase, Signal::SIGKILL);
-        }
+        let control = self.control.as_fd();
+        self.table.stop(&self.signals, |died| tell(control, died))?;
         if self.isolated {
             self.end_orphans()?;
         }
@@ -228,11 +179,16 @@ impl Supervisor {
         let _ = kill(Pid::from_raw(-1), Signal::SIGTERM);
         while self.reap()? && Instant::now() < deadline {
             let left = deadline.min(Instant::now() + Duration::from_millis(20));
-            self.wait(Some(left))?;
+            wait([self.signals.as_fd()], Some(left))?;
             while self.signals.read_signal()?.is_some() {}
         }
         Ok(())
     }
+}
+
+fn tell(control: BorrowedFd<'_>, died: Died) {
+    // The host may be gone already; then the loop ends by itself.
+    let _ = control::send(control, &Report::Died(died), None);
 }
 
 fn enter(run: &Path, netns: &str) -> Result<()> {

@@ -1,11 +1,12 @@
-//! The lab's address plan: which networks, nodes and addresses there are.
-//! Never touches the kernel; `fabric` builds what is planned here.
+//! The lab's address plan: which networks, nodes and addresses there are. `fabric` builds it.
 
 use std::net::Ipv4Addr;
 
 use anyhow::{Result, bail, ensure};
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
+
+use crate::cluster::ranges::{NODE_POD_PREFIX, Ranges};
 
 /// Name of the namespace that is no node: the client outside the cluster.
 pub const OUTSIDE: &str = "outside";
@@ -15,8 +16,6 @@ pub const FABRIC: &str = "fabric";
 pub const CONTROL_PLANE: &str = "control-plane";
 /// Workers are called by this and their number.
 const WORKER_PREFIX: &str = "worker-";
-/// Port of the API server inside the lab.
-pub const API_PORT: u16 = 6443;
 /// Most worker nodes of one lab; three processes and a namespace each.
 pub const MAX_WORKERS: u8 = 100;
 
@@ -34,12 +33,6 @@ pub const OUTSIDE_ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 168, 78, 2);
 pub const CONTROL_PLANE_ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 10);
 
 const FIRST_NODE_OCTET: u8 = 10;
-const NODE_POD_PREFIX: u8 = 24;
-
-/// Range of Services' addresses unless told otherwise.
-pub const DEFAULT_SERVICE_CIDR: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(10, 96, 0, 0), 16);
-/// Range of pods' addresses unless told otherwise.
-pub const DEFAULT_POD_CIDR: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(10, 244, 0, 0), 16);
 
 /// Ranges a lab cannot use for Services or pods, with the reason.
 const TAKEN: [(&str, Ipv4Net); 5] = [
@@ -56,10 +49,9 @@ const TAKEN: [(&str, Ipv4Net); 5] = [
 /// What the user chose about the network.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Topology {
-    /// Range of cluster IPs.
-    pub service_cidr: Ipv4Net,
-    /// Range that nodes take their pods' /24 from.
-    pub pod_cidr: Ipv4Net,
+    /// The ranges of Services and pods.
+    #[serde(flatten)]
+    pub ranges: Ranges,
     /// Number of worker nodes, beside the control plane.
     pub workers: u8,
 }
@@ -85,27 +77,25 @@ impl Topology {
             "--nodes {}: a lab has at most {MAX_WORKERS} workers",
             self.workers
         );
-        check_range("--service-cidr", self.service_cidr)?;
-        check_range("--pod-cidr", self.pod_cidr)?;
-        let prefix = self.service_cidr.prefix_len();
+        let Ranges { service_cidr, pod_cidr } = self.ranges;
+        check_range("--service-cidr", service_cidr)?;
+        check_range("--pod-cidr", pod_cidr)?;
+        let prefix = service_cidr.prefix_len();
         ensure!(
             (12..=28).contains(&prefix),
-            "--service-cidr {}: the prefix must be /12 to /28 (the DNS Service takes the 10th address)",
-            self.service_cidr
+            "--service-cidr {service_cidr}: the prefix must be /12 to /28 (the DNS Service takes the 10th address)"
         );
-        if overlap(self.service_cidr, self.pod_cidr) {
+        if overlap(service_cidr, pod_cidr) {
             bail!(
-                "--service-cidr {} and --pod-cidr {} overlap: choose two ranges that share no address",
-                self.service_cidr,
-                self.pod_cidr
+                "--service-cidr {service_cidr} and --pod-cidr {pod_cidr} overlap: choose two ranges that share no address"
             );
         }
-        let room = 1u64 << NODE_POD_PREFIX.saturating_sub(self.pod_cidr.prefix_len());
+        let room = 1u64 << NODE_POD_PREFIX.saturating_sub(pod_cidr.prefix_len());
         let needed = u64::from(self.workers) + 1;
         ensure!(
-            self.pod_cidr.prefix_len() <= NODE_POD_PREFIX && room >= needed,
+            pod_cidr.prefix_len() <= NODE_POD_PREFIX && room >= needed,
             "--pod-cidr {}: {needed} nodes need a /24 each, so the prefix must be /{} or shorter",
-            self.pod_cidr,
+            pod_cidr,
             u32::from(NODE_POD_PREFIX) - (64 - (needed - 1).leading_zeros())
         );
         Ok(())
@@ -113,7 +103,6 @@ impl Topology {
 
     /// All nodes, the control plane first.
     pub fn nodes(&self) -> Vec<NodePlace> {
-        let pods = u32::from(self.pod_cidr.network());
         (0..=self.workers)
             .map(|index| NodePlace {
                 name: match index {
@@ -121,23 +110,10 @@ impl Topology {
                     worker => format!("{WORKER_PREFIX}{worker}"),
                 },
                 address: Ipv4Addr::new(192, 168, 77, FIRST_NODE_OCTET + index),
-                pod_cidr: Ipv4Net::new_assert(
-                    Ipv4Addr::from(pods + (u32::from(index) << 8)),
-                    NODE_POD_PREFIX,
-                ),
+                pod_cidr: self.ranges.pods_of(index),
                 control_plane: index == 0,
             })
             .collect()
-    }
-
-    /// Cluster IP of `default/kubernetes`: the first of the range.
-    pub fn kubernetes_service(&self) -> Ipv4Addr {
-        Ipv4Addr::from(u32::from(self.service_cidr.network()) + 1)
-    }
-
-    /// Cluster IP of `kube-system/kube-dns`: the tenth of the range.
-    pub fn dns_service(&self) -> Ipv4Addr {
-        Ipv4Addr::from(u32::from(self.service_cidr.network()) + 10)
     }
 }
 
@@ -171,11 +147,11 @@ mod tests {
     use super::*;
 
     fn verdict(service: &str, pod: &str, workers: u8) -> String {
-        let topology = Topology {
+        let ranges = Ranges {
             service_cidr: service.parse().expect("a CIDR"),
             pod_cidr: pod.parse().expect("a CIDR"),
-            workers,
         };
+        let topology = Topology { ranges, workers };
         match topology.validate() {
             Ok(()) => "ok".to_owned(),
             Err(error) => error.to_string(),
@@ -209,8 +185,7 @@ mod tests {
 
     #[test]
     fn nodes_take_addresses_in_order() {
-        let topology =
-            Topology { service_cidr: DEFAULT_SERVICE_CIDR, pod_cidr: DEFAULT_POD_CIDR, workers: 2 };
+        let topology = Topology { ranges: Ranges::default(), workers: 2 };
         let lines: Vec<String> = topology
             .nodes()
             .iter()
@@ -224,7 +199,7 @@ mod tests {
                 "worker-2 192.168.77.12 10.244.2.0/24",
             ]
         );
-        assert_eq!(topology.dns_service().to_string(), "10.96.0.10");
+        assert_eq!(topology.ranges.dns_service().to_string(), "10.96.0.10");
     }
 
     #[test]

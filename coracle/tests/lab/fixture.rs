@@ -1,5 +1,4 @@
 //! A lab for one test: its directory, its process, and what is left when it is gone.
-//! Never leaves a process behind, whatever the test does.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,6 +1,4 @@
 //! The test's hands inside the lab: requests from a node, and servers at addresses of choice.
-//!
-//! Never judges: it prints what happened, a line a request.
 
 use std::{
     env,

@@ -1,6 +1,4 @@
 //! Services, Endpoints and EndpointSlices as objects of the API: every verb, and what a watch says.
-//!
-//! Never sends a packet to one of them.
 
 use anyhow::Context;
 use futures::StreamExt;

@@ -1,6 +1,4 @@
 //! What every test has: the site, a namespace of its own, and ways to look at both.
-//!
-//! Never keeps an object of another test's.
 
 use std::{collections::BTreeSet, fmt, net::SocketAddr};
 

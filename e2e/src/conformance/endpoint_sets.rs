@@ -1,6 +1,4 @@
 //! Which pods and ports a Service has, in its Endpoints and in its EndpointSlices.
-//!
-//! Never takes one for the other: both must say the same.
 
 use std::collections::BTreeSet;
 

@@ -1,6 +1,4 @@
 //! What the endpoints controllers make of Services, pods and hand-written Endpoints.
-//!
-//! Never writes to an object that a controller owns.
 
 use serde_json::{Value, json};
 

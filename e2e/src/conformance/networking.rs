@@ -1,6 +1,4 @@
 //! Pods, nodes and Services reach each other, by HTTP and by UDP.
-//!
-//! Never crosses the lab's end: what has no address in it is not asked.
 
 use serde_json::json;
 

@@ -1,6 +1,4 @@
 //! `sessionAffinity: ClientIP`: kept, switched, and forgotten in time.
-//!
-//! Never compares clients with each other: each is remembered alone.
 
 use std::{collections::BTreeSet, time::Duration};
 

@@ -1,6 +1,4 @@
 //! Services from their first endpoint to their end.
-//!
-//! Never more than the default type: types, policies and readiness have files of their own.
 
 use serde_json::json;
 

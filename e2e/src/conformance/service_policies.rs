@@ -1,6 +1,4 @@
 //! Traffic policies, and whose address arrives at a pod.
-//!
-//! Never takes a drop for a refusal.
 
 use serde_json::json;
 

@@ -1,7 +1,5 @@
 //! Who is served while pods are not ready, end, have failed or are not there, and which proxy
 //! serves at all.
-//!
-//! Never takes a drop for a refusal.
 
 use serde_json::json;
 

@@ -1,6 +1,4 @@
 //! Node ports, external addresses, and Services that change their type.
-//!
-//! Never waits for a load balancer: no lab has one.
 
 use serde_json::json;
 

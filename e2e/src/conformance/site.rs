@@ -1,6 +1,5 @@
-//! What the suites must know of the lab they run on: its places and its addresses.
-//!
-//! Never sends a packet. What a lab of another kind says otherwise is a method of `Cluster`.
+//! What the suites must know of the lab they run on: its places and its addresses. What a lab of
+//! another kind says otherwise is a method of `Cluster`.
 
 use serde_json::Value;
 

@@ -1,6 +1,4 @@
 //! The lab of `lab/compose`, started and ended by its own script.
-//!
-//! Never calls Compose itself: what users do is what is tested.
 
 use std::{
     fs,

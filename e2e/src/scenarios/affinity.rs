@@ -1,6 +1,4 @@
 //! S5: `sessionAffinity: ClientIP`.
-//!
-//! Never looks at one client alone: what is remembered is remembered for each.
 
 use std::{collections::BTreeSet, time::Duration};
 

@@ -1,6 +1,4 @@
 //! A program in a place of the lab that ends with the test, also with a failed one.
-//!
-//! Never outlives its value.
 
 use std::{
     io::{BufRead, BufReader},

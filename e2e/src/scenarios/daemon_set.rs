@@ -1,6 +1,4 @@
 //! DaemonSets: one pod a node that fits, followed through a rollout and to the end.
-//!
-//! Never counts pods without saying on which nodes they are.
 
 use std::collections::BTreeSet;
 

@@ -1,6 +1,4 @@
 //! Endpoints that end: used as long as they serve and there is no other.
-//!
-//! Never takes an answer of another pod for one of the pod that ends.
 
 use crate::{Answer, Client, Cluster, wait_for};
 

@@ -1,6 +1,4 @@
 //! S3: the columns and fields that current kubectl prints.
-//!
-//! Never compares ages or generated names.
 
 use crate::{Client, Cluster, Namespace};
 

@@ -1,7 +1,5 @@
 //! S7: traffic policies, seen by four observers: outside, a node with an endpoint, a node
 //! without, and a pod.
-//!
-//! Never takes a refused connection for a dropped one.
 
 use crate::{Answer, Client, Cluster, Namespace, wait_for};
 

@@ -1,6 +1,4 @@
 //! S1, S2, S12, S13: traffic follows readiness.
-//!
-//! Never waits on a clock: each step waits for what must be seen.
 
 use std::collections::BTreeSet;
 

@@ -1,7 +1,5 @@
 //! A rolling restart under load: clients on nodes and in a pod ask through the cluster IP all the
 //! while, and none is refused.
-//!
-//! Never counts on a pause: every step waits for what must be seen.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};

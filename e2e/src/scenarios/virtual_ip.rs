@@ -1,6 +1,4 @@
 //! S10, S14, S16: what a cluster IP is and is not, and how pods learn of it.
-//!
-//! Never needs DNS.
 
 use crate::{Answer, Client, Cluster, wait_for};
 

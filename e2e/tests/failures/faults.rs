@@ -1,6 +1,4 @@
 //! The faults, and how it is seen that the cluster works again.
-//!
-//! Never leaves a fault behind: it is mended before the next one is tried.
 
 use std::{
     collections::BTreeMap,

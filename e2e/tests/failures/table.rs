@@ -1,6 +1,4 @@
 //! What was seen, as the table in the documents.
-//!
-//! Never rounds a loss away: only times are rounded.
 
 use std::{fmt::Write, fs, path::Path, sync::Mutex, time::Duration};
 

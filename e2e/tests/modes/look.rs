@@ -1,7 +1,5 @@
 //! S18: what the mode programmed, looked at with the mode's own tool; and the order in which the
 //! mode of userspace takes endpoints.
-//!
-//! Never asks the proxy: `iptables-save` and `nft` show the kernel.
 
 use std::collections::BTreeSet;
 

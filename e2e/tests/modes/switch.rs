@@ -1,6 +1,4 @@
 //! S17: from one mode to another, and what is there of each mode in a node's kernel.
-//!
-//! Never writes a rule: the proxy does, and the modes' own tools show it.
 
 use e2e::{
     Answer, Client, Cluster, Namespace,

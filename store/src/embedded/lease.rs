@@ -1,7 +1,7 @@
 //! When leases end.
 //!
 //! The grant is in the log, the deadline only in memory: after a restart every lease has its
-//! whole time again, as in etcd. Never removes a key itself; the writer does.
+//! whole time again, as in etcd. The writer removes the keys.
 
 use std::{
     collections::BTreeSet,

@@ -1,6 +1,4 @@
 //! Gets, lists and compaction.
-//!
-//! Never watches.
 
 use store::{Error, ListOptions, Store};
 

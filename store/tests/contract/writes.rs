@@ -1,6 +1,4 @@
 //! Transactions, limits and leases.
-//!
-//! Never looks at a watch except to wait for a lease's end.
 
 use bytes::Bytes;
 use futures::{StreamExt, future::join_all};

@@ -3,7 +3,7 @@
 //! Every write is kept as pieces until its file is synced; a crash keeps any of them, in any
 //! order, and cuts them at any byte; and any of the creations, renames and removals since the
 //! directory was synced. It also runs full, fails a sync, and
-//! loses power at a given operation. Never touches a real file.
+//! loses power at a given operation.
 
 use std::{
     collections::BTreeMap,

@@ -1,13 +1,12 @@
-//! The node proxy of a lab as objects: a DaemonSet, the ConfigMap with its configuration, and
-//! a Secret with its credential. Pure. Never decides a mode after the first start: the
-//! ConfigMap is the user's from then on.
+//! The cluster's node proxy as objects: a DaemonSet, the ConfigMap with its configuration, and
+//! a Secret with its credential. After the first start the ConfigMap is the user's.
 
 use anyhow::Result;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use serde_json::json;
 
-use super::topology::Topology;
+use super::ranges::Ranges;
 
 /// Name of all three objects.
 pub const NAME: &str = "kube-proxy";
@@ -24,7 +23,7 @@ pub const CONFIG_FILE: &str = "config.conf";
 const HEALTH_PORT: u16 = 10256;
 
 /// A file of the kind `KubeProxyConfiguration`: mode nftables, what is not said is default.
-pub fn config_map(topology: &Topology) -> Result<ConfigMap> {
+pub fn config_map(ranges: &Ranges) -> Result<ConfigMap> {
     let config = format!(
         "apiVersion: kubeproxy.config.k8s.io/v1alpha1\n\
          kind: KubeProxyConfiguration\n\
@@ -32,7 +31,7 @@ pub fn config_map(topology: &Topology) -> Result<ConfigMap> {
          clusterCIDR: {}\n\
          mode: nftables\n",
         credential(),
-        topology.pod_cidr
+        ranges.pod_cidr
     );
     Ok(serde_json::from_value(json!({
         "metadata": {"name": NAME, "labels": {"app": LABEL}},

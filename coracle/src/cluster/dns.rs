@@ -1,70 +1,67 @@
-//! Static pods of the lab: the cluster's DNS on the control plane. Never talks to the API; the
-//! node agents read the files.
+//! The cluster's DNS as a static pod, whose manifest a node agent reads, and as a Service.
 
+use std::fs;
 use std::path::Path;
-use std::{fs, io};
 
 use anyhow::Result;
+use k8s_openapi::api::core::v1::Service;
 use serde_json::{Value, json};
 
-use super::component_plans::{CLUSTER_DOMAIN, Wiring};
-use super::state::DataDir;
-use super::topology::Topology;
+use super::ranges::{CLUSTER_DOMAIN, Ranges};
 
-/// Directory inside the pods where their kubeconfig is.
+/// Directory inside the pod where its kubeconfig is.
 const CONFIG_MOUNT: &str = "/etc/coracle";
-/// Directory inside the DNS pod with the socket to the host's resolvers.
+/// Directory inside the pod with the socket to the host's resolvers.
 const HOST_MOUNT: &str = "/run/coracle";
-/// The socket's name in `DATA/host` and in [`HOST_MOUNT`].
+/// The socket's name in the host's directory and in [`HOST_MOUNT`].
 pub const UPSTREAM_SOCKET: &str = "dns.sock";
-/// Label that the DNS Service selects.
-pub const DNS_LABEL: &str = "kube-dns";
+/// Label that the Service selects.
+const LABEL: &str = "kube-dns";
 
-/// The node proxy's, in a directory of a lab that had it as static pods.
-const FORMER_PROXY: &str = "kube-proxy.json";
-
-/// Writes the manifests of every node.
-pub fn write(data: &DataDir, topology: &Topology, wiring: &Wiring) -> Result<()> {
-    for place in topology.nodes() {
-        let directory = data.path("nodes").join(&place.name).join("manifests");
-        fs::create_dir_all(&directory)?;
-        match fs::remove_file(directory.join(FORMER_PROXY)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
-            _ => {}
-        }
-        if place.control_plane {
-            write_dns(&directory, &wiring.dns_config, &data.path("host"))?;
-        }
-    }
-    Ok(())
+/// The Service by which pods reach it.
+pub fn service(ranges: &Ranges) -> Result<Service> {
+    Ok(serde_json::from_value(json!({
+        "metadata": {
+            "name": "kube-dns",
+            "labels": {
+                "k8s-app": LABEL,
+                "kubernetes.io/cluster-service": "true",
+                "kubernetes.io/name": "CoreDNS",
+            },
+        },
+        "spec": {
+            "clusterIP": ranges.dns_service(),
+            "selector": {"k8s-app": LABEL},
+            "ports": [
+                {"name": "dns", "port": 53, "protocol": "UDP"},
+                {"name": "dns-tcp", "port": 53, "protocol": "TCP"},
+            ],
+        },
+    }))?)
 }
 
 /// Writes the manifest of the cluster's DNS. `config`: the directory with its kubeconfig; `host`:
 /// the one with the socket for names outside the cluster.
-pub fn write_dns(directory: &Path, config: &Path, host: &Path) -> Result<()> {
-    put(directory, "cluster-dns.json", &dns(config, host))
-}
-
-/// Replaces a manifest in one step, and only where it changed.
-fn put(directory: &Path, name: &str, pod: &Value) -> Result<()> {
-    let path = directory.join(name);
-    let text = serde_json::to_string_pretty(pod)?;
+pub fn write(directory: &Path, config: &Path, host: &Path) -> Result<()> {
+    let path = directory.join("cluster-dns.json");
+    let text = serde_json::to_string_pretty(&pod(config, host))?;
+    // Replaced in one step, and only where it changed.
     if fs::read_to_string(&path).is_ok_and(|old| old == text) {
         return Ok(());
     }
-    let staged = directory.join(format!(".{name}"));
+    let staged = directory.join(".cluster-dns.json");
     fs::write(&staged, text)?;
     Ok(fs::rename(staged, path)?)
 }
 
-fn dns(config: &Path, host: &Path) -> Value {
+fn pod(config: &Path, host: &Path) -> Value {
     json!({
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {
             "name": "cluster-dns",
             "namespace": "kube-system",
-            "labels": {"k8s-app": DNS_LABEL},
+            "labels": {"k8s-app": LABEL},
         },
         "spec": {
             "dnsPolicy": "Default",

@@ -1,8 +1,8 @@
-//! The components of a lab as processes: what runs, what is due to start again and when.
-//! Never waits; the supervisor's loop does.
+//! A process 1's children: which components run, which are due to start again and when, and their
+//! end in order.
 
 use std::fs::{self, File, OpenOptions};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -11,16 +11,19 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use client::BackOff;
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
-use super::control::Report;
-use super::namespaces::{die_with_parent, keep_on_exec};
+use super::exec::{die_with_parent, keep_on_exec};
 
 /// A log larger than this moves to `NAME.log.old`, which it replaces.
 const MAX_LOG_BYTES: u64 = 16 * 1024 * 1024;
+/// How long each group of components may take to end before it is killed.
+const STOP_GRACE: Duration = Duration::from_secs(5);
 /// Between two starts of a component that keeps ending.
 const RESTART: BackOff = BackOff::new(Duration::from_millis(50), Duration::from_secs(5));
 /// A component that has run this long starts again at once.
@@ -50,6 +53,17 @@ pub struct ComponentPlan {
     pub takes_listener: bool,
 }
 
+/// That a component ended without being asked, or could not be started, and starts again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Died {
+    /// The component.
+    pub name: String,
+    /// How it ended.
+    pub status: String,
+    /// When it starts again, in milliseconds.
+    pub restart_in_ms: u64,
+}
+
 /// The listener's number in the process that gets it.
 const LISTENER_FLAG: &str = "--listen-fd";
 
@@ -68,14 +82,10 @@ impl Component {
     }
 
     /// Due again after the present delay, which doubles.
-    fn back_off(&mut self, now: Instant, status: String) -> Report {
+    fn back_off(&mut self, now: Instant, status: String) -> Died {
         let wait = self.back_off.lengthen();
         self.due = Some(now + wait);
-        Report::Died {
-            name: self.plan.name.clone(),
-            status,
-            restart_in_ms: wait.as_millis() as u64,
-        }
+        Died { name: self.plan.name.clone(), status, restart_in_ms: wait.as_millis() as u64 }
     }
 }
 
@@ -107,7 +117,7 @@ impl ProcessTable {
 
     /// Starts what is due; what needs the API waits for `api_ready`. What cannot be started (no
     /// process to be had, a full disk) is due again later, and reported.
-    pub fn start_due(&mut self, now: Instant, api_ready: bool) -> Vec<Report> {
+    pub fn start_due(&mut self, now: Instant, api_ready: bool) -> Vec<Died> {
         let mut failed = Vec::new();
         for component in &mut self.components {
             if component.due_when(api_ready).is_none_or(|due| due > now) {
@@ -131,7 +141,7 @@ impl ProcessTable {
     }
 
     /// Notes that a process ended. `Some` where it was a component, which is due again.
-    fn ended(&mut self, pid: Pid, status: WaitStatus, now: Instant) -> Option<Report> {
+    fn ended(&mut self, pid: Pid, status: WaitStatus, now: Instant) -> Option<Died> {
         let component = self
             .components
             .iter_mut()
@@ -145,15 +155,15 @@ impl ProcessTable {
 
     /// Collects every dead child of this process, pods' orphans among them, and tells of those that
     /// were components. Returns whether any child is left.
-    pub fn reap(&mut self, mut tell: impl FnMut(&Report)) -> Result<bool, Errno> {
+    pub fn reap(&mut self, mut tell: impl FnMut(Died)) -> Result<bool, Errno> {
         loop {
             match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
                 Ok(WaitStatus::StillAlive) => return Ok(true),
                 Ok(status) => {
                     let pid = status.pid();
-                    let report = pid.and_then(|pid| self.ended(pid, status, Instant::now()));
-                    if let Some(report) = report {
-                        tell(&report);
+                    if let Some(died) = pid.and_then(|pid| self.ended(pid, status, Instant::now()))
+                    {
+                        tell(died);
                     }
                 }
                 Err(Errno::ECHILD) => return Ok(false),
@@ -163,13 +173,23 @@ impl ProcessTable {
         }
     }
 
-    /// The groups in the order in which they end.
-    pub fn phases_last_first(&self) -> [Phase; 3] {
-        [Phase::Nodes, Phase::Controllers, Phase::First]
+    /// Ends all components, the group that started last first.
+    pub fn stop(&mut self, signals: &SignalFd, mut tell: impl FnMut(Died)) -> Result<()> {
+        for phase in [Phase::Nodes, Phase::Controllers, Phase::First] {
+            self.signal(phase, Signal::SIGTERM);
+            let deadline = Instant::now() + STOP_GRACE;
+            while self.alive_in(phase) && Instant::now() < deadline {
+                wait([signals.as_fd()], Some(deadline))?;
+                while signals.read_signal()?.is_some() {}
+                self.reap(&mut tell)?;
+            }
+            self.signal(phase, Signal::SIGKILL);
+        }
+        Ok(())
     }
 
     /// Signals a group; nothing of it starts again.
-    pub fn stop_phase(&mut self, phase: Phase, signal: Signal) {
+    fn signal(&mut self, phase: Phase, signal: Signal) {
         for component in self.components.iter_mut().filter(|c| c.plan.phase == phase) {
             component.due = None;
             if let Some((pid, _)) = component.running {
@@ -180,7 +200,7 @@ impl ProcessTable {
     }
 
     /// Whether any process of a group still runs.
-    pub fn alive_in(&self, phase: Phase) -> bool {
+    fn alive_in(&self, phase: Phase) -> bool {
         self.components.iter().any(|c| c.plan.phase == phase && c.running.is_some())
     }
 
@@ -198,6 +218,43 @@ impl ProcessTable {
             }
         }
     }
+}
+
+/// Has the signals that a process 1 lives by come through a descriptor.
+pub fn block_signals() -> Result<SignalFd> {
+    let mut mask = SigSet::empty();
+    for signal in [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+        mask.add(signal);
+    }
+    mask.thread_block()?;
+    Ok(SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?)
+}
+
+/// Whether any of the signals that have come asks to end.
+pub fn asks_to_end(signals: &SignalFd) -> Result<bool> {
+    let mut stop = false;
+    while let Some(info) = signals.read_signal()? {
+        stop |= info.ssi_signo != Signal::SIGCHLD as u32;
+    }
+    Ok(stop)
+}
+
+/// Waits until one of `fds` has something, a minute has passed, or `deadline` has come. Says which
+/// have.
+pub fn wait<const N: usize>(
+    fds: [BorrowedFd<'_>; N],
+    deadline: Option<Instant>,
+) -> Result<[bool; N]> {
+    let timeout = deadline.map_or(PollTimeout::from(60_000u16), |at| {
+        let left_ms = at.saturating_duration_since(Instant::now()).as_millis() + 1;
+        PollTimeout::from(u16::try_from(left_ms).unwrap_or(u16::MAX))
+    });
+    let mut fds = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+    match poll(&mut fds, timeout) {
+        Ok(_) | Err(Errno::EINTR) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    Ok(fds.map(|fd| fd.revents().is_some_and(|events| !events.is_empty())))
 }
 
 /// Where a component's output goes.
@@ -267,7 +324,7 @@ mod tests {
         let mut waits = Vec::new();
         for _ in 0..3 {
             match table.start_due(now, false).as_slice() {
-                [Report::Died { restart_in_ms, .. }] => waits.push(*restart_in_ms),
+                [Died { restart_in_ms, .. }] => waits.push(*restart_in_ms),
                 other => panic!("{other:?}"),
             }
             assert!(table.start_due(now, false).is_empty(), "not due yet");
@@ -295,7 +352,7 @@ mod tests {
             table.components[0].running = Some((pid, now));
             now += Duration::from_secs(ran);
             match table.ended(pid, status, now) {
-                Some(Report::Died { restart_in_ms, .. }) => waits.push(restart_in_ms),
+                Some(Died { restart_in_ms, .. }) => waits.push(restart_in_ms),
                 other => panic!("{other:?}"),
             }
         }

@@ -1,15 +1,14 @@
-//! What a lab's cluster has from its first second on, and how the host finds out that it
-//! is ready: through the API, and for DNS by a real query through the cluster IP. Never
-//! overwrites an object that is there already, but the proxy's credential and its place.
+//! What a cluster has from its first second on, and how one finds out through the API that it is
+//! ready. Never overwrites an object that is there already, but the proxy's credential and its
+//! place.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{ConfigMap, Node, Secret, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Node, Secret};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
@@ -17,18 +16,14 @@ use kube::{Api, Client};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use super::broker::Broker;
-use super::manifests::DNS_LABEL;
-use super::proxy;
-use super::topology::Topology;
+use super::ranges::Ranges;
+use super::{dns, proxy};
 
 const SYSTEM_NAMESPACE: &str = "kube-system";
 /// Where nodes have their leases.
 pub const LEASE_NAMESPACE: &str = "kube-node-lease";
 /// Between two looks at something that becomes ready by itself.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
-/// For one query's answer.
-const DNS_ANSWER_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// A client with the admin's credential.
 pub async fn client(kubeconfig: &Path) -> Result<Client> {
@@ -52,7 +47,7 @@ fn http_get(path: &str) -> Result<http::Request<Vec<u8>>> {
 
 /// Makes the DNS Service and the node proxy, where they are not there yet, and gives the
 /// proxy the credential of this start.
-pub async fn objects(client: &Client, topology: &Topology, kubeconfig: &Path) -> Result<()> {
+pub async fn objects(client: &Client, ranges: &Ranges, kubeconfig: &Path) -> Result<()> {
     let kubeconfig = std::fs::read_to_string(kubeconfig)?;
     let credential = proxy::secret(&kubeconfig)?;
     if !create(client, &credential).await? {
@@ -62,11 +57,11 @@ pub async fn objects(client: &Client, topology: &Topology, kubeconfig: &Path) ->
             .await
             .context("renew the proxy's credential")?;
     }
-    if !create(client, &proxy::config_map(topology)?).await? {
+    if !create(client, &proxy::config_map(ranges)?).await? {
         mend_proxy_config(client).await?;
     }
     create(client, &proxy::daemon_set()?).await?;
-    create(client, &dns_service(topology)?).await.map(drop)
+    create(client, &dns::service(ranges)?).await.map(drop)
 }
 
 /// A lab that was made when the proxy's configuration did not say where its credential is.
@@ -109,27 +104,6 @@ where
             Err(_) => tokio::time::sleep(LOOK_AGAIN).await,
         }
     }
-}
-
-fn dns_service(topology: &Topology) -> Result<Service> {
-    Ok(serde_json::from_value(json!({
-        "metadata": {
-            "name": "kube-dns",
-            "labels": {
-                "k8s-app": DNS_LABEL,
-                "kubernetes.io/cluster-service": "true",
-                "kubernetes.io/name": "CoreDNS",
-            },
-        },
-        "spec": {
-            "clusterIP": topology.dns_service(),
-            "selector": {"k8s-app": DNS_LABEL},
-            "ports": [
-                {"name": "dns", "port": 53, "protocol": "UDP"},
-                {"name": "dns-tcp", "port": 53, "protocol": "TCP"},
-            ],
-        },
-    }))?)
 }
 
 /// Waits until every node is ready by its own word since `started`: what an earlier run
@@ -208,38 +182,4 @@ pub fn is_ready(node: &Node) -> bool {
 
 fn renewed_at(lease: &Lease) -> Option<Timestamp> {
     Some(lease.spec.as_ref()?.renew_time.as_ref()?.0)
-}
-
-/// Waits until the cluster's DNS answers a query that is sent from a node to its
-/// cluster IP: address, proxy, pod and its sight of the API are all tried by that.
-pub async fn dns_answers(broker: &Broker, from: &str, dns: Ipv4Addr) -> Result<()> {
-    let to = SocketAddr::from((dns, 53));
-    loop {
-        if let Ok(Ok(true)) =
-            tokio::time::timeout(DNS_ANSWER_TIMEOUT, dns_answers_once(broker, from, to)).await
-        {
-            return Ok(());
-        }
-        tokio::time::sleep(LOOK_AGAIN).await;
-    }
-}
-
-async fn dns_answers_once(broker: &Broker, from: &str, to: SocketAddr) -> Result<bool> {
-    let socket = broker.datagrams(from, to).await?;
-    socket.send(&dns_query("kubernetes.default.svc.cluster.local")).await?;
-    let mut answer = [0u8; 512];
-    let length = socket.recv(&mut answer).await?;
-    // No error code, and at least one record in the answer section.
-    Ok(length > 12 && answer[3] & 0x0f == 0 && u16::from_be_bytes([answer[6], answer[7]]) > 0)
-}
-
-/// A query for the A records of `name`.
-fn dns_query(name: &str) -> Vec<u8> {
-    let mut query = vec![0x2a, 0x01, 0x01, 0x00, 0, 1, 0, 0, 0, 0, 0, 0];
-    for label in name.split('.') {
-        query.push(label.len() as u8);
-        query.extend(label.as_bytes());
-    }
-    query.extend([0, 0, 1, 0, 1]);
-    query
 }

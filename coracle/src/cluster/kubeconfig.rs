@@ -1,4 +1,4 @@
-//! Kubeconfig files with everything embedded. Never reads one.
+//! Kubeconfig files with everything embedded.
 
 use std::path::Path;
 
