@@ -6,10 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use crate::model::{Destination, Family, Protocol, Target};
 use crate::netlink::{
     Attributes, CONNTRACK, KernelError, Messages, NESTED, Received, Socket, flag,
 };
+use crate::routes::{Destination, Family, Protocol, Target};
 
 /// `IPCTNL_MSG_CT_*`
 const GET: u8 = 1;

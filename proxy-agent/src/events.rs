@@ -10,8 +10,8 @@ use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Api, Client, ResourceExt};
 use tokio::sync::mpsc;
 
+use crate::catalog::ServiceName;
 use crate::metrics::Metrics;
-use crate::model::ServiceName;
 
 /// Events that wait to be sent; more are left out.
 const MAX_WAITING: usize = 256;

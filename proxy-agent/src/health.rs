@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use k8s_openapi::api::core::v1::Node;
 
-use crate::model::Family;
+use crate::routes::Family;
 
 /// A change that waits longer for the kernel makes the agent unhealthy.
 const MAX_LAG_MS: u64 = 60_000;

@@ -16,10 +16,10 @@ use ipnet::IpNet;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+use crate::catalog::ServiceName;
 use crate::events::{Events, Warning};
 use crate::health::Health;
 use crate::http_server::{Answer, accept, respond};
-use crate::model::ServiceName;
 
 /// Between two tries to open a port that something else has.
 const OPEN_AGAIN: Duration = Duration::from_secs(5);

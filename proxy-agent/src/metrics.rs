@@ -13,8 +13,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Metric, Registry};
 
-use crate::mode::ModeName;
-use crate::model::Family;
+use crate::mode::{self, Entry};
+use crate::routes::Family;
 
 /// Label `ip_family`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -116,7 +116,7 @@ fn programming() -> Histogram {
 
 impl Metrics {
     /// All at zero: those that every mode has, and those of `mode`.
-    pub fn new(mode: ModeName) -> Metrics {
+    pub fn new(mode: &Entry) -> Metrics {
         let rounds = || Histograms::new_with_constructor(round);
         let mut metrics = Metrics {
             registry: Registry::with_prefix("kubeproxy"),
@@ -143,7 +143,7 @@ impl Metrics {
         };
         metrics.register_rounds();
         metrics.register_changes();
-        metrics.register_mode(mode);
+        metrics.register_mode(mode.counters);
         metrics
     }
 
@@ -234,40 +234,16 @@ impl Metrics {
         );
     }
 
-    /// What upstream has for one mode alone.
-    fn register_mode(&mut self, mode: ModeName) {
-        match mode {
-            ModeName::Nftables => {
-                self.register(
-                    "sync_proxy_rules_nftables_sync_failures",
-                    "Rounds that failed",
-                    self.failures.clone(),
-                );
-                self.register(
-                    "sync_proxy_rules_nftables_cleanup_failures",
-                    "Removals of what is out of use that failed",
-                    self.cleanup_failures.clone(),
-                );
-            }
-            ModeName::Iptables | ModeName::Ipvs => {
-                self.register(
-                    "sync_proxy_rules_iptables_restore_failures",
-                    "Rounds that failed",
-                    self.failures.clone(),
-                );
-            }
-            ModeName::Userspace => {
-                self.register(
-                    "sync_proxy_rules_userspace_sync_failures",
-                    "Rounds that failed",
-                    self.failures.clone(),
-                );
-                self.register(
-                    "userspace_refused",
-                    "What was turned away at a limit, as of the last round",
-                    self.refused.clone(),
-                );
-            }
+    /// What there is for one mode alone.
+    fn register_mode(&mut self, counters: mode::Counters) {
+        self.register(counters.failures, "Rounds that failed", self.failures.clone());
+        if let Some(name) = counters.cleanup_failures {
+            let help = "Removals of what is out of use that failed";
+            self.register(name, help, self.cleanup_failures.clone());
+        }
+        if let Some(name) = counters.refused {
+            let help = "What was turned away at a limit, as of the last round";
+            self.register(name, help, self.refused.clone());
         }
     }
 

@@ -12,8 +12,8 @@ use kube::{Api, Client};
 use tokio::sync::watch;
 
 use crate::config::{Config, DetectLocal};
-use crate::mode::{LocalTraffic, Settings};
-use crate::model::Family;
+use crate::routes::Family;
+use crate::settings::{LocalTraffic, Settings};
 
 /// Between two tries to watch the own Node.
 const RETRY: std::time::Duration = std::time::Duration::from_secs(2);

@@ -12,7 +12,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
-use crate::model::{Change, ServiceName};
+use crate::catalog::{Change, ServiceName};
 
 /// Changes that wait for the agent; a watch that is ahead waits too.
 const QUEUED_CHANGES: usize = 4_096;

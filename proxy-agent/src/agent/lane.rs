@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 use super::Periods;
-use crate::model::{Destination, Dirty, Family};
+use crate::routes::{Destination, Dirty, Family};
 
 /// Between tries after a failure: doubled from the first to the last.
 const FIRST_RETRY: Duration = Duration::from_millis(100);

@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use proptest::prelude::*;
-use proxy_agent::mode::Mode;
-use proxy_agent::mode::nftables::Table;
-use proxy_agent::mode::nftables::ruleset::Ruleset;
-use proxy_agent::mode::nftables::set::{Data, Key, SETS};
-use proxy_agent::model::{Change, Destination, Dirty, Model, Protocol, ServiceName};
+use proxy_agent::catalog::{Catalog, Change, ServiceName};
+use proxy_agent::dnat::Table;
+use proxy_agent::nft::ruleset::Ruleset;
+use proxy_agent::nft::set::{Data, Key, SETS};
+use proxy_agent::routes::{Destination, Dirty, Protocol, RouteTable};
 
 use super::memory_kernel::MemoryKernel;
 use super::packet::{Outcome, Packet};
@@ -119,19 +119,19 @@ pub fn normal(ruleset: &Ruleset) -> BTreeSet<String> {
     lines
 }
 
-fn settle(table: &mut Table<MemoryKernel>, model: &Model, dirty: &Dirty) {
-    table.sync(model, dirty).expect("synced");
+fn settle(table: &mut Table<MemoryKernel>, catalog: &Catalog, dirty: &Dirty) {
+    table.sync(catalog, dirty).expect("synced");
     while table.needs_sweep() {
-        table.sweep(model).expect("swept");
+        table.sweep().expect("swept");
     }
 }
 
-/// Every destination that the model serves leads to one of the endpoints that the
-/// model had before or has now, and never nowhere.
+/// Every destination that the catalog serves leads to one of the endpoints that the
+/// catalog had before or has now, and never nowhere.
 fn no_packet_is_lost(
     kernel: &MemoryKernel,
-    before: &Model,
-    now: &Model,
+    before: &Catalog,
+    now: &Catalog,
 ) -> Result<(), TestCaseError> {
     for destination in now.destinations() {
         let Destination::Address { address, port, .. } = destination else {
@@ -161,8 +161,8 @@ fn no_packet_is_lost(
     Ok(())
 }
 
-/// A second model that has seen the same.
-pub fn replay(events: &[Event]) -> Model {
+/// A second catalog that has seen the same.
+pub fn replay(events: &[Event]) -> Catalog {
     table::model_of(events.iter().filter_map(change_of).collect())
 }
 
@@ -171,45 +171,45 @@ proptest! {
 
     #[test]
     fn step_by_step_at_once_and_after_kills_are_the_same(events in proptest::collection::vec(event(), 1..40)) {
-        let mut model = replay(&[]);
+        let mut catalog = replay(&[]);
         let mut table = Table::new(table::settings(), MemoryKernel::default());
         let mut dirty = Dirty::default();
         let mut synced_at = 0;
         for (index, event) in events.iter().enumerate() {
             if let Some(change) = change_of(event) {
-                model.apply(change);
+                catalog.apply(change);
             }
             // As the agent does: what a sweep sees is what was synced.
             if matches!(event, Event::Sync | Event::Kill { .. }) {
-                dirty.extend(model.take_dirty());
+                dirty.extend(catalog.take_dirty());
             }
             match event {
                 Event::Sync => {
-                    table.sync(&model, &dirty).expect("synced");
+                    table.sync(&catalog, &dirty).expect("synced");
                     dirty = Dirty::default();
                     synced_at = index;
                 }
-                Event::Sweep => table.sweep(&model).expect("swept"),
+                Event::Sweep => table.sweep().expect("swept"),
                 Event::Kill { steps } => {
                     table.kernel().steps_left = Some(*steps);
-                    let killed = table.sync(&model, &dirty).is_err();
+                    let killed = table.sync(&catalog, &dirty).is_err();
                     let mut kernel = table.kernel().clone();
                     if killed && synced_at > 0 {
                         let mut before = replay(&events[..synced_at]);
                         before.take_dirty();
-                        no_packet_is_lost(&kernel, &before, &model)?;
+                        no_packet_is_lost(&kernel, &before, &catalog)?;
                     }
                     kernel.steps_left = None;
                     table = Table::new(table::settings(), kernel);
-                    table.sync(&model, &Dirty::default()).expect("repaired");
+                    table.sync(&catalog, &Dirty::default()).expect("repaired");
                     dirty = Dirty::default();
                     synced_at = index;
                 }
                 _ => {}
             }
         }
-        dirty.extend(model.take_dirty());
-        settle(&mut table, &model, &dirty);
+        dirty.extend(catalog.take_dirty());
+        settle(&mut table, &catalog, &dirty);
 
         let mut fresh_model = replay(&events);
         let all = fresh_model.take_dirty();
@@ -220,7 +220,7 @@ proptest! {
         let kernel = table.kernel().clone();
         let generation = kernel.generation;
         let mut restarted = Table::new(table::settings(), kernel);
-        settle(&mut restarted, &model, &Dirty::default());
+        settle(&mut restarted, &catalog, &Dirty::default());
         prop_assert_eq!(restarted.kernel().generation, generation);
         let known = restarted.installed().expect("known").clone();
         prop_assert_eq!(&restarted.kernel().ruleset, &known);

@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 
 use ring::digest::{SHA256, digest};
 
-use crate::model::{Protocol, ServicePortName, Target};
+use crate::catalog::ServicePortName;
+use crate::routes::{Protocol, Target};
 
 /// A table of iptables that this mode has chains in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -149,7 +150,7 @@ fn hash(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::ServiceName;
+    use crate::catalog::ServiceName;
 
     /// Names that upstream's own tests expect (`pkg/proxy/iptables/proxier_test.go`).
     #[test]

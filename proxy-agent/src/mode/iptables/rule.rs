@@ -5,7 +5,7 @@ use std::fmt::Write;
 use ipnet::IpNet;
 
 use super::names::socket_address;
-use crate::model::{Protocol, Target};
+use crate::routes::{Protocol, Target};
 
 /// What the kernel's `comment` match holds.
 const MAX_COMMENT: usize = 255;

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::server::{Name, RealServer, Scheduling, VirtualServer};
-use crate::mode::nftables::ruleset::{Ruleset, Step};
-use crate::model::Target;
 pub use crate::netlink::KernelError;
+use crate::nft::ruleset::{Ruleset, Step};
+use crate::routes::Target;
 
 /// One change.
 #[derive(Clone, Debug, PartialEq, Eq)]

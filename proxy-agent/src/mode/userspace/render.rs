@@ -3,13 +3,14 @@
 use std::fmt::Write;
 
 use super::plan::{Lead, ListenerTable, Portal};
-use crate::mode::Settings;
-use crate::model::{Destination, Family, Model, Target};
+use crate::catalog::Catalog;
+use crate::routes::{Destination, Family, Target};
+use crate::settings::Settings;
 
 /// Every listener with its endpoints and the destinations that lead to it, then what is
 /// refused and what is dropped.
-pub fn render(settings: &Settings, model: &Model) -> String {
-    render_table(settings, &ListenerTable::of(model, settings.family))
+pub fn render(settings: &Settings, catalog: &Catalog) -> String {
+    render_table(settings, &ListenerTable::of(catalog, settings.family))
 }
 
 fn render_table(settings: &Settings, table: &ListenerTable) -> String {

@@ -14,7 +14,7 @@ use super::balancer::{Backends, Balancer};
 use super::limits::{Budget, Limits};
 use super::plan::ListenerName;
 use super::{address, tcp, udp};
-use crate::model::{Family, Protocol};
+use crate::routes::{Family, Protocol};
 
 /// Threads that copy, for one family.
 const WORKERS: usize = 2;

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::balancer::Balancer;
 use super::limits::Budget;
-use crate::model::Target;
+use crate::routes::Target;
 
 /// The longest datagram there is.
 const DATAGRAM_BYTES: usize = 65_535;

@@ -6,11 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use proptest::prelude::*;
+use proxy_agent::catalog::{Catalog, Change, ServiceName};
 use proxy_agent::mode::Mode;
 use proxy_agent::mode::iptables::batch::Limit;
 use proxy_agent::mode::iptables::programs::Rules;
 use proxy_agent::mode::iptables::{Iptables, remove};
-use proxy_agent::model::{Change, Destination, Dirty, Family, Model, Protocol, ServiceName};
+use proxy_agent::routes::{Destination, Dirty, Family, Protocol, RouteTable};
 
 use super::super::packet::{Outcome, Packet};
 use super::super::{objects, table};
@@ -99,7 +100,7 @@ fn change_of(event: &Event) -> Option<Change> {
     }
 }
 
-fn replay(events: &[Event]) -> Model {
+fn replay(events: &[Event]) -> Catalog {
     table::model_of(events.iter().filter_map(change_of).collect())
 }
 
@@ -129,7 +130,11 @@ fn is_ordered(memory: &Memory) -> bool {
 
 /// Every destination that has endpoints before and after leads, to the end, to endpoints
 /// that its Services have; while the policy changes, to any of them.
-fn no_packet_is_lost(memory: &Memory, before: &Model, now: &Model) -> Result<(), TestCaseError> {
+fn no_packet_is_lost(
+    memory: &Memory,
+    before: &Catalog,
+    now: &Catalog,
+) -> Result<(), TestCaseError> {
     let tracer = Tracer::new(memory, Vec::new(), |_| "");
     for destination in now.destinations() {
         let Destination::Address { address, port, .. } = destination else {
@@ -142,10 +147,10 @@ fn no_packet_is_lost(memory: &Memory, before: &Model, now: &Model) -> Result<(),
             continue;
         }
         let mut allowed = BTreeSet::new();
-        for model in [before, now] {
+        for catalog in [before, now] {
             // The former owner of an address may change before it loses it.
             for owner in [old.0, new.0] {
-                let endpoints = model.endpoints(owner, Family::V4).into_iter();
+                let endpoints = catalog.endpoints(owner, Family::V4).into_iter();
                 allowed.extend(endpoints.map(|endpoint| endpoint.target));
             }
         }
@@ -182,33 +187,33 @@ fn vandalize(memory: &mut Memory, chain: usize, rule: usize) {
 
 struct Run {
     mode: Iptables<Memory>,
-    model: Model,
+    catalog: Catalog,
     dirty: Dirty,
     synced_at: usize,
 }
 
 impl Run {
     fn step(&mut self, events: &[Event], index: usize) -> Result<(), TestCaseError> {
-        self.dirty.extend(self.model.take_dirty());
+        self.dirty.extend(self.catalog.take_dirty());
         match &events[index] {
-            Event::Sync => self.mode.sync(&self.model, &self.dirty).expect("synced"),
+            Event::Sync => self.mode.sync(&self.catalog, &self.dirty).expect("synced"),
             Event::Kill { transactions } => {
                 self.mode.rules().left = Some(*transactions);
-                let killed = self.mode.sync(&self.model, &self.dirty).is_err();
+                let killed = self.mode.sync(&self.catalog, &self.dirty).is_err();
                 let mut memory = self.mode.rules().clone();
                 if killed && self.synced_at > 0 {
                     let mut before = replay(&events[..self.synced_at]);
                     before.take_dirty();
-                    no_packet_is_lost(&memory, &before, &self.model)?;
+                    no_packet_is_lost(&memory, &before, &self.catalog)?;
                 }
                 memory.left = None;
                 self.mode = Iptables::new(table::settings(), memory);
-                self.mode.sync(&self.model, &Dirty::default()).expect("repaired");
+                self.mode.sync(&self.catalog, &Dirty::default()).expect("repaired");
             }
             Event::Vandal { chain, rule } => {
                 vandalize(self.mode.rules(), *chain, *rule);
                 self.mode.distrust();
-                self.mode.sync(&self.model, &self.dirty).expect("repaired");
+                self.mode.sync(&self.catalog, &self.dirty).expect("repaired");
             }
             _ => return Ok(()),
         }
@@ -222,29 +227,29 @@ fn check(events: &[Event], limit: Limit) -> Result<(), TestCaseError> {
     let memory = Memory { limit, ..Memory::default() };
     let mut run = Run {
         mode: Iptables::new(table::settings(), memory.clone()),
-        model: replay(&[]),
+        catalog: replay(&[]),
         dirty: Dirty::default(),
         synced_at: 0,
     };
     for (index, event) in events.iter().enumerate() {
         if let Some(change) = change_of(event) {
-            run.model.apply(change);
+            run.catalog.apply(change);
         } else {
             run.step(events, index)?;
         }
     }
-    run.dirty.extend(run.model.take_dirty());
-    run.mode.sync(&run.model, &run.dirty).expect("synced");
+    run.dirty.extend(run.catalog.take_dirty());
+    run.mode.sync(&run.catalog, &run.dirty).expect("synced");
     prop_assert!(is_ordered(run.mode.rules()));
 
-    let mut model = replay(events);
-    let all = model.take_dirty();
+    let mut catalog = replay(events);
+    let all = catalog.take_dirty();
     let mut fresh = Iptables::new(table::settings(), memory);
-    fresh.sync(&model, &all).expect("synced");
+    fresh.sync(&catalog, &all).expect("synced");
     prop_assert_eq!(normal(run.mode.rules()), normal(fresh.rules()));
 
     let mut restarted = Iptables::new(table::settings(), run.mode.rules().clone());
-    restarted.sync(&run.model, &Dirty::default()).expect("synced");
+    restarted.sync(&run.catalog, &Dirty::default()).expect("synced");
     prop_assert_eq!(restarted.transactions(), 0);
 
     remove(run.mode.rules()).expect("removed");
@@ -271,16 +276,16 @@ proptest! {
 fn what_was_missed_is_found_at_the_next_look() {
     let before = "svc a 10.96.0.1 80/tcp\nep a 10.244.1.11:8080 node-1\nsvc b 10.96.0.2 80/tcp";
     let after = "svc a 10.96.0.1 80/tcp node-port=30001\nep a 10.244.1.12:8080 node-1";
-    let mut model = table::model_of(objects::changes(before));
-    let dirty = model.take_dirty();
+    let mut catalog = table::model_of(objects::changes(before));
+    let dirty = catalog.take_dirty();
     let mut mode = Iptables::new(table::settings(), Memory::default());
-    mode.sync(&model, &dirty).expect("synced");
-    let mut model = table::model_of(objects::changes(after));
-    model.take_dirty();
+    mode.sync(&catalog, &dirty).expect("synced");
+    let mut catalog = table::model_of(objects::changes(after));
+    catalog.take_dirty();
     mode.distrust();
     assert!(mode.knows(), "nobody else was at work");
-    mode.sync(&model, &Dirty::default()).expect("synced");
+    mode.sync(&catalog, &Dirty::default()).expect("synced");
     let mut fresh = Iptables::new(table::settings(), Memory::default());
-    fresh.sync(&model, &Dirty::default()).expect("synced");
+    fresh.sync(&catalog, &Dirty::default()).expect("synced");
     assert_eq!(normal(mode.rules()), normal(fresh.rules()));
 }

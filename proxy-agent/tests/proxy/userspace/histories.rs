@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use proptest::prelude::*;
+use proxy_agent::catalog::{Catalog, Change, ServiceName};
 use proxy_agent::mode::Mode;
 use proxy_agent::mode::userspace::Userspace;
 use proxy_agent::mode::userspace::plan::ListenerTable;
-use proxy_agent::model::{Change, Destination, Dirty, Family, Model, ServiceName};
+use proxy_agent::routes::{Destination, Dirty, Family, RouteTable};
 
 use super::memory_sockets::MemorySockets;
 use super::packets::{outcomes, synced};
@@ -91,8 +92,11 @@ fn change_of(event: &Event) -> Option<Change> {
 }
 
 /// What becomes of a packet to each destination, from inside and from outside.
-fn all_outcomes(mode: &mut Mem, model: &Model) -> Vec<(Destination, IpAddr, BTreeSet<Outcome>)> {
-    let mut destinations: Vec<Destination> = model.destinations().cloned().collect();
+fn all_outcomes(
+    mode: &mut Mem,
+    catalog: &Catalog,
+) -> Vec<(Destination, IpAddr, BTreeSet<Outcome>)> {
+    let mut destinations: Vec<Destination> = catalog.destinations().cloned().collect();
     destinations.sort();
     let mut all = Vec::new();
     for to in destinations {
@@ -109,10 +113,10 @@ fn all_outcomes(mode: &mut Mem, model: &Model) -> Vec<(Destination, IpAddr, BTre
     all
 }
 
-fn settle(mode: &mut Mem, model: &Model, dirty: &Dirty) {
-    mode.sync(model, dirty).expect("synced");
+fn settle(mode: &mut Mem, catalog: &Catalog, dirty: &Dirty) {
+    mode.sync(catalog, dirty).expect("synced");
     while mode.needs_sweep() {
-        mode.sweep(model).expect("swept");
+        mode.sweep().expect("swept");
     }
 }
 
@@ -138,18 +142,18 @@ proptest! {
 
     #[test]
     fn step_by_step_at_once_and_after_a_restart_are_the_same(events in proptest::collection::vec(event(), 1..40)) {
-        let mut model = table::model_of(Vec::new());
+        let mut catalog = table::model_of(Vec::new());
         let sockets = MemorySockets::at(NODE);
         let mut mode = Userspace::new(settings(), MemoryKernel::default(), sockets);
         let mut dirty = Dirty::default();
         for event in &events {
             if let Some(change) = change_of(event) {
-                model.apply(change);
+                catalog.apply(change);
             }
             match event {
                 Event::Sync => {
-                    dirty.extend(model.take_dirty());
-                    if mode.sync(&model, &dirty).is_ok() {
+                    dirty.extend(catalog.take_dirty());
+                    if mode.sync(&catalog, &dirty).is_ok() {
                         dirty = Dirty::default();
                     } else {
                         prop_assert!(mode.sockets().full, "failed without a reason");
@@ -163,8 +167,8 @@ proptest! {
                 Event::Full(full) => mode.sockets().full = *full,
                 Event::Refuse(steps) => {
                     mode.kernel().steps_left = Some(*steps);
-                    dirty.extend(model.take_dirty());
-                    if mode.sync(&model, &dirty).is_ok() {
+                    dirty.extend(catalog.take_dirty());
+                    if mode.sync(&catalog, &dirty).is_ok() {
                         dirty = Dirty::default();
                     }
                     mode.kernel().steps_left = None;
@@ -177,11 +181,11 @@ proptest! {
             mode.sockets().address = NODE;
             mode.distrust();
         }
-        dirty.extend(model.take_dirty());
-        settle(&mut mode, &model, &dirty);
-        prop_assert_eq!(mode.table(), &ListenerTable::of(&model, Family::V4));
+        dirty.extend(catalog.take_dirty());
+        settle(&mut mode, &catalog, &dirty);
+        prop_assert_eq!(mode.table(), &ListenerTable::of(&catalog, Family::V4));
         check_sockets(&mut mode)?;
-        let found = all_outcomes(&mut mode, &model);
+        let found = all_outcomes(&mut mode, &catalog);
 
         let mut fresh_model = table::model_of(events.iter().filter_map(change_of).collect());
         let all = fresh_model.take_dirty();
@@ -191,8 +195,8 @@ proptest! {
         // As after a kill that left the rules: other listeners, the same ways.
         let kernel = mode.kernel().clone();
         let mut restarted = Userspace::new(settings(), kernel, MemorySockets::at(NODE));
-        settle(&mut restarted, &model, &Dirty::default());
+        settle(&mut restarted, &catalog, &Dirty::default());
         check_sockets(&mut restarted)?;
-        prop_assert_eq!(&found, &all_outcomes(&mut restarted, &model));
+        prop_assert_eq!(&found, &all_outcomes(&mut restarted, &catalog));
     }
 }

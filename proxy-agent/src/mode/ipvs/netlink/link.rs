@@ -10,8 +10,8 @@ use std::net::IpAddr;
 
 use super::INTERFACE;
 use crate::mode::ipvs::kernel::KernelError;
-use crate::model::Family;
 use crate::netlink::{Attributes, Messages, Socket, flag};
+use crate::routes::Family;
 
 /// `RTM_*`
 const NEW_LINK: u16 = 16;

@@ -10,8 +10,8 @@ use crate::mode::ipvs::kernel::{KernelError, Op};
 use crate::mode::ipvs::server::{
     Frontend, Name, RealServer, SPARE_MARK, Scheduling, VirtualServer,
 };
-use crate::model::{Family, Protocol, Target};
 use crate::netlink::{Attributes, Messages, Socket, flag};
+use crate::routes::{Family, Protocol, Target};
 
 /// `GENL_ID_CTRL`, `CTRL_CMD_GETFAMILY`, `CTRL_ATTR_*`
 const CONTROL: u16 = 16;
