@@ -1,0 +1,1 @@
+//! Nothing: every package depends on this one for its dependencies' features.
