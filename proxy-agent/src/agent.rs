@@ -25,7 +25,7 @@ use crate::memory;
 use crate::metrics::Metrics;
 use crate::mode::{self, Mode};
 use crate::netlink::KernelError;
-use crate::routes::{Family, RouteTable};
+use crate::routes::{Family, RouteTable, Routes};
 use crate::services::Services;
 use crate::watch::{KINDS, Report};
 
@@ -350,10 +350,9 @@ impl Agent {
             .due(now)
             .map(|to| {
                 let routes = self.catalog.routes(to).into_iter();
-                let all = routes.flat_map(|r| [Some(&r.inside), r.outside.as_ref()]).flatten();
-                let endpoints = || all.flat_map(|route| route.endpoints.iter().copied());
                 let tracked = self.modes[index].tracked_as(to);
-                (to.clone(), tracked.unwrap_or_else(|| endpoints().collect()))
+                let endpoints = || routes.flat_map(Routes::endpoints).collect();
+                (to.clone(), tracked.unwrap_or_else(endpoints))
             })
             .collect();
         if wanted.is_empty() {

@@ -148,11 +148,7 @@ fn route(route: &Route) -> String {
     if route.endpoints.is_empty() {
         return format!("{:?}", route.unserved).to_lowercase();
     }
-    let endpoints: Vec<String> = route
-        .endpoints
-        .iter()
-        .map(|target| std::net::SocketAddr::new(target.address, target.port).to_string())
-        .collect();
+    let endpoints: Vec<String> = route.endpoints.iter().map(ToString::to_string).collect();
     let mut text = format!("{} masquerade={:?}", endpoints.join(","), route.masquerade);
     if let Some(affinity) = route.affinity {
         let _ = write!(text, " affinity={}s", affinity.timeout_seconds);

@@ -42,17 +42,9 @@ struct OfCode {
     code: u16,
 }
 
-/// The value of `ip_family`, upstream's.
-fn family_name(family: Family) -> &'static str {
-    match family {
-        Family::V4 => "IPv4",
-        Family::V6 => "IPv6",
-    }
-}
-
 impl From<Family> for OfFamily {
     fn from(family: Family) -> OfFamily {
-        OfFamily { ip_family: family_name(family) }
+        OfFamily { ip_family: family.as_str() }
     }
 }
 
@@ -281,8 +273,7 @@ impl Metrics {
 
     /// How much of one kind a family has turned away in all.
     pub fn refused(&self, family: Family, what: &'static str, count: u64) {
-        let ip_family = family_name(family);
-        let labels = OfKind { ip_family, what };
+        let labels = OfKind { ip_family: family.as_str(), what };
         let counter = self.refused.get_or_create(&labels);
         counter.inner().store(count, Ordering::Relaxed);
     }
@@ -290,7 +281,7 @@ impl Metrics {
     /// Moves the number of Service ports of which policy `Local` finds nobody here;
     /// `policy` is `internal` or `external`.
     pub fn moved_no_local_endpoints(&self, family: Family, policy: &'static str, by: i64) {
-        let labels = OfPolicy { ip_family: family_name(family), traffic_policy: policy };
+        let labels = OfPolicy { ip_family: family.as_str(), traffic_policy: policy };
         self.no_local_endpoints.get_or_create(&labels).inc_by(by);
     }
 

@@ -2,11 +2,17 @@
 
 use anyhow::Result;
 
-use crate::mode::{Entry, Mode, iptables, ipvs, nftables, userspace};
+use crate::mode::{self, Entry, Mode};
 use crate::settings::Settings;
 
-/// The modes that there are; the first is the default.
-pub const MODES: &[Entry] = &[nftables::MODE, iptables::MODE, ipvs::MODE, userspace::MODE];
+/// The modes that there are.
+pub const MODES: &[Entry] = &[
+    // The default.
+    mode::nftables::MODE,
+    mode::iptables::MODE,
+    mode::ipvs::MODE,
+    mode::userspace::MODE,
+];
 
 /// The mode with this name.
 pub fn find<'a>(modes: &'a [Entry], name: &str) -> Option<&'a Entry> {
@@ -62,6 +68,7 @@ mod tests {
     use anyhow::bail;
 
     use super::*;
+    use crate::mode::{iptables, ipvs, nftables, userspace};
     use crate::routes::Family::{self, V4, V6};
 
     /// The families that are opened where one of them cannot be.

@@ -1,16 +1,9 @@
 //! Which of a Service's endpoints are used, and why the others are not: the reasons
 //! behind `catalog::choose`, told from the same facts. Never chooses.
 
-use std::net::SocketAddr;
-
 use super::answer::{Decision, Unused};
 use crate::catalog::{Catalog, Endpoint, Prefer, ServicePortName, preference};
-use crate::routes::{Family, Policy, Route, Target};
-
-/// An endpoint's address as text.
-pub fn show(target: &Target) -> String {
-    SocketAddr::new(target.address, target.port).to_string()
-}
+use crate::routes::{Family, Policy, Route};
 
 /// The Service port's endpoints that the route does not use.
 pub fn unused(
@@ -25,7 +18,7 @@ pub fn unused(
     unused
         .map(|endpoint| {
             let (field, because) = why_not(catalog, endpoint, route, prefer);
-            Unused { address: show(&endpoint.target), field: field.to_owned(), because }
+            Unused { address: endpoint.target.to_string(), field: field.to_owned(), because }
         })
         .collect()
 }

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use super::answer::{Decision, Explanation, Outcome, Used};
-use super::endpoints::{choice, show, unused};
+use super::endpoints::{choice, unused};
 use super::query::Packet;
 use super::{View, miss};
 use crate::catalog::ServicePortName;
@@ -242,7 +242,7 @@ impl Story<'_> {
         for target in &route.endpoints {
             let (masquerade, because) = self.masquerade(route, target.address);
             self.told.endpoints.push(Used {
-                address: show(target),
+                address: target.to_string(),
                 probability,
                 masquerade,
                 because,

@@ -70,11 +70,6 @@ impl Elements {
         removed
     }
 
-    /// How many.
-    pub fn len(&self) -> usize {
-        self.single.len() + self.slots.values().map(BTreeMap::len).sum::<usize>()
-    }
-
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.single.is_empty() && self.slots.is_empty()

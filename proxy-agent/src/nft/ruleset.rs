@@ -187,11 +187,6 @@ impl Ruleset {
     pub fn idle_guards(&self) -> impl Iterator<Item = u32> {
         self.idle_guards.iter().copied()
     }
-
-    /// How many elements there are.
-    pub fn element_count(&self) -> usize {
-        self.elements.values().map(Elements::len).sum()
-    }
 }
 
 /// The value of a list that an element has or leads on from.

@@ -105,34 +105,54 @@ pub enum DataType {
     Verdict,
 }
 
+const ADDRESS: &[FieldType] = &[FieldType::Address];
+const PAIR: &[FieldType] = &[FieldType::Address, FieldType::Address];
+const VALUE: &[FieldType] = &[FieldType::Number];
+const NODE_PORT: &[FieldType] = &[FieldType::Protocol, FieldType::Port];
+const NODE_PORT_SLOT: &[FieldType] = &[FieldType::Protocol, FieldType::Port, FieldType::Number];
+const TO: &[FieldType] = &[FieldType::Address, FieldType::Protocol, FieldType::Port];
+const TO_SLOT: &[FieldType] =
+    &[FieldType::Address, FieldType::Protocol, FieldType::Port, FieldType::Number];
+const CLIENT_TO: &[FieldType] =
+    &[FieldType::Address, FieldType::Address, FieldType::Protocol, FieldType::Port];
+const NUMBER: DataType = DataType::Fields(VALUE);
+const ENDPOINT: DataType = DataType::Fields(&[FieldType::Address, FieldType::Port]);
+
 impl SetName {
+    /// Its name in the kernel, the fields of its key, and what it maps to.
+    const fn row(self) -> (&'static str, &'static [FieldType], DataType) {
+        match self {
+            SetName::Services => ("services", TO, NUMBER),
+            SetName::OutsideServices => ("outside-services", TO, NUMBER),
+            SetName::NodePorts => ("node-ports", NODE_PORT, NUMBER),
+            SetName::OutsideNodePorts => ("outside-node-ports", NODE_PORT, NUMBER),
+            SetName::PickService => ("pick-service", VALUE, DataType::Verdict),
+            SetName::PickOutsideService => ("pick-outside-service", VALUE, DataType::Verdict),
+            SetName::PickNodePort => ("pick-node-port", VALUE, DataType::Verdict),
+            SetName::PickOutsideNodePort => ("pick-outside-node-port", VALUE, DataType::Verdict),
+            SetName::Unserved => ("unserved", VALUE, DataType::Verdict),
+            SetName::Endpoints => ("endpoints", TO_SLOT, ENDPOINT),
+            SetName::NodePortEndpoints => ("node-port-endpoints", NODE_PORT_SLOT, ENDPOINT),
+            SetName::StickySlots => ("sticky-slots", TO_SLOT, NUMBER),
+            SetName::StickyNodePortSlots => ("sticky-node-port-slots", NODE_PORT_SLOT, NUMBER),
+            SetName::StickyEndpoints => ("sticky-endpoints", TO_SLOT, ENDPOINT),
+            SetName::StickyNodePortEndpoints => {
+                ("sticky-node-port-endpoints", NODE_PORT_SLOT, ENDPOINT)
+            }
+            SetName::Affinity => ("affinity", CLIENT_TO, NUMBER),
+            SetName::NodePortAffinity => ("node-port-affinity", TO, NUMBER),
+            SetName::Guards => ("guards", TO, NUMBER),
+            SetName::PickGuard => ("pick-guard", VALUE, DataType::Verdict),
+            SetName::ClusterIps => ("cluster-ips", ADDRESS, DataType::None),
+            SetName::Hairpin => ("hairpin", PAIR, DataType::None),
+            SetName::Marks => ("marks", TO, NUMBER),
+            SetName::Addresses => ("addresses", ADDRESS, DataType::None),
+        }
+    }
+
     /// The name in the kernel.
     pub fn as_str(self) -> &'static str {
-        match self {
-            SetName::Services => "services",
-            SetName::OutsideServices => "outside-services",
-            SetName::NodePorts => "node-ports",
-            SetName::OutsideNodePorts => "outside-node-ports",
-            SetName::PickService => "pick-service",
-            SetName::PickOutsideService => "pick-outside-service",
-            SetName::PickNodePort => "pick-node-port",
-            SetName::PickOutsideNodePort => "pick-outside-node-port",
-            SetName::Unserved => "unserved",
-            SetName::Endpoints => "endpoints",
-            SetName::NodePortEndpoints => "node-port-endpoints",
-            SetName::StickySlots => "sticky-slots",
-            SetName::StickyNodePortSlots => "sticky-node-port-slots",
-            SetName::StickyEndpoints => "sticky-endpoints",
-            SetName::StickyNodePortEndpoints => "sticky-node-port-endpoints",
-            SetName::Affinity => "affinity",
-            SetName::NodePortAffinity => "node-port-affinity",
-            SetName::Guards => "guards",
-            SetName::PickGuard => "pick-guard",
-            SetName::ClusterIps => "cluster-ips",
-            SetName::Hairpin => "hairpin",
-            SetName::Marks => "marks",
-            SetName::Addresses => "addresses",
-        }
+        self.row().0
     }
 
     /// The set with this name in the kernel.
@@ -143,58 +163,12 @@ impl SetName {
 
     /// The fields of the key.
     pub fn key(self) -> &'static [FieldType] {
-        use FieldType::{Address, Number, Port, Protocol};
-        match self {
-            SetName::Services | SetName::OutsideServices | SetName::Guards | SetName::Marks => {
-                &[Address, Protocol, Port]
-            }
-            SetName::NodePorts | SetName::OutsideNodePorts => &[Protocol, Port],
-            SetName::PickService
-            | SetName::PickOutsideService
-            | SetName::PickNodePort
-            | SetName::PickOutsideNodePort
-            | SetName::PickGuard
-            | SetName::Unserved => &[Number],
-            SetName::Endpoints | SetName::StickySlots | SetName::StickyEndpoints => {
-                &[Address, Protocol, Port, Number]
-            }
-            SetName::NodePortEndpoints
-            | SetName::StickyNodePortSlots
-            | SetName::StickyNodePortEndpoints => &[Protocol, Port, Number],
-            SetName::Affinity => &[Address, Address, Protocol, Port],
-            SetName::NodePortAffinity => &[Address, Protocol, Port],
-            SetName::ClusterIps | SetName::Addresses => &[Address],
-            SetName::Hairpin => &[Address, Address],
-        }
+        self.row().1
     }
 
     /// What it maps to.
     pub fn data(self) -> DataType {
-        match self {
-            SetName::Services
-            | SetName::OutsideServices
-            | SetName::NodePorts
-            | SetName::OutsideNodePorts
-            | SetName::StickySlots
-            | SetName::StickyNodePortSlots
-            | SetName::Guards
-            | SetName::Marks
-            | SetName::Affinity
-            | SetName::NodePortAffinity => DataType::Fields(&[FieldType::Number]),
-            SetName::Endpoints
-            | SetName::NodePortEndpoints
-            | SetName::StickyEndpoints
-            | SetName::StickyNodePortEndpoints => {
-                DataType::Fields(&[FieldType::Address, FieldType::Port])
-            }
-            SetName::PickService
-            | SetName::PickOutsideService
-            | SetName::PickNodePort
-            | SetName::PickOutsideNodePort
-            | SetName::PickGuard
-            | SetName::Unserved => DataType::Verdict,
-            SetName::ClusterIps | SetName::Hairpin | SetName::Addresses => DataType::None,
-        }
+        self.row().2
     }
 
     /// Whether packets fill it, so that its elements are no business of the diff.

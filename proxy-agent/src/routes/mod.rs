@@ -24,14 +24,27 @@ pub enum Family {
 
 impl std::fmt::Display for Family {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Family::V4 => "IPv4",
-            Family::V6 => "IPv6",
-        })
+        f.write_str(self.as_str())
     }
 }
 
 impl Family {
+    /// As the API and upstream's metrics spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Family::V4 => "IPv4",
+            Family::V6 => "IPv6",
+        }
+    }
+
+    /// Its number in sockets and in netfilter: `AF_INET`, `AF_INET6`.
+    pub fn number(self) -> u8 {
+        match self {
+            Family::V4 => 2,
+            Family::V6 => 10,
+        }
+    }
+
     /// The family of an address.
     pub fn of(address: &IpAddr) -> Family {
         if address.is_ipv4() { Family::V4 } else { Family::V6 }
@@ -135,6 +148,12 @@ pub struct Target {
     pub port: u16,
 }
 
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::net::SocketAddr::new(self.address, self.port).fmt(f)
+    }
+}
+
 /// What happens to a packet for a destination without a usable endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Unserved {
@@ -215,6 +234,14 @@ pub struct Routes {
     pub inside: Route,
     /// From elsewhere; `None` means the same as inside.
     pub outside: Option<Route>,
+}
+
+impl Routes {
+    /// The endpoints of both ways; some may come twice.
+    pub fn endpoints(&self) -> impl Iterator<Item = Target> {
+        let ways = [Some(&self.inside), self.outside.as_ref()].into_iter().flatten();
+        ways.flat_map(|route| route.endpoints.iter().copied())
+    }
 }
 
 /// Something that has routes to lead packets by: the catalog, or what a mode has made of it.

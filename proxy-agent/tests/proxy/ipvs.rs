@@ -14,12 +14,13 @@ use proxy_agent::mode::nftables::TABLE;
 use proxy_agent::mode::{Mode, ipvs};
 use proxy_agent::nft::netlink::Netlink;
 use proxy_agent::nft::set::{Data, Key, SetName};
-use proxy_agent::routes::{Destination, Dirty, Family, Protocol, RouteTable};
+use proxy_agent::routes::{Dirty, Family, Protocol};
 
-use super::histories::{Event, change_of, event, replay};
+use super::changes::no_packet_is_lost;
+use super::histories::{Event, event, replay};
 use super::ipvs_memory::MemoryServers;
 use super::network::node_addresses;
-use super::packet::{Outcome, Packet};
+use super::packet::Packet;
 use super::table::{check_traced, model_of, settings};
 use super::{network, objects};
 
@@ -185,41 +186,6 @@ fn normal(kernel: &MemoryServers) -> BTreeSet<String> {
     lines
 }
 
-/// Every destination that is served before and after leads to one of its endpoints of
-/// then or now.
-fn no_packet_is_lost(
-    kernel: &MemoryServers,
-    before: &Catalog,
-    now: &Catalog,
-) -> Result<(), TestCaseError> {
-    for destination in now.destinations() {
-        let (Some(old), Some(new)) = (before.routes(destination), now.routes(destination)) else {
-            continue;
-        };
-        if old.inside.endpoints.is_empty() || new.inside.endpoints.is_empty() {
-            continue;
-        }
-        let (address, port) = match destination {
-            Destination::Address { address, port, .. } => (*address, *port),
-            Destination::NodePort { port, .. } => (NODE[0], *port),
-        };
-        let packet = Packet {
-            source: [10, 244, 9, 9].into(),
-            destination: address,
-            protocol: Protocol::Tcp,
-            port,
-        };
-        let endpoints = old.inside.endpoints.iter().chain(&new.inside.endpoints);
-        let allowed: BTreeSet<_> = endpoints.copied().collect();
-        for outcome in kernel.outcomes(&packet) {
-            let found =
-                matches!(outcome, Outcome::Endpoint { target, .. } if allowed.contains(&target));
-            prop_assert!(found, "{destination:?}: {outcome:?}, not one of {allowed:?}");
-        }
-    }
-    Ok(())
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -230,10 +196,8 @@ proptest! {
         let mut dirty = Dirty::default();
         let mut synced_at = 0;
         for (index, event) in events.iter().enumerate() {
-            if let Some(change) = change_of(event) {
-                catalog.apply(change);
-            }
             match event {
+                Event::Edit(edit) => catalog.apply(edit.change()),
                 Event::Sync => {
                     dirty.extend(catalog.take_dirty());
                     director.sync(&catalog, &dirty).expect("synced");
@@ -249,7 +213,9 @@ proptest! {
                     if killed && synced_at > 0 {
                         let mut before = replay(&events[..synced_at]);
                         before.take_dirty();
-                        no_packet_is_lost(&kernel, &before, &catalog)?;
+                        let node = Some(NODE[0]);
+                        let outcomes = |packet: &Packet| kernel.outcomes(packet);
+                        no_packet_is_lost(&before, &catalog, node, |_| None, outcomes)?;
                     }
                     kernel.ops_left = None;
                     director = Director::new(settings(), kernel);
@@ -257,7 +223,6 @@ proptest! {
                     dirty = Dirty::default();
                     synced_at = index;
                 }
-                _ => {}
             }
         }
         dirty.extend(catalog.take_dirty());

@@ -5,6 +5,7 @@
 mod affinity;
 mod agreement;
 mod change_size;
+mod changes;
 mod churn;
 mod cold_start;
 mod explain;
@@ -18,6 +19,7 @@ mod ipvs_kernel;
 mod ipvs_memory;
 mod kill;
 mod memory_kernel;
+mod modes;
 mod network;
 mod objects;
 mod operations;

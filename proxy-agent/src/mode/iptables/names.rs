@@ -1,8 +1,6 @@
 //! Names of tables and chains: upstream's, so that whoever knows kube-proxy's rules knows
 //! these. Never says what is in a chain.
 
-use std::net::SocketAddr;
-
 use ring::digest::{SHA256, digest};
 
 use crate::catalog::ServicePortName;
@@ -124,14 +122,8 @@ impl PortChains {
 
     /// `KUBE-SEP-`: goes to one endpoint.
     pub fn endpoint(&self, target: &Target) -> String {
-        let to = socket_address(target);
-        format!("KUBE-SEP-{}", hash(&format!("{}{}{to}", self.port, self.protocol)))
+        format!("KUBE-SEP-{}", hash(&format!("{}{}{target}", self.port, self.protocol)))
     }
-}
-
-/// `address:port`, an IPv6 address in brackets.
-pub fn socket_address(target: &Target) -> SocketAddr {
-    SocketAddr::new(target.address, target.port)
 }
 
 /// The beginning of SHA-256 in base32 (RFC 4648), as upstream's `portProtoHash`.

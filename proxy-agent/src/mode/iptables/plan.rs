@@ -8,7 +8,7 @@ use super::frame::{
     FIREWALL, HEALTH_CHECKS, NAT_NODE_PORTS, NAT_SERVICES, REFUSED, REFUSED_EXTERNAL, Shared,
     from_pod, node_addresses,
 };
-use super::names::{MARK_MASQ, PortChains, socket_address};
+use super::names::{MARK_MASQ, PortChains};
 use super::rule::{Action, Chance, Recent, Rule};
 use crate::catalog::{Catalog, ServicePortName};
 use crate::routes::{
@@ -392,7 +392,7 @@ impl Builder<'_> {
 
     fn draw_rules(&self, name: String, draw: Draw) -> Chain {
         let go = |target: &Target| {
-            let comment = format!("{} -> {}", self.chains.port, socket_address(target));
+            let comment = format!("{} -> {target}", self.chains.port);
             Rule::jump(&self.chains.endpoint(target)).comment(&comment)
         };
         let mut rules = draw.masquerade;

@@ -9,7 +9,7 @@ use super::netlink;
 use super::plan::plan_all;
 use super::server::{Name, VirtualServer};
 use crate::catalog::Catalog;
-use crate::routes::{Family, Protocol, Target};
+use crate::routes::{Family, Protocol};
 use crate::settings::Settings;
 
 /// What the mode would make where nothing is there yet, on a node with the addresses that
@@ -47,7 +47,7 @@ pub fn render_servers(servers: &BTreeMap<Name, VirtualServer>) -> String {
         }
         text.push('\n');
         for (target, real) in &server.reals {
-            let _ = writeln!(text, "-a {name} -r {} -m -w {}", socket(target), real.weight);
+            let _ = writeln!(text, "-a {name} -r {target} -m -w {}", real.weight);
         }
     }
     text
@@ -66,8 +66,4 @@ fn render_name(name: &Name) -> String {
         Name::Mark(Family::V4, mark) => format!("-f {mark}"),
         Name::Mark(Family::V6, mark) => format!("-f {mark} -6"),
     }
-}
-
-fn socket(target: &Target) -> SocketAddr {
-    SocketAddr::new(target.address, target.port)
 }

@@ -110,7 +110,7 @@ impl<K: Kernel, S: Sockets> Userspace<K, S> {
 
     /// The kernel, to look at.
     pub fn kernel(&mut self) -> &mut K {
-        self.rules.kernel()
+        self.rules.table.kernel()
     }
 
     /// The sockets, to look at.
@@ -263,16 +263,16 @@ impl<K: Kernel, S: Sockets> Mode for Userspace<K, S> {
     }
 
     fn sweep(&mut self) -> anyhow::Result<()> {
-        self.rules.sweep()
+        self.rules.table.sweep()
     }
 
     fn needs_sweep(&self) -> bool {
-        self.rules.needs_sweep()
+        self.rules.table.needs_sweep()
     }
 
     fn distrust(&mut self) {
         self.full = true;
-        self.rules.distrust();
+        self.rules.table.distrust();
     }
 
     fn carries(&self, protocol: Protocol) -> bool {
@@ -303,7 +303,7 @@ impl<K: Kernel, S: Sockets> Mode for Userspace<K, S> {
     }
 
     fn rules_of(&self, asked: &Asked<'_>) -> Vec<String> {
-        let mut lines = self.rules.lines_for(asked.to, asked.outside);
+        let mut lines = self.rules.table.lines_for(asked.to, asked.outside);
         let portal = self.table.portal(asked.to);
         let lead = portal.map(|portal| match (&portal.outside, asked.outside) {
             (Some(lead), true) => lead,

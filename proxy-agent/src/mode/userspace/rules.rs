@@ -53,7 +53,8 @@ impl RouteTable for Leads {
 
 /// One family's rules.
 pub struct Rules<K: Kernel> {
-    table: Table<K>,
+    /// What is in the kernel, and how it gets there.
+    pub table: Table<K>,
     leads: Leads,
     /// The listeners' own addresses, that nobody may go to past the rules: refused.
     guards: BTreeSet<Destination>,
@@ -75,11 +76,6 @@ impl<K: Kernel> Rules<K> {
             guards: BTreeSet::new(),
             begun: false,
         }
-    }
-
-    /// The kernel, to look at.
-    pub fn kernel(&mut self) -> &mut K {
-        self.table.kernel()
     }
 
     /// Every key that there is a rule for.
@@ -135,35 +131,13 @@ impl<K: Kernel> Rules<K> {
 
     /// Where the packets of a destination are led to.
     pub fn listeners_of(&self, to: &Destination) -> BTreeSet<Target> {
-        let routes = self.leads.routes.get(to).into_iter();
-        let ways = routes.flat_map(|r| [Some(&r.inside), r.outside.as_ref()]);
-        ways.flatten().flat_map(|route| route.endpoints.iter().copied()).collect()
-    }
-
-    /// The rules that take a destination's packets, those from `outside` or the others.
-    pub fn lines_for(&self, to: &Destination, outside: bool) -> Vec<String> {
-        self.table.lines_for(to, outside)
+        self.leads.routes.get(to).into_iter().flat_map(Routes::endpoints).collect()
     }
 
     /// Brings what `lead` noted for `keys` into the kernel.
     pub fn sync(&mut self, keys: &Dirty) -> anyhow::Result<()> {
         self.begun = true;
         self.table.sync(&self.leads, keys)
-    }
-
-    /// See [`Table::sweep`].
-    pub fn sweep(&mut self) -> anyhow::Result<()> {
-        self.table.sweep()
-    }
-
-    /// See [`Table::needs_sweep`].
-    pub fn needs_sweep(&self) -> bool {
-        self.table.needs_sweep()
-    }
-
-    /// See [`Table::distrust`].
-    pub fn distrust(&mut self) {
-        self.table.distrust();
     }
 
     /// Removes all of it.

@@ -135,7 +135,7 @@ impl Listener {
             let socket = match connect(target).await {
                 Ok(socket) => Arc::new(socket),
                 Err(error) => {
-                    tracing::debug!(%error, "no UDP socket to {}:{}", target.address, target.port);
+                    tracing::debug!(%error, "no UDP socket to {target}");
                     lock(&self.balancer).forget(&from.ip());
                     return None;
                 }

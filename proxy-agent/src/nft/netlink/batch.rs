@@ -54,14 +54,6 @@ pub struct Batch {
     pub messages: usize,
 }
 
-/// The number of a family in netfilter's messages.
-pub fn family_number(family: Family) -> u8 {
-    match family {
-        Family::V4 => 2,
-        Family::V6 => 10,
-    }
-}
-
 /// What is written with a table, so that its layout is known later: nft's comment.
 pub fn table_user_data() -> Vec<u8> {
     user_data(0, format!("Services, layout {LAYOUT_VERSION}\0").as_bytes())
@@ -142,7 +134,7 @@ impl Writer<'_> {
 
     fn begin(&mut self, message: u8, flags: u16) {
         self.close_list();
-        self.messages.begin(NFTABLES, message, flags, family_number(self.family));
+        self.messages.begin(NFTABLES, message, flags, self.family.number());
     }
 
     fn close_list(&mut self) {

@@ -1,6 +1,6 @@
 //! The kernel's table read back. Never changes it.
 
-use super::batch::{RULE_FINGERPRINT, family_number, message_type, read_hook, table_user_data};
+use super::batch::{RULE_FINGERPRINT, message_type, read_hook, table_user_data};
 use super::element::{fields_bytes, read_element};
 use crate::netlink::Socket;
 use crate::netlink::{Attributes, Messages, NFTABLES, Received, flag};
@@ -56,7 +56,7 @@ pub fn generation(socket: &mut Socket) -> Result<u32, KernelError> {
 }
 
 fn request(messages: &mut Messages, message: u8, family: Family) {
-    messages.begin(NFTABLES, message, flag::DUMP, family_number(family));
+    messages.begin(NFTABLES, message, flag::DUMP, family.number());
 }
 
 /// The table's user data; `None` when there is no such table.
@@ -74,7 +74,7 @@ fn table(socket: &mut Socket, name: &str, family: Family) -> Result<Option<Vec<u
 
 /// Whether the message's first attribute, everywhere the table's name, is ours.
 pub fn is_ours(message: &Received<'_>, name: &str, family: Family) -> bool {
-    message.family() == family_number(family) && message.attributes().text(1) == Some(name)
+    message.family() == family.number() && message.attributes().text(1) == Some(name)
 }
 
 /// The sets that are ours and of the type they should have (`NFTA_SET_*`).

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use proptest::prelude::*;
-use proxy_agent::catalog::{Catalog, Change, ServiceName};
+use proxy_agent::catalog::Catalog;
 use proxy_agent::mode::Mode;
 use proxy_agent::mode::userspace::Userspace;
 use proxy_agent::mode::userspace::plan::ListenerTable;
@@ -14,20 +14,17 @@ use proxy_agent::routes::{Destination, Dirty, Family, RouteTable};
 use super::memory_sockets::MemorySockets;
 use super::packets::{outcomes, synced};
 use super::{NODE, OUTSIDE, POD};
+use crate::changes::{Edit, OPTIONS, edit, replay};
 use crate::memory_kernel::MemoryKernel;
 use crate::packet::{Outcome, Packet};
-use crate::table::settings;
-use crate::{objects, table};
+use crate::table::{self, settings};
 
 type Mem = Userspace<MemoryKernel, MemorySockets>;
 
 /// One event of a history.
 #[derive(Clone, Debug)]
 enum Event {
-    Service(u8, Vec<&'static str>),
-    NoService(u8),
-    /// Bit `i` of the first: endpoint `i` is there; of the second: it is on this node.
-    Slice(u8, u8, u8),
+    Edit(Edit),
     Sync,
     /// The kernel is not to be trusted, or the node has another address.
     Distrust,
@@ -39,56 +36,14 @@ enum Event {
 }
 
 fn event() -> impl Strategy<Value = Event> {
-    let options = proptest::sample::subsequence(
-        vec![
-            "node-port=3000",
-            "affinity=60",
-            "internal=Local",
-            "external=Local",
-            "external-ip=198.51.100.7",
-        ],
-        0..=5,
-    );
     prop_oneof![
-        3 => (0u8..3, options).prop_map(|(index, options)| Event::Service(index, options)),
-        1 => (0u8..3).prop_map(Event::NoService),
-        5 => (0u8..3, 0u8..8, any::<u8>()).prop_map(|(i, there, local)| Event::Slice(i, there, local)),
+        9 => edit(OPTIONS, 3).prop_map(Event::Edit),
         4 => Just(Event::Sync),
         1 => Just(Event::Distrust),
         1 => (1u8..4).prop_map(Event::Move),
         1 => any::<bool>().prop_map(Event::Full),
         1 => (0usize..6).prop_map(Event::Refuse),
     ]
-}
-
-fn name(name: String) -> ServiceName {
-    let namespace = "default".to_owned();
-    ServiceName { namespace, name }
-}
-
-fn change_of(event: &Event) -> Option<Change> {
-    match event {
-        Event::Service(index, options) => {
-            let mut text = format!("svc s{index} 10.96.0.{} 80/tcp", index + 1);
-            for option in options {
-                text += &match *option {
-                    "node-port=3000" => format!(" node-port=3000{index}"),
-                    other => format!(" {other}"),
-                };
-            }
-            Some(objects::changes(&text).remove(0))
-        }
-        Event::NoService(index) => Some(Change::ServiceGone(name(format!("s{index}")))),
-        Event::Slice(index, 0, _) => Some(Change::SliceGone(name(format!("s{index}-a-8080")))),
-        Event::Slice(index, there, local) => {
-            let lines = (0..3u8).filter(|bit| there & 1 << bit != 0).map(|bit| {
-                let node = 2 - (local >> bit & 1);
-                format!("ep s{index} 10.244.{index}.{}:8080 node-{node}\n", bit + 1)
-            });
-            Some(objects::changes(&lines.collect::<String>()).remove(0))
-        }
-        _ => None,
-    }
 }
 
 /// What becomes of a packet to each destination, from inside and from outside.
@@ -147,10 +102,8 @@ proptest! {
         let mut mode = Userspace::new(settings(), MemoryKernel::default(), sockets);
         let mut dirty = Dirty::default();
         for event in &events {
-            if let Some(change) = change_of(event) {
-                catalog.apply(change);
-            }
             match event {
+                Event::Edit(edit) => catalog.apply(edit.change()),
                 Event::Sync => {
                     dirty.extend(catalog.take_dirty());
                     if mode.sync(&catalog, &dirty).is_ok() {
@@ -173,7 +126,6 @@ proptest! {
                     }
                     mode.kernel().steps_left = None;
                 }
-                _ => {}
             }
         }
         mode.sockets().full = false;
@@ -187,7 +139,10 @@ proptest! {
         check_sockets(&mut mode)?;
         let found = all_outcomes(&mut mode, &catalog);
 
-        let mut fresh_model = table::model_of(events.iter().filter_map(change_of).collect());
+        let mut fresh_model = replay(events.iter().filter_map(|event| match event {
+            Event::Edit(edit) => Some(edit),
+            _ => None,
+        }));
         let all = fresh_model.take_dirty();
         let mut fresh = synced(settings(), &fresh_model, &all);
         prop_assert_eq!(&found, &all_outcomes(&mut fresh, &fresh_model));
