@@ -25,6 +25,7 @@ mod objects;
 mod operations;
 mod packet;
 mod packets;
+mod recording;
 mod reference;
 mod ruleset_text;
 mod script;

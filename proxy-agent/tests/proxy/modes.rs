@@ -17,6 +17,7 @@ pub const MODES: &[Entry] = &[
     mode::iptables::MODE,
     mode::ipvs::MODE,
     mode::userspace::MODE,
+    super::recording::MODE,
 ];
 
 #[test]
