@@ -1,5 +1,4 @@
-//! Whether the agent is healthy, and whether its node may have traffic. Never serves
-//! it: that is `serve`'s and `health_check_node_port`'s.
+//! Whether the agent is healthy, and whether its node may have traffic.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -1,6 +1,6 @@
 //! `healthCheckNodePort`: one small HTTP server for each such Service, so that a load
 //! balancer learns which nodes have endpoints. Body, headers and status are those of
-//! upstream's `pkg/proxy/healthcheck`. Never chooses an endpoint.
+//! upstream's `pkg/proxy/healthcheck`.
 
 use std::collections::HashMap;
 use std::io;

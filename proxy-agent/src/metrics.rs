@@ -1,5 +1,4 @@
-//! What the agent counts, under the names and labels that kube-proxy has. Never decides
-//! whether the agent is healthy.
+//! What the agent counts, under the names and labels that kube-proxy has.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -133,8 +132,7 @@ impl Metrics {
             unsupported_services: Gauge::default(),
             events_left_out: Counter::default(),
         };
-        metrics.register_rounds();
-        metrics.register_changes();
+        metrics.register_all();
         metrics.register_mode(mode.counters);
         metrics
     }
@@ -143,87 +141,26 @@ impl Metrics {
         self.registry.register(name, help, metric);
     }
 
-    fn register_rounds(&mut self) {
-        self.register(
-            "sync_proxy_rules_duration_seconds",
-            "One round of programming",
-            self.sync_seconds.clone(),
-        );
-        self.register(
-            "sync_full_proxy_rules_duration_seconds",
-            "One round that looked at everything",
-            self.full_sync_seconds.clone(),
-        );
-        self.register(
-            "sync_partial_proxy_rules_duration_seconds",
-            "One round that looked at changes alone",
-            self.partial_sync_seconds.clone(),
-        );
-        self.register(
-            "sync_proxy_rules_last_timestamp_seconds",
-            "When rules were last programmed",
-            self.last_sync.clone(),
-        );
-        self.register(
-            "sync_proxy_rules_last_queued_timestamp_seconds",
-            "When a change was last queued",
-            self.last_queued.clone(),
-        );
-        self.register(
-            "network_programming_duration_seconds",
-            "From the trigger of an endpoint change to its rules",
-            self.programming_seconds.clone(),
-        );
-        self.register(
-            "conntrack_reconciler_sync_duration_seconds",
-            "One look for stale tracked connections",
-            self.conntrack_seconds.clone(),
-        );
-        self.register(
-            "conntrack_reconciler_deleted_entries",
-            "Stale tracked connections that were forgotten",
-            self.conntrack_deleted.clone(),
-        );
-    }
-
-    fn register_changes(&mut self) {
-        self.register(
-            "sync_proxy_rules_endpoint_changes",
-            "Changes of EndpointSlices",
-            self.endpoint_changes.clone(),
-        );
-        self.register(
-            "sync_proxy_rules_endpoint_changes_pending",
-            "Changes of EndpointSlices that wait for a round",
-            self.endpoint_changes_pending.clone(),
-        );
-        self.register(
-            "sync_proxy_rules_service_changes",
-            "Changes of Services",
-            self.service_changes.clone(),
-        );
-        self.register(
-            "sync_proxy_rules_service_changes_pending",
-            "Changes of Services that wait for a round",
-            self.service_changes_pending.clone(),
-        );
-        self.register(
-            "sync_proxy_rules_no_local_endpoints_total",
-            "Service ports with a Local traffic policy and no endpoint on this node",
-            self.no_local_endpoints.clone(),
-        );
+    /// What every mode counts.
+    #[rustfmt::skip]
+    fn register_all(&mut self) {
+        self.register("sync_proxy_rules_duration_seconds", "One round of programming", self.sync_seconds.clone());
+        self.register("sync_full_proxy_rules_duration_seconds", "One round that looked at everything", self.full_sync_seconds.clone());
+        self.register("sync_partial_proxy_rules_duration_seconds", "One round that looked at changes alone", self.partial_sync_seconds.clone());
+        self.register("sync_proxy_rules_last_timestamp_seconds", "When rules were last programmed", self.last_sync.clone());
+        self.register("sync_proxy_rules_last_queued_timestamp_seconds", "When a change was last queued", self.last_queued.clone());
+        self.register("network_programming_duration_seconds", "From the trigger of an endpoint change to its rules", self.programming_seconds.clone());
+        self.register("conntrack_reconciler_sync_duration_seconds", "One look for stale tracked connections", self.conntrack_seconds.clone());
+        self.register("conntrack_reconciler_deleted_entries", "Stale tracked connections that were forgotten", self.conntrack_deleted.clone());
+        self.register("sync_proxy_rules_endpoint_changes", "Changes of EndpointSlices", self.endpoint_changes.clone());
+        self.register("sync_proxy_rules_endpoint_changes_pending", "Changes of EndpointSlices that wait for a round", self.endpoint_changes_pending.clone());
+        self.register("sync_proxy_rules_service_changes", "Changes of Services", self.service_changes.clone());
+        self.register("sync_proxy_rules_service_changes_pending", "Changes of Services that wait for a round", self.service_changes_pending.clone());
+        self.register("sync_proxy_rules_no_local_endpoints_total", "Service ports with a Local traffic policy and no endpoint on this node", self.no_local_endpoints.clone());
         self.register("proxy_healthz", "Answers of /healthz", self.healthz.clone());
         self.register("proxy_livez", "Answers of /livez", self.livez.clone());
-        self.register(
-            "unsupported_services",
-            "Services of which the mode cannot do all that they ask for",
-            self.unsupported_services.clone(),
-        );
-        self.register(
-            "events_left_out",
-            "Events that were not sent, since too many waited",
-            self.events_left_out.clone(),
-        );
+        self.register("unsupported_services", "Services of which the mode cannot do all that they ask for", self.unsupported_services.clone());
+        self.register("events_left_out", "Events that were not sent, since too many waited", self.events_left_out.clone());
     }
 
     /// What there is for one mode alone.

@@ -1,5 +1,4 @@
-//! What the agent takes from its own Node: the settings of each family that depend on
-//! it. Never changes a Node.
+//! What the agent takes from its own Node: the settings of each family that depend on it.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

@@ -1,5 +1,4 @@
-//! A Service as far as a proxy needs it. Never keeps the object itself, and
-//! never decides about endpoints.
+//! A Service as far as a proxy needs it.
 
 use std::net::IpAddr;
 

@@ -1,5 +1,4 @@
 //! EndpointSlices: what one says, and the endpoints that several say together.
-//! Never decides which endpoint is used.
 
 use std::net::IpAddr;
 

@@ -1,5 +1,4 @@
-//! The fields of a `KubeProxyConfiguration`, what each may be, and its default. Never
-//! reads a file.
+//! The fields of a `KubeProxyConfiguration`, what each may be, and its default.
 
 use std::cell::RefCell;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -1,5 +1,4 @@
 //! The flags: upstream's names, each for one field of the configuration or several.
-//! Never decides what a value means: that is the field's.
 
 use std::path::PathBuf;
 

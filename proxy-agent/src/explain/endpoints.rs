@@ -1,5 +1,5 @@
 //! Which of a Service's endpoints are used, and why the others are not: the reasons
-//! behind `catalog::choose`, told from the same facts. Never chooses.
+//! behind `catalog::choose`, told from the same facts.
 
 use super::answer::{Decision, Unused};
 use crate::catalog::{Catalog, Endpoint, Prefer, ServicePortName, preference};

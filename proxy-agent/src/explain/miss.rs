@@ -1,4 +1,4 @@
-//! Why a packet is for no Service port. Never says so of one that is.
+//! Why a packet is for no Service port.
 
 use std::net::IpAddr;
 

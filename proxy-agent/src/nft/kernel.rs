@@ -1,5 +1,4 @@
-//! What the mode needs of a kernel, so that tests can put another in its place.
-//! Never knows what a Service is.
+//! What a table needs of a kernel, so that tests can put another in its place.
 
 use std::os::fd::OwnedFd;
 

@@ -1,5 +1,4 @@
-//! The plan as text in nft's own notation, for people, snapshots and
-//! fingerprints. Never parsed back.
+//! The plan as text in nft's own notation, for people, snapshots and fingerprints.
 
 use std::fmt::Write;
 

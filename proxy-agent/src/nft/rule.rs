@@ -1,5 +1,4 @@
-//! Chains and rules as data: the statements this mode needs and no more. Never
-//! encodes them; `render` and `netlink` do, and the tests' tracer walks them.
+//! Chains and rules as data: the statements that our tables need and no more.
 
 use ipnet::IpNet;
 

@@ -1,5 +1,4 @@
 //! What is (believed to be) in the kernel, and the operations that change it.
-//! Never talks to the kernel; `netlink` fills one of these from a dump.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeBounds;

@@ -1,5 +1,4 @@
-//! The table's sets and maps, their keys and data. Never holds a byte of the
-//! wire: that is `netlink`'s.
+//! The sets and maps of our tables, their keys and data.
 
 use std::net::IpAddr;
 
@@ -56,7 +55,7 @@ pub enum SetName {
     Addresses,
 }
 
-/// All sets of mode `nftables` in order of creation.
+/// All sets of the table of `dnat` in order of creation.
 pub const SETS: [SetName; 21] = [
     SetName::Services,
     SetName::OutsideServices,

@@ -46,7 +46,7 @@ fn endpoints(which: &[&str]) -> Vec<Change> {
 /// The traffic of removing the first endpoint, with so many clients bound.
 fn removal(network: &Network, clients: usize) -> Traffic {
     cleanup(Family::V4).expect("an empty table");
-    let mut catalog = table::model_of(objects::changes(SERVICE));
+    let mut catalog = table::catalog_of(objects::changes(SERVICE));
     let mut table =
         Table::new(table::settings(), Netlink::open(Family::V4, TABLE).expect("netlink"));
     let mut go_on = |table: &mut Table<Netlink>, changes: Vec<Change>| {

@@ -44,7 +44,7 @@ type Outcomes = Box<dyn FnMut(&Packet) -> BTreeSet<Outcome>>;
 type Plan = fn(&Settings, &Catalog) -> Outcomes;
 
 /// Every mode, as a tracer over its plan: one line each.
-const MODES: [(&'static str, Plan); 4] =
+const MODES: [(&str, Plan); 4] =
     [("nftables", nftables), ("iptables", iptables), ("ipvs", ipvs), ("userspace", userspace)];
 
 fn nftables(settings: &Settings, catalog: &Catalog) -> Outcomes {
@@ -94,7 +94,7 @@ fn trace(table: &mut Table<MemoryKernel>, node: &[IpAddr], packet: &Packet) -> B
 fn row_of(
     packet: &Packet,
     wanted: &BTreeSet<Outcome>,
-    mode: &'static str,
+    mode: &str,
     cluster: &Cluster,
 ) -> BTreeSet<Outcome> {
     let instead = |outcome: &Outcome| match (mode, outcome) {
@@ -227,7 +227,7 @@ impl World {
             let found = trace(&mut self.table, &node, &packet);
             check("nftables, step by step", &wanted, found)?;
             for (mode, outcomes) in &mut modes {
-                let wanted = row_of(&packet, &wanted, *mode, &self.cluster);
+                let wanted = row_of(&packet, &wanted, mode, &self.cluster);
                 check(mode, &wanted, outcomes(&packet))?;
             }
         }

@@ -41,7 +41,7 @@ fn one_service(count: usize) -> String {
 
 /// The traffic of adding, and then of removing, one endpoint of `s77` among `objects`.
 fn one_change(objects: &str) -> (Traffic, Traffic) {
-    let mut catalog = table::model_of(objects::changes(objects));
+    let mut catalog = table::catalog_of(objects::changes(objects));
     let dirty = catalog.take_dirty();
     let mut table =
         Table::new(table::settings(), Netlink::open(Family::V4, TABLE).expect("netlink"));
@@ -111,7 +111,7 @@ fn a_change_costs_the_same_among_5_1000_and_5000_endpoints_of_one_service() {
 /// Also where the slots have lost the endpoints' order long ago.
 #[test]
 fn a_change_among_5000_endpoints_is_a_plan_of_few_elements() {
-    let mut catalog = table::model_of(objects::changes(&one_service(5_000)));
+    let mut catalog = table::catalog_of(objects::changes(&one_service(5_000)));
     let dirty = catalog.take_dirty();
     let mut table = Table::new(table::settings(), MemoryKernel::default());
     table.sync(&catalog, &dirty).expect("loaded");

@@ -84,7 +84,7 @@ impl Edit {
 
 /// A second catalog that has seen the same.
 pub fn replay<'a>(edits: impl IntoIterator<Item = &'a Edit>) -> Catalog {
-    table::model_of(edits.into_iter().map(Edit::change).collect())
+    table::catalog_of(edits.into_iter().map(Edit::change).collect())
 }
 
 /// Every destination that has endpoints before and after leads, to the end, to one that

@@ -280,7 +280,7 @@ fn check_end(churn: &mut Churn<'_>) {
     for place in churn.members.iter().flatten() {
         text += &format!("ep s{} {} node-1\n", place.service, place.address());
     }
-    let mut catalog = table::model_of(objects::changes(&text));
+    let mut catalog = table::catalog_of(objects::changes(&text));
     let dirty = catalog.take_dirty();
     let mut fresh = Table::new(table::settings(), MemoryKernel::default());
     fresh.sync(&catalog, &dirty).expect("synced");
@@ -300,7 +300,7 @@ fn no_connection_fails_while_endpoints_come_and_go() {
         let mut churn = Churn {
             network: &network,
             servers: Servers::default(),
-            catalog: table::model_of(objects::changes(&services())),
+            catalog: table::catalog_of(objects::changes(&services())),
             table: Table::new(
                 table::settings(),
                 Netlink::open(Family::V4, TABLE).expect("netlink"),

@@ -109,7 +109,7 @@ fn a_cold_start_that_is_killed_leaves_no_half_service() {
     let name = "cold_start::a_cold_start_that_is_killed_leaves_no_half_service";
     network::in_namespaces(name, || {
         let settings = table::settings();
-        let mut catalog = table::model_of(objects::changes(&services()));
+        let mut catalog = table::catalog_of(objects::changes(&services()));
         let dirty = catalog.take_dirty();
         let open = |steps_left| {
             let kernel = Netlink::with_send_buffer(Family::V4, TABLE, SMALLEST_BUFFER);

@@ -21,7 +21,7 @@ use super::ipvs_memory::MemoryServers;
 use super::memory_kernel::MemoryKernel;
 use super::network::{interface_of, node_addresses};
 use super::packet::{Outcome, PROXY, Packet, Row, rows};
-use super::table::{groups, model_of};
+use super::table::{catalog_of, groups};
 use super::{objects, userspace};
 
 fn addresses() -> Vec<IpAddr> {
@@ -66,7 +66,7 @@ fn check_rows(name: &'static str, synced: fn(Settings, &Catalog, &Dirty) -> Box<
         if group.cannot.iter().any(|(mode, _)| *mode == name) {
             continue;
         }
-        let mut catalog = model_of(objects::changes(group.objects));
+        let mut catalog = catalog_of(objects::changes(group.objects));
         let dirty = catalog.take_dirty();
         for family in [Family::V4, Family::V6] {
             let mode = synced(group.settings_of(family), &catalog, &dirty);
@@ -128,7 +128,7 @@ fn ipvs(settings: Settings, catalog: &Catalog, dirty: &Dirty) -> Director<Memory
 
 /// What is told of `SOURCE -> PROTOCOL ADDRESS:PORT` in mode nftables.
 fn tell(settings: Settings, text: &str, packet: &str) -> Explanation {
-    let mut catalog = model_of(objects::changes(text));
+    let mut catalog = catalog_of(objects::changes(text));
     let dirty = catalog.take_dirty();
     let mode = nftables(settings, &catalog, &dirty);
     let words: Vec<&str> = packet.split_whitespace().collect();

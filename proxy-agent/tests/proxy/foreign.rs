@@ -60,7 +60,7 @@ fn settle(table: &mut Table<Netlink>, catalog: &mut Catalog) {
 /// What the catalog comes to, in no kernel.
 fn check_whole(kernel: &mut Netlink, text: &str) {
     use proxy_agent::nft::kernel::Kernel;
-    let mut catalog = table::model_of(objects::changes(text));
+    let mut catalog = table::catalog_of(objects::changes(text));
     let mut memory = Table::new(table::settings(), MemoryKernel::default());
     let dirty = catalog.take_dirty();
     memory.sync(&catalog, &dirty).expect("synced");
@@ -105,10 +105,10 @@ fn other_tables_are_never_touched() {
         assert!(before.contains("10.0.0.1") && before.contains("10.96.0.1"));
         // A layout that is not ours any more, rebuilt; changes; the end of it all.
         nft("add table ip coracle-proxy\nadd chain ip coracle-proxy former\n");
-        let mut catalog = table::model_of(objects::changes(&services(10)));
+        let mut catalog = table::catalog_of(objects::changes(&services(10)));
         let mut table = open();
         settle(&mut table, &mut catalog);
-        catalog = table::model_of(objects::changes(&services(20)));
+        catalog = table::catalog_of(objects::changes(&services(20)));
         table.distrust();
         settle(&mut table, &mut catalog);
         assert_eq!(others(), before);
@@ -122,7 +122,7 @@ fn other_tables_are_never_touched() {
 fn edits_of_others_are_noticed_at_once_and_repaired() {
     with_nft("foreign::edits_of_others_are_noticed_at_once_and_repaired", || {
         let text = services(20);
-        let mut catalog = table::model_of(objects::changes(&text));
+        let mut catalog = table::catalog_of(objects::changes(&text));
         let mut table = open();
         settle(&mut table, &mut catalog);
         assert!(!table.is_disturbed(), "the own load");
@@ -155,7 +155,7 @@ fn edits_of_others_are_noticed_at_once_and_repaired() {
 #[test]
 fn a_load_in_many_transactions_still_hears_others() {
     with_nft("foreign::a_load_in_many_transactions_still_hears_others", || {
-        let mut catalog = table::model_of(objects::changes(&services(2_000)));
+        let mut catalog = table::catalog_of(objects::changes(&services(2_000)));
         let mut table = open();
         settle(&mut table, &mut catalog);
         assert!(table.traffic().transactions > 2, "{:?}", table.traffic());
@@ -178,7 +178,7 @@ fn another_layout_is_replaced_in_one_transaction() {
                 Some(bytes) => Netlink::with_send_buffer(Family::V4, TABLE, bytes),
             };
             let mut table = Table::new(settings, netlink.expect("netlink"));
-            let mut catalog = table::model_of(objects::changes(&text));
+            let mut catalog = table::catalog_of(objects::changes(&text));
             let before = table.kernel().generation().expect("a generation");
             let dirty = catalog.take_dirty();
             table.sync(&catalog, &dirty).expect("synced");

@@ -67,7 +67,7 @@ fn lists_with_one_hash_let_in_each_its_own() {
          svc b 10.96.0.2 80/tcp lb={b} sources={other}\nep b 10.244.1.11:8080 node-1
          svc c 10.96.0.3 80/tcp lb={c} sources={one}\nep c 10.244.1.11:8080 node-1"
     );
-    let mut catalog = table::model_of(objects::changes(&text));
+    let mut catalog = table::catalog_of(objects::changes(&text));
     let mut table = Table::new(table::settings(), MemoryKernel::default());
     settle(&mut table, &mut catalog);
     let check = |table: &mut Table<MemoryKernel>, to: &str, own: &str, foreign: &str| {
@@ -107,7 +107,7 @@ fn lists_with_one_hash_let_in_each_its_own() {
 fn a_list_that_is_edited_from_outside_lets_nobody_else_in() {
     let text =
         "svc a 10.96.0.1 80/tcp lb=203.0.113.1 sources=11.0.0.0/8\nep a 10.244.1.11:8080 node-1";
-    let mut catalog = table::model_of(objects::changes(text));
+    let mut catalog = table::catalog_of(objects::changes(text));
     let mut table = Table::new(table::settings(), MemoryKernel::default());
     settle(&mut table, &mut catalog);
     // Without where its value leads, the destination is closed.
@@ -133,7 +133,7 @@ fn a_list_over_the_limit_is_said() {
     };
     let says = |count| {
         let text = format!("svc a 10.96.0.1 80/tcp lb=203.0.113.1 sources={}", sources(count));
-        let mut catalog = table::model_of(objects::changes(&text));
+        let mut catalog = table::catalog_of(objects::changes(&text));
         catalog.take_dirty();
         let table = Table::new(table::settings(), MemoryKernel::default());
         let cannot = |to| table.cannot(to, catalog.routes(to)?);

@@ -118,10 +118,10 @@ proptest! {
         dirty.extend(catalog.take_dirty());
         settle(&mut table, &catalog, &dirty);
 
-        let mut fresh_model = replay(&events);
-        let all = fresh_model.take_dirty();
+        let mut fresh_catalog = replay(&events);
+        let all = fresh_catalog.take_dirty();
         let mut fresh = Table::new(table::settings(), MemoryKernel::default());
-        settle(&mut fresh, &fresh_model, &all);
+        settle(&mut fresh, &fresh_catalog, &all);
         prop_assert_eq!(normal(&table.kernel().ruleset), normal(&fresh.kernel().ruleset));
 
         let kernel = table.kernel().clone();

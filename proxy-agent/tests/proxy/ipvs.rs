@@ -21,7 +21,7 @@ use super::histories::{Event, event, replay};
 use super::ipvs_memory::MemoryServers;
 use super::network::node_addresses;
 use super::packet::Packet;
-use super::table::{check_traced, model_of, settings};
+use super::table::{catalog_of, check_traced, settings};
 use super::{network, objects};
 
 /// The node of the tests of this file.
@@ -66,7 +66,7 @@ fn the_tracer_sees_what_the_table_says() {
 
 #[test]
 fn virtual_servers_are_shown_as_ipvsadm_shows_them() {
-    let mut catalog = model_of(objects::changes(
+    let mut catalog = catalog_of(objects::changes(
         "svc web 10.96.0.10 80/tcp node-port=30010 affinity=10800 external=Local
          ep web 10.244.1.11:8080 node-1
          ep web 10.244.2.11:8080 node-2
@@ -98,7 +98,7 @@ fn an_endpoint_with_connections_stays_without_new_ones_until_they_end() {
             ["svc web 10.96.0.10 80/tcp".to_owned()].into_iter().chain(lines).collect();
         objects::changes(&text)
     };
-    let mut catalog = model_of(with(&["10.244.1.11", "10.244.1.12"]));
+    let mut catalog = catalog_of(with(&["10.244.1.11", "10.244.1.12"]));
     let mut director = director();
     let dirty = catalog.take_dirty();
     settle(&mut director, &catalog, &dirty);
@@ -127,7 +127,7 @@ fn an_endpoint_with_connections_stays_without_new_ones_until_they_end() {
 
 #[test]
 fn foreign_edits_are_repaired_and_foreign_servers_stay() {
-    let mut catalog = model_of(objects::changes(OBJECTS));
+    let mut catalog = catalog_of(objects::changes(OBJECTS));
     let dirty = catalog.take_dirty();
     let mut director = director();
     settle(&mut director, &catalog, &dirty);
@@ -228,10 +228,10 @@ proptest! {
         dirty.extend(catalog.take_dirty());
         settle(&mut director, &catalog, &dirty);
 
-        let mut fresh_model = replay(&events);
-        let all = fresh_model.take_dirty();
+        let mut fresh_catalog = replay(&events);
+        let all = fresh_catalog.take_dirty();
         let mut fresh = self::director();
-        settle(&mut fresh, &fresh_model, &all);
+        settle(&mut fresh, &fresh_catalog, &all);
         prop_assert_eq!(normal(director.kernel()), normal(fresh.kernel()));
 
         let kernel = director.kernel().clone();
@@ -247,7 +247,7 @@ proptest! {
 fn without_ipvs_the_error_says_so_and_the_former_rules_stay() {
     let name = "ipvs::without_ipvs_the_error_says_so_and_the_former_rules_stay";
     network::in_namespaces(name, || {
-        let mut catalog = model_of(objects::changes(OBJECTS));
+        let mut catalog = catalog_of(objects::changes(OBJECTS));
         let dirty = catalog.take_dirty();
         let open = || Netlink::open(Family::V4, TABLE).expect("netlink");
         let mut table = Table::new(settings(), open());

@@ -59,7 +59,7 @@ fn objects_of(choice: u64) -> String {
 /// Changes endpoints without end, as an agent does.
 fn be_killed(seed: u64) -> ! {
     let mut choices = Choices(seed);
-    let mut catalog = table::model_of(objects::changes(&objects_of(choices.next())));
+    let mut catalog = table::catalog_of(objects::changes(&objects_of(choices.next())));
     let mut table =
         Table::new(table::settings(), Netlink::open(Family::V4, TABLE).expect("netlink"));
     println!("\nworking");
@@ -93,7 +93,7 @@ fn kill_one(seed: u64, choices: &mut Choices) {
 }
 
 fn settle(choice: u64) -> u32 {
-    let mut catalog = table::model_of(objects::changes(&objects_of(choice)));
+    let mut catalog = table::catalog_of(objects::changes(&objects_of(choice)));
     let dirty = catalog.take_dirty();
     let mut table =
         Table::new(table::settings(), Netlink::open(Family::V4, TABLE).expect("netlink"));

@@ -8,7 +8,7 @@ use proxy_agent::mode::{self, Entry};
 use proxy_agent::routes::Family;
 
 use super::objects;
-use super::table::{model_of, settings_of};
+use super::table::{catalog_of, settings_of};
 
 /// The modes.
 pub const MODES: &[Entry] = &[
@@ -23,7 +23,7 @@ pub const MODES: &[Entry] = &[
 #[test]
 fn every_mode_of_the_list_can_be_asked_for_and_shows_its_plan() {
     let objects = "svc web 10.96.0.41,fd96::41 80/tcp\nep web 10.244.1.5:8080 node-1";
-    let mut catalog = model_of(objects::changes(objects));
+    let mut catalog = catalog_of(objects::changes(objects));
     catalog.take_dirty();
     for mode in MODES {
         let text = format!(

@@ -6,7 +6,7 @@ use super::memory_kernel::MemoryKernel;
 use super::network::node_addresses;
 use super::objects;
 use super::packet::{Outcome, rows};
-use super::table::{check_in_kernel, check_ping_in_kernel, check_traced, model_of, settings};
+use super::table::{catalog_of, check_in_kernel, check_ping_in_kernel, check_traced, settings};
 use super::tracer::Tracer;
 
 #[test]
@@ -44,7 +44,7 @@ const STICKY: &str = "
 
 #[test]
 fn a_client_with_affinity_stays_until_its_endpoint_is_gone() {
-    let mut catalog = model_of(objects::changes(STICKY));
+    let mut catalog = catalog_of(objects::changes(STICKY));
     let dirty = catalog.take_dirty();
     let mut table = Table::new(settings(), MemoryKernel::default());
     table.sync(&catalog, &dirty).expect("synced");

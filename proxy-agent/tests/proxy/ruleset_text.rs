@@ -10,7 +10,7 @@ use super::{objects, table};
 
 /// All elements, and the chains that are not always there.
 fn render(text: &str) -> String {
-    let mut catalog = table::model_of(objects::changes(text));
+    let mut catalog = table::catalog_of(objects::changes(text));
     let dirty = catalog.take_dirty();
     let mut table = Table::new(table::settings(), MemoryKernel::default());
     table.sync(&catalog, &dirty).expect("synced");

@@ -28,7 +28,7 @@ struct Proxy {
 
 impl Proxy {
     fn new(text: &str) -> Proxy {
-        let catalog = table::model_of(objects::changes(text));
+        let catalog = table::catalog_of(objects::changes(text));
         let netlink = Netlink::open(Family::V4, TABLE).expect("netlink");
         let table = Table::new(table::settings(), netlink);
         let mut proxy = Proxy { catalog, table };

@@ -58,7 +58,7 @@ fn a_choice_is_forgotten_after_its_timeout() {
             return;
         }
         let network = Network::new();
-        let mut catalog = table::model_of(objects::changes(OBJECTS));
+        let mut catalog = table::catalog_of(objects::changes(OBJECTS));
         let dirty = catalog.take_dirty();
         for family in [Family::V4, Family::V6] {
             let mut mode =
@@ -116,7 +116,7 @@ fn a_client_meets_one_endpoint_until_that_is_gone() {
     let name = "sticky::a_client_meets_one_endpoint_until_that_is_gone";
     network::in_namespaces(name, || {
         let network = Network::new();
-        let mut catalog = table::model_of(objects::changes(LASTING));
+        let mut catalog = table::catalog_of(objects::changes(LASTING));
         let mut modes = [Family::V4, Family::V6]
             .map(|family| (nftables::MODE.open)(table::settings_of(family)).expect("a mode"));
         let dirty = catalog.take_dirty();
@@ -142,7 +142,7 @@ fn a_client_meets_one_endpoint_until_that_is_gone() {
                     !line.contains(&format!("{gone} ")) && !line.contains(&format!("{gone}]"))
                 })
                 .collect();
-            let mut left = table::model_of(objects::changes(&rest.join("\n")));
+            let mut left = table::catalog_of(objects::changes(&rest.join("\n")));
             left.take_dirty();
             for mode in &mut modes {
                 mode.distrust();

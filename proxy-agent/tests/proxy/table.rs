@@ -105,7 +105,7 @@ fn networks(family: Family, texts: &[&str]) -> Vec<IpNet> {
 }
 
 /// A catalog of `node-1` with these objects.
-pub fn model_of(changes: Vec<Change>) -> Catalog {
+pub fn catalog_of(changes: Vec<Change>) -> Catalog {
     let mut catalog = Catalog::new("node-1");
     for change in changes {
         catalog.apply(change);
@@ -132,7 +132,7 @@ where
 {
     let mut wrong = String::new();
     for group in groups() {
-        let mut catalog = model_of(objects::changes(group.objects));
+        let mut catalog = catalog_of(objects::changes(group.objects));
         let dirty = catalog.take_dirty();
         for family in [Family::V4, Family::V6] {
             let mut outcomes = plan(group.settings_of(family), &catalog, &dirty);
@@ -157,7 +157,7 @@ pub fn check_ping_in_kernel(test: &str, mode: &'static str) {
             svc web 10.96.0.10,fd96::10 80/tcp node-port=30010
             ep web 10.244.1.12:8080 node-1
             ep web [fd44:1::12]:8080 node-1";
-        let mut catalog = model_of(objects::changes(objects));
+        let mut catalog = catalog_of(objects::changes(objects));
         let dirty = catalog.take_dirty();
         let open = |family| open(mode, settings_of(family));
         let mut modes = [Family::V4, Family::V6].map(open);
@@ -209,7 +209,7 @@ pub fn check_installed<T>(
         if rows.is_empty() {
             continue;
         }
-        let mut catalog = model_of(objects::changes(group.objects));
+        let mut catalog = catalog_of(objects::changes(group.objects));
         let dirty = catalog.take_dirty();
         let installed = [Family::V4, Family::V6]
             .map(|family| install(group.settings_of(family), &catalog, &dirty));

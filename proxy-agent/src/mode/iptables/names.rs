@@ -1,5 +1,5 @@
 //! Names of tables and chains: upstream's, so that whoever knows kube-proxy's rules knows
-//! these. Never says what is in a chain.
+//! these.
 
 use ring::digest::{SHA256, digest};
 

@@ -1,4 +1,4 @@
-//! One rule, as data, and its text. Never knows which chain it is in.
+//! One rule, as data, and its text.
 
 use std::fmt::Write;
 

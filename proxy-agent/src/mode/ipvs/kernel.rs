@@ -1,5 +1,4 @@
-//! What the mode needs of a kernel, and what it believes to be there. Never knows what a
-//! Service is.
+//! What the mode needs of a kernel, and what it believes to be there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;

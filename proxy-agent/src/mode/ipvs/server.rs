@@ -1,5 +1,4 @@
-//! Virtual servers and the real servers behind them, in the kernel's words. Never says
-//! which there should be.
+//! Virtual servers and the real servers behind them, in the kernel's words.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -1,4 +1,4 @@
-//! The table of listeners as text for people. Never parsed back.
+//! The table of listeners as text for people.
 
 use std::fmt::Write;
 

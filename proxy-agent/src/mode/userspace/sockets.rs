@@ -1,5 +1,4 @@
-//! The listeners as sockets, and the tasks that serve them. Never decides which there
-//! are: the table does.
+//! The listeners as sockets, and the tasks that serve them.
 
 use std::collections::BTreeMap;
 use std::io;

@@ -1,5 +1,4 @@
-//! Keys and data of elements as bytes, and set types as nft names them. Never
-//! reads a whole message.
+//! Keys and data of elements as bytes, and set types as nft names them.
 
 use std::net::IpAddr;
 

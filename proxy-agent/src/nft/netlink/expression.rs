@@ -1,4 +1,4 @@
-//! Rules as the kernel's expressions over registers. Never chooses a rule.
+//! Rules as the kernel's expressions over registers.
 //!
 //! Keys are put together in the 4-byte registers from `FIRST` on, data that goes
 //! with a key in `DATA` ones behind it.

@@ -7,7 +7,7 @@ use proxy_agent::mode::{Asked, Mode};
 use proxy_agent::routes::{Destination, Family, Protocol};
 
 use super::super::iptables::memory::Memory;
-use super::super::table::{model_of, settings};
+use super::super::table::{catalog_of, settings};
 use super::super::userspace::NODE;
 use super::super::{objects, userspace};
 use super::{addresses, ipvs, tell};
@@ -37,7 +37,7 @@ fn the_chains_that_take_the_packet_are_named() {
         svc web 10.96.0.10 80/tcp node-port=30010 external=Local
         ep web 10.244.1.11:8080 node-1
         ep web 10.244.2.11:8080 node-2";
-    let mut catalog = model_of(objects::changes(text));
+    let mut catalog = catalog_of(objects::changes(text));
     let dirty = catalog.take_dirty();
     let mut mode = Iptables::new(settings(), Memory::default());
     mode.sync(&catalog, &dirty).expect("synced");
@@ -70,7 +70,7 @@ fn the_virtual_server_that_takes_the_packet_is_named() {
     let text = "
         svc web 10.96.0.10 80/tcp affinity=60
         ep web 10.244.1.11:8080 node-1";
-    let mut catalog = model_of(objects::changes(text));
+    let mut catalog = catalog_of(objects::changes(text));
     let dirty = catalog.take_dirty();
     let mode = ipvs(settings(), &catalog, &dirty);
     let address = "10.96.0.10".parse().expect("an address");
@@ -84,7 +84,7 @@ fn the_virtual_server_that_takes_the_packet_is_named() {
 
 #[test]
 fn what_a_mode_cannot_do_is_said() {
-    let mut catalog = model_of(objects::changes(
+    let mut catalog = catalog_of(objects::changes(
         "svc web 10.96.0.10 80/tcp node-port=30010 external=Local
          ep web 10.244.1.11:8080 node-1",
     ));

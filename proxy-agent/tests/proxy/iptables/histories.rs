@@ -198,11 +198,11 @@ proptest! {
 fn what_was_missed_is_found_at_the_next_look() {
     let before = "svc a 10.96.0.1 80/tcp\nep a 10.244.1.11:8080 node-1\nsvc b 10.96.0.2 80/tcp";
     let after = "svc a 10.96.0.1 80/tcp node-port=30001\nep a 10.244.1.12:8080 node-1";
-    let mut catalog = table::model_of(objects::changes(before));
+    let mut catalog = table::catalog_of(objects::changes(before));
     let dirty = catalog.take_dirty();
     let mut mode = Iptables::new(table::settings(), Memory::default());
     mode.sync(&catalog, &dirty).expect("synced");
-    let mut catalog = table::model_of(objects::changes(after));
+    let mut catalog = table::catalog_of(objects::changes(after));
     catalog.take_dirty();
     mode.distrust();
     assert!(mode.knows(), "nobody else was at work");

@@ -147,7 +147,7 @@ fn with_backends(name: &str, test: impl Fn(Backend)) {
 fn a_restart_without_a_change_writes_nothing() {
     let name = "iptables::kernel::a_restart_without_a_change_writes_nothing";
     with_backends(name, |backend| {
-        let mut catalog = table::model_of(objects::changes(OBJECTS));
+        let mut catalog = table::catalog_of(objects::changes(OBJECTS));
         let dirty = catalog.take_dirty();
         let mut first = backend.mode();
         first.sync(&catalog, &dirty).expect("synced");
@@ -168,7 +168,7 @@ fn the_rules_are_read_again_only_where_others_were_at_work() {
     with_backends(name, |mut backend| {
         // The legacy programs' kernel does not count changes.
         let counts = backend.programs.generation().is_some();
-        let mut catalog = table::model_of(objects::changes(OBJECTS));
+        let mut catalog = table::catalog_of(objects::changes(OBJECTS));
         let dirty = catalog.take_dirty();
         let mut mode = backend.mode();
         mode.sync(&catalog, &dirty).expect("synced");
@@ -214,7 +214,7 @@ fn a_kernel_without_an_extension_is_named_or_done_without() {
         assert!(error.contains("xt_statistic"), "{error}");
 
         let programs = without("recent", place.path()).tried().expect("usable");
-        let mut catalog = table::model_of(objects::changes(OBJECTS));
+        let mut catalog = table::catalog_of(objects::changes(OBJECTS));
         let dirty = catalog.take_dirty();
         let mut mode = Iptables::new(table::settings(), programs);
         mode.sync(&catalog, &dirty).expect("synced");
@@ -259,7 +259,7 @@ const EDITS: &[&str] = &[
 fn what_others_do_to_the_rules_is_repaired() {
     let name = "iptables::kernel::what_others_do_to_the_rules_is_repaired";
     with_backends(name, |mut backend| {
-        let mut catalog = table::model_of(objects::changes(OBJECTS));
+        let mut catalog = table::catalog_of(objects::changes(OBJECTS));
         let dirty = catalog.take_dirty();
         let mut mode = backend.mode();
         mode.sync(&catalog, &dirty).expect("synced");
@@ -307,7 +307,7 @@ fn nothing_is_left_and_nothing_foreign_touched() {
     with_backends(name, |mut backend| {
         backend.edit(FOREIGN);
         let before = backend.state();
-        let mut catalog = table::model_of(objects::changes(OBJECTS));
+        let mut catalog = table::catalog_of(objects::changes(OBJECTS));
         let dirty = catalog.take_dirty();
         let mut mode = backend.mode();
         mode.sync(&catalog, &dirty).expect("synced");
@@ -332,7 +332,7 @@ fn nothing_is_left_and_nothing_foreign_touched() {
 fn a_chain_that_others_lead_to_stays_and_is_empty() {
     let name = "iptables::kernel::a_chain_that_others_lead_to_stays_and_is_empty";
     with_backends(name, |mut backend| {
-        let mut catalog = table::model_of(objects::changes(
+        let mut catalog = table::catalog_of(objects::changes(
             "svc a 10.96.0.1 80/tcp\nep a 10.244.1.11:8080 node-1",
         ));
         let dirty = catalog.take_dirty();
@@ -341,7 +341,7 @@ fn a_chain_that_others_lead_to_stays_and_is_empty() {
         let chain = backend.state().into_keys().find(|chain| chain.contains("KUBE-SVC-"));
         let chain = chain.expect("a Service's chain").replace("nat ", "");
         backend.edit(&format!("*nat\n:MINE - [0:0]\n-A MINE -j {chain}\nCOMMIT\n"));
-        let none = table::model_of(Vec::new());
+        let none = table::catalog_of(Vec::new());
         mode.distrust();
         mode.sync(&none, &Dirty::default()).expect("synced");
         assert_eq!(backend.state()[&format!("nat {chain}")], Vec::<String>::new());

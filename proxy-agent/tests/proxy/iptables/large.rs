@@ -54,7 +54,7 @@ fn outcomes(memory: &Memory) -> Vec<Outcome> {
 /// `least` or more.
 fn change_large(from: &str, to: &str, least: usize) {
     let changed = |left: Option<usize>| {
-        let mut catalog = table::model_of(objects::changes(from));
+        let mut catalog = table::catalog_of(objects::changes(from));
         let dirty = catalog.take_dirty();
         let mut mode = Iptables::new(table::settings(), Memory::default());
         mode.sync(&catalog, &dirty).expect("synced");
@@ -95,7 +95,7 @@ fn affinity_changes_without_a_gap() {
 
 #[test]
 fn the_legacy_programs_write_the_table_once() {
-    let mut catalog = table::model_of(objects::changes(&many(1_000)));
+    let mut catalog = table::catalog_of(objects::changes(&many(1_000)));
     let memory = Memory { limit: Limit::LEGACY, ..Memory::default() };
     let mut mode = Iptables::new(table::settings(), memory);
     let dirty = catalog.take_dirty();
@@ -106,7 +106,7 @@ fn the_legacy_programs_write_the_table_once() {
 
 #[test]
 fn a_change_of_one_endpoint_is_one_transaction_among_many_services() {
-    let mut catalog = table::model_of(objects::changes(&many(500)));
+    let mut catalog = table::catalog_of(objects::changes(&many(500)));
     let mut mode = Iptables::new(table::settings(), Memory::default());
     let dirty = catalog.take_dirty();
     mode.sync(&catalog, &dirty).expect("synced");
@@ -124,7 +124,7 @@ fn hundreds_of_services_and_endpoints_get_into_the_kernel() {
     let name = "iptables::large::hundreds_of_services_and_endpoints_get_into_the_kernel";
     network::in_namespaces(name, || {
         let objects = many(150) + &one(0, 400, " affinity=60").replace("10.96.0.10", "10.97.0.10");
-        let mut catalog = table::model_of(objects::changes(&objects));
+        let mut catalog = table::catalog_of(objects::changes(&objects));
         let dirty = catalog.take_dirty();
         let programs = Programs::open(Family::V4).expect("install the package iptables");
         let mut mode = Iptables::new(table::settings(), programs.clone());

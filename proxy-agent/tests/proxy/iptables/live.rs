@@ -24,7 +24,7 @@ fn program(settings: Settings, catalog: &Catalog) -> Box<dyn Mode> {
 }
 
 fn catalog(objects: &str) -> Catalog {
-    let mut catalog = table::model_of(objects::changes(objects));
+    let mut catalog = table::catalog_of(objects::changes(objects));
     catalog.take_dirty();
     catalog
 }

@@ -7,7 +7,7 @@ use super::super::network::{interface_of, node_addresses};
 use super::super::objects;
 use super::super::packet::{Outcome, rows};
 use super::super::table::{
-    check_in_kernel, check_ping_in_kernel, check_traced, model_of, settings,
+    catalog_of, check_in_kernel, check_ping_in_kernel, check_traced, settings,
 };
 use super::memory::Memory;
 use super::tracer::Tracer;
@@ -41,7 +41,7 @@ const STICKY: &str = "
 
 #[test]
 fn a_client_with_affinity_stays_until_its_endpoint_is_gone() {
-    let mut catalog = model_of(objects::changes(STICKY));
+    let mut catalog = catalog_of(objects::changes(STICKY));
     let dirty = catalog.take_dirty();
     let mut mode = Iptables::new(settings(), Memory::default());
     mode.sync(&catalog, &dirty).expect("synced");

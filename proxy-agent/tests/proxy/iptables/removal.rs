@@ -101,7 +101,7 @@ fn the_rules_of_every_backend_go() {
         let mut backends: Vec<Backend> = found.into_iter().flatten().collect();
         assert!(!backends.is_empty(), "install the package iptables");
         let objects = "svc web 10.96.0.10 80/tcp\nep web 10.244.1.11:8080 node-1";
-        let catalog = table::model_of(objects::changes(objects));
+        let catalog = table::catalog_of(objects::changes(objects));
         for backend in &mut backends {
             let mut mode = backend.mode();
             mode.sync(&catalog, &Dirty::default()).expect("synced");

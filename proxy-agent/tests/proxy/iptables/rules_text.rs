@@ -8,10 +8,10 @@ use super::super::{objects, table};
 
 /// The rules of chains that are not always the same.
 fn rules(settings: &Settings, text: &str) -> String {
-    let mut catalog = table::model_of(objects::changes(text));
+    let mut catalog = table::catalog_of(objects::changes(text));
     catalog.take_dirty();
     let all = render(settings, &catalog);
-    let none = render(settings, &table::model_of(Vec::new()));
+    let none = render(settings, &table::catalog_of(Vec::new()));
     let constant: Vec<&str> = none.lines().filter(|line| line.starts_with("-A")).collect();
     let mut lines: Vec<&str> = Vec::new();
     for line in all.lines() {

@@ -15,7 +15,7 @@ use proxy_agent::settings::Settings;
 
 use super::network::{Network, ask_tcp};
 use super::objects;
-use super::table::model_of;
+use super::table::catalog_of;
 
 /// All tests here run in one machine.
 const GROUP: &str = "ipvs_kernel::";
@@ -41,7 +41,7 @@ fn sorted(text: &str) -> Vec<String> {
 /// A mode that has `text`, and its catalog.
 fn synced(settings: Settings, text: &str) -> (Director<Netlink>, Catalog) {
     let mut director = ipvs::open(settings).expect("a mode that works here");
-    let mut catalog = model_of(objects::changes(text));
+    let mut catalog = catalog_of(objects::changes(text));
     let dirty = catalog.take_dirty();
     director.sync(&catalog, &dirty).expect("synced");
     (director, catalog)

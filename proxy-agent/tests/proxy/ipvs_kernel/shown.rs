@@ -14,7 +14,7 @@ use super::{GROUP, POD, output, sorted, synced, who};
 use crate::ipvs::OBJECTS;
 use crate::network::Network;
 use crate::objects;
-use crate::table::{model_of, open, settings};
+use crate::table::{catalog_of, open, settings};
 use crate::vm::in_vm;
 
 /// Everything that the mode makes, as other programs see it.
@@ -113,7 +113,7 @@ fn changes_of_mode_leave_nothing_of_the_former() {
     in_vm(GROUP, name, || {
         let network = Network::new();
         output("ipvsadm", "-A -t 192.168.77.11:6443 -s rr");
-        let mut catalog = model_of(objects::changes(OBJECTS));
+        let mut catalog = catalog_of(objects::changes(OBJECTS));
         catalog.take_dirty();
         for name in ["ipvs", "nftables", "ipvs"] {
             let mut mode = open(name, settings());

@@ -97,7 +97,7 @@ proptest! {
 
     #[test]
     fn step_by_step_at_once_and_after_a_restart_are_the_same(events in proptest::collection::vec(event(), 1..40)) {
-        let mut catalog = table::model_of(Vec::new());
+        let mut catalog = table::catalog_of(Vec::new());
         let sockets = MemorySockets::at(NODE);
         let mut mode = Userspace::new(settings(), MemoryKernel::default(), sockets);
         let mut dirty = Dirty::default();
@@ -139,13 +139,13 @@ proptest! {
         check_sockets(&mut mode)?;
         let found = all_outcomes(&mut mode, &catalog);
 
-        let mut fresh_model = replay(events.iter().filter_map(|event| match event {
+        let mut fresh_catalog = replay(events.iter().filter_map(|event| match event {
             Event::Edit(edit) => Some(edit),
             _ => None,
         }));
-        let all = fresh_model.take_dirty();
-        let mut fresh = synced(settings(), &fresh_model, &all);
-        prop_assert_eq!(&found, &all_outcomes(&mut fresh, &fresh_model));
+        let all = fresh_catalog.take_dirty();
+        let mut fresh = synced(settings(), &fresh_catalog, &all);
+        prop_assert_eq!(&found, &all_outcomes(&mut fresh, &fresh_catalog));
 
         // As after a kill that left the rules: other listeners, the same ways.
         let kernel = mode.kernel().clone();

@@ -37,7 +37,7 @@ pub struct Agent {
 impl Agent {
     pub fn new(limits: Limits, text: &str) -> Agent {
         let mode = userspace::open(table::settings(), limits).expect("a mode that works here");
-        let catalog = table::model_of(Vec::new());
+        let catalog = table::catalog_of(Vec::new());
         let mut agent = Agent { mode, catalog };
         agent.apply(objects::changes(text));
         agent

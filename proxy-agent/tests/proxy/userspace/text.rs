@@ -5,7 +5,7 @@ use proxy_agent::mode::userspace::render;
 use crate::{objects, table};
 
 fn check(text: &str, expected: &str) {
-    let mut catalog = table::model_of(objects::changes(text));
+    let mut catalog = table::catalog_of(objects::changes(text));
     catalog.take_dirty();
     let strip = |text: &str| {
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
