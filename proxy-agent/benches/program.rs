@@ -14,11 +14,12 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, unshare};
-use proxy_agent::mode::Mode;
-use proxy_agent::mode::nftables::netlink::Netlink;
-use proxy_agent::mode::nftables::{Table, cleanup};
-use proxy_agent::mode::{LocalTraffic, Settings};
-use proxy_agent::model::{Change, Family, Model, ServiceName};
+use proxy_agent::catalog::{Catalog, Change, ServiceName};
+use proxy_agent::dnat::Table;
+use proxy_agent::mode::nftables::{TABLE, cleanup};
+use proxy_agent::nft::netlink::Netlink;
+use proxy_agent::routes::Family;
+use proxy_agent::settings::{LocalTraffic, Settings};
 
 const INSIDE: &str = "CORACLE_BENCH_INSIDE";
 const ENDPOINTS: usize = 5;
@@ -74,18 +75,18 @@ fn main() {
 
 /// Figures of one size; the first line is load and change in seconds, for the ratio.
 fn one_size(size: usize) {
-    let (ours, mut model, mut table) = value_maps(size);
+    let (ours, mut catalog, mut table) = value_maps(size);
     println!("{} {}", ours.load.as_secs_f64(), ours.change.as_secs_f64());
     println!(
-        "{size:>6} Services, value maps, netlink:   load {:>9.1?}  change {:>9.1?}  (of the load: model {:.1?}; restart, which dumps and compares: {:.1?})",
-        ours.load, ours.change, ours.model, ours.restart
+        "{size:>6} Services, value maps, netlink:   load {:>9.1?}  change {:>9.1?}  (of the load: catalog {:.1?}; restart, which dumps and compares: {:.1?})",
+        ours.load, ours.change, ours.catalog, ours.restart
     );
     println!(
         "       memory {:.1} MB, processor {:.2} s for the load",
         ours.memory_bytes as f64 / 1e6,
         ours.processor.as_secs_f64()
     );
-    match connections(&mut model, &mut table) {
+    match connections(&mut catalog, &mut table) {
         Ok([none, beside, through]) => println!(
             "       a connection: without rules {none:.1?}, beside the rules {beside:.1?}, through a cluster IP {through:.1?} ({:.2}x)",
             through.as_secs_f64() / none.as_secs_f64()
@@ -150,7 +151,7 @@ fn slice(index: usize, name: &str, addresses: &[String]) -> Change {
 }
 
 struct Figures {
-    model: Duration,
+    catalog: Duration,
     load: Duration,
     change: Duration,
     restart: Duration,
@@ -163,7 +164,7 @@ fn table() -> Table<Netlink> {
         local_traffic: LocalTraffic::Network("10.0.0.0/8".parse().expect("a network")),
         ..Settings::new(Family::V4)
     };
-    Table::new(settings, Netlink::open(Family::V4).expect("netlink"))
+    Table::new(settings, Netlink::open(Family::V4, TABLE).expect("netlink"))
 }
 
 /// Resident memory of this process; a page is 4 KiB where this runs.
@@ -182,25 +183,25 @@ fn processor_time() -> Duration {
     Duration::from_millis(ticks * 10)
 }
 
-fn value_maps(size: usize) -> (Figures, Model, Table<Netlink>) {
+fn value_maps(size: usize) -> (Figures, Catalog, Table<Netlink>) {
     cleanup(Family::V4).expect("an empty table");
-    let mut model = Model::new("node");
+    let mut catalog = Catalog::new("node");
     for index in 0..size {
-        model.apply(service(index));
+        catalog.apply(service(index));
         let addresses: Vec<_> = (1..=ENDPOINTS).map(|net| address(index, net as u8)).collect();
-        model.apply(slice(index, &format!("s{index}-a"), &addresses));
+        catalog.apply(slice(index, &format!("s{index}-a"), &addresses));
     }
     let mut ours = table();
     let processor = processor_time();
     let begin = Instant::now();
-    let all = model.take_dirty();
+    let all = catalog.take_dirty();
     let model_time = begin.elapsed();
-    ours.sync(&model, &all).expect("loaded");
+    ours.sync(&catalog, &all).expect("loaded");
     let load = begin.elapsed();
     let processor = processor_time() - processor;
     drop(all);
     while ours.needs_sweep() {
-        ours.sweep(&model).expect("swept");
+        ours.sweep().expect("swept");
     }
     let memory_bytes = memory_bytes();
     let mut changing = Duration::ZERO;
@@ -210,54 +211,54 @@ fn value_maps(size: usize) -> (Figures, Model, Table<Netlink>) {
         let gone = ServiceName { namespace: "default".to_owned(), name: name.clone() };
         for change in [slice(index, &name, &["10.9.9.9".to_owned()]), Change::SliceGone(gone)] {
             let begin = Instant::now();
-            model.apply(change);
-            let dirty = model.take_dirty();
-            ours.sync(&model, &dirty).expect("changed");
+            catalog.apply(change);
+            let dirty = catalog.take_dirty();
+            ours.sync(&catalog, &dirty).expect("changed");
             changing += begin.elapsed();
             while ours.needs_sweep() {
-                ours.sweep(&model).expect("swept");
+                ours.sweep().expect("swept");
             }
         }
     }
     let mut again = table();
     let begin = Instant::now();
-    again.sync(&model, &Default::default()).expect("compared");
+    again.sync(&catalog, &Default::default()).expect("compared");
     let restart = begin.elapsed();
     let figures = Figures {
-        model: model_time,
+        catalog: model_time,
         load,
         change: changing / CHANGES,
         restart,
         memory_bytes,
         processor,
     };
-    (figures, model, again)
+    (figures, catalog, again)
 }
 
 /// One endpoint's change in a Service of `count`, a hundred a slice.
 fn large_service(count: usize) -> Duration {
     cleanup(Family::V4).expect("an empty table");
-    let mut model = Model::new("node");
-    model.apply(service(0));
+    let mut catalog = Catalog::new("node");
+    catalog.apply(service(0));
     for part in 0..count / 100 {
         let addresses = (part * 100..part * 100 + 100).map(|index| address(index, 1));
         let addresses: Vec<_> = addresses.collect();
-        model.apply(slice(0, &format!("s0-{part}"), &addresses));
+        catalog.apply(slice(0, &format!("s0-{part}"), &addresses));
     }
     let mut ours = table();
-    let all = model.take_dirty();
-    ours.sync(&model, &all).expect("loaded");
+    let all = catalog.take_dirty();
+    ours.sync(&catalog, &all).expect("loaded");
     let mut changing = Duration::ZERO;
     for round in 0..CHANGES {
         let more = ["10.9.9.9".to_owned()];
         let change = slice(0, "s0-more", &more[..(round % 2) as usize]);
         let begin = Instant::now();
-        model.apply(change);
-        let dirty = model.take_dirty();
-        ours.sync(&model, &dirty).expect("changed");
+        catalog.apply(change);
+        let dirty = catalog.take_dirty();
+        ours.sync(&catalog, &dirty).expect("changed");
         changing += begin.elapsed();
         while ours.needs_sweep() {
-            ours.sweep(&model).expect("swept");
+            ours.sweep().expect("swept");
         }
     }
     changing / CHANGES
@@ -265,7 +266,7 @@ fn large_service(count: usize) -> Duration {
 
 /// Medians of connections to a listener on this node: through a cluster IP among the rules
 /// that are loaded, straight to it, and straight to it once there are no rules.
-fn connections(model: &mut Model, table: &mut Table<Netlink>) -> io::Result<[Duration; 3]> {
+fn connections(catalog: &mut Catalog, table: &mut Table<Netlink>) -> io::Result<[Duration; 3]> {
     const ENDPOINT: &str = "10.1.0.1";
     for arguments in [
         "link set lo up".to_owned(),
@@ -281,10 +282,10 @@ fn connections(model: &mut Model, table: &mut Table<Netlink>) -> io::Result<[Dur
     std::thread::spawn(move || listener.incoming().for_each(drop));
     let straight = format!("{ENDPOINT}:8080").parse().expect("an address");
     // The Service gets this endpoint alone.
-    model.apply(slice(0, "s0-a", &[ENDPOINT.to_owned()]));
+    catalog.apply(slice(0, "s0-a", &[ENDPOINT.to_owned()]));
     let service = "10.96.0.1:80".parse().expect("an address");
-    let dirty = model.take_dirty();
-    table.sync(model, &dirty).map_err(io::Error::other)?;
+    let dirty = catalog.take_dirty();
+    table.sync(catalog, &dirty).map_err(io::Error::other)?;
     let through = median(service)?;
     let beside = median(straight)?;
     cleanup(Family::V4).map_err(io::Error::other)?;

@@ -1,4 +1,4 @@
-//! This node's own addresses. Never chooses among them.
+//! This node's own addresses.
 
 use std::io;
 use std::net::{IpAddr, SocketAddrV4, SocketAddrV6};

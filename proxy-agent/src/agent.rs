@@ -1,4 +1,4 @@
-//! The loop: reports in, model, mode. Applies nothing before Services and
+//! The loop: reports in, catalog, mode. Applies nothing before Services and
 //! EndpointSlices have both been seen whole, so that a fresh start without an API
 //! server leaves the rules of a former run alone.
 
@@ -17,14 +17,15 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use self::lane::Lane;
+use crate::catalog::{Catalog, Change, ServiceName};
 use crate::conntrack::{self, Cleaned, Wanted};
 use crate::explain::desk::Desk;
 use crate::health::Health;
 use crate::memory;
 use crate::metrics::Metrics;
 use crate::mode::{self, Mode};
-use crate::model::{Change, Family, Model, ServiceName};
 use crate::netlink::KernelError;
+use crate::routes::{Family, RouteTable, Routes};
 use crate::services::Services;
 use crate::watch::{KINDS, Report};
 
@@ -66,7 +67,7 @@ type Forget = Box<dyn Fn(&Wanted) -> Result<Cleaned, KernelError> + Send>;
 
 /// One agent.
 pub struct Agent {
-    model: Model,
+    catalog: Catalog,
     modes: Vec<Box<dyn Mode>>,
     /// One for each of `modes`, in their order.
     lanes: Vec<Lane>,
@@ -82,10 +83,10 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// An agent with an empty model; each of `modes` has another family and gets the same
+    /// An agent with an empty catalog; each of `modes` has another family and gets the same
     /// changes. Questions that come to `desk` are answered between two rounds.
     pub fn new(
-        model: Model,
+        catalog: Catalog,
         modes: Vec<Box<dyn Mode>>,
         metrics: Arc<Metrics>,
         health: Arc<Health>,
@@ -95,7 +96,7 @@ impl Agent {
         let lanes: Vec<Lane> = families.map(|of| Lane::new(of, Instant::now())).collect();
         lanes.iter().for_each(|lane| health.carries(lane.family));
         Agent {
-            model,
+            catalog,
             modes,
             lanes,
             metrics,
@@ -130,8 +131,8 @@ impl Agent {
                 Some(_) = passing.join_next(), if !passing.is_empty() => self.sweep(),
                 () = disturbed.notified() => self.note_disturbance(),
                 question = self.desk.next() => {
-                    let model = (self.synced == KINDS).then_some(&self.model);
-                    question.answer(model, &self.modes);
+                    let catalog = (self.synced == KINDS).then_some(&self.catalog);
+                    question.answer(catalog, &self.modes);
                 }
                 report = reports.recv() => {
                     let Some(report) = report else { return };
@@ -230,7 +231,7 @@ impl Agent {
             Report::Change(change) => {
                 self.account(&change);
                 self.lanes.iter().for_each(|l| self.health.queued(l.family));
-                self.model.apply(change);
+                self.catalog.apply(change);
             }
         }
     }
@@ -269,20 +270,20 @@ impl Agent {
         }
     }
 
-    /// Gives each family its part of what has changed in the model.
+    /// Gives each family its part of what has changed in the catalog.
     fn note_dirty(&mut self) {
-        let dirty = self.model.take_dirty();
+        let dirty = self.catalog.take_dirty();
         for lane in &mut self.lanes {
             lane.dirty.extend(dirty.of_family(lane.family));
         }
-        self.unfollowed.extend(self.model.take_recomputed());
+        self.unfollowed.extend(self.catalog.take_recomputed());
     }
 
     /// One family's round.
     fn sync(&mut self, index: usize) {
         let (lane, mode) = (&mut self.lanes[index], &mut self.modes[index]);
         let begin = Instant::now();
-        if let Err(error) = mode.sync(&self.model, &lane.dirty) {
+        if let Err(error) = mode.sync(&self.catalog, &lane.dirty) {
             let retry = lane.failed(begin, Instant::now(), self.periods);
             tracing::error!(
                 mode = mode.name(),
@@ -333,7 +334,7 @@ impl Agent {
             }
         }
         let changed = std::mem::take(&mut self.unfollowed);
-        let changes = beside.services.follow(changed, &self.model, &self.modes);
+        let changes = beside.services.follow(changed, &self.catalog, &self.modes);
         beside.services.answer(changes).await;
     }
 
@@ -348,11 +349,10 @@ impl Agent {
             .stale
             .due(now)
             .map(|to| {
-                let routes = self.model.routes(to).into_iter();
-                let all = routes.flat_map(|r| [Some(&r.inside), r.outside.as_ref()]).flatten();
-                let endpoints = || all.flat_map(|route| route.endpoints.iter().copied());
+                let routes = self.catalog.routes(to).into_iter();
                 let tracked = self.modes[index].tracked_as(to);
-                (to.clone(), tracked.unwrap_or_else(|| endpoints().collect()))
+                let endpoints = || routes.flat_map(Routes::endpoints).collect();
+                (to.clone(), tracked.unwrap_or_else(endpoints))
             })
             .collect();
         if wanted.is_empty() {
@@ -379,7 +379,7 @@ impl Agent {
     fn sweep(&mut self) {
         for mode in &mut self.modes {
             let family = mode.settings().family;
-            if let Err(error) = mode.sweep(&self.model) {
+            if let Err(error) = mode.sweep() {
                 self.metrics.cleanup_failed(family);
                 // The next round begins with a look at the kernel, and sweeps again.
                 tracing::warn!(mode = mode.name(), "{error:#}");

@@ -6,10 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use crate::model::{Destination, Family, Protocol, Target};
 use crate::netlink::{
     Attributes, CONNTRACK, KernelError, Messages, NESTED, Received, Socket, flag,
 };
+use crate::routes::{Destination, Family, Protocol, Target};
 
 /// `IPCTNL_MSG_CT_*`
 const GET: u8 = 1;
@@ -160,7 +160,7 @@ pub fn clean(wanted: &Wanted) -> Result<Cleaned, KernelError> {
         for original in stale {
             let answer = socket.dump(
                 |messages: &mut Messages| {
-                    messages.begin(CONNTRACK, DELETE, flag::ACK, number(question.family));
+                    messages.begin(CONNTRACK, DELETE, flag::ACK, question.family.number());
                     messages.attribute(TUPLE_ORIGINAL | NESTED, &original);
                 },
                 |(): &mut (), _| Ok(()),
@@ -208,7 +208,7 @@ fn questions(wanted: &Wanted) -> BTreeSet<Question> {
 
 impl Question {
     fn write(&self, messages: &mut Messages) {
-        messages.begin(CONNTRACK, GET, flag::DUMP, number(self.family));
+        messages.begin(CONNTRACK, GET, flag::DUMP, self.family.number());
         let mut parts = FILTER_PROTOCOL;
         let tuple = messages.nest(TUPLE_ORIGINAL);
         if let Some(address) = self.address {
@@ -231,13 +231,5 @@ impl Question {
         let filter = messages.nest(FILTER);
         messages.attribute(FILTER_ORIGINAL, &parts.to_ne_bytes());
         messages.end(filter);
-    }
-}
-
-/// `NFPROTO_*`
-fn number(family: Family) -> u8 {
-    match family {
-        Family::V4 => 2,
-        Family::V6 => 10,
     }
 }

@@ -12,11 +12,12 @@ use kube::api::ListParams;
 use kube::{Api, Client};
 use serde_json::Value;
 
+use crate::catalog::{Catalog, Change};
 use crate::config::Config;
-use crate::mode::{self, ModeName};
-use crate::model::{Change, Destination, Family, Model, Route};
+use crate::mode::Entry;
 use crate::node::{self, Place};
-use crate::options::{Notation, Options};
+use crate::options::{Options, TABLE};
+use crate::routes::{Destination, Family, Route, RouteTable};
 
 /// Bytes of objects in a file at most; ten thousand Services are about a third.
 const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
@@ -35,11 +36,12 @@ struct Objects {
 /// The objects cannot be read, the mode cannot show its plan, or another mode was asked
 /// for than the notation's.
 pub async fn run(
+    modes: &'static [Entry],
     options: &Options,
     config: &Config,
     connect: impl AsyncFnOnce() -> anyhow::Result<Client>,
 ) -> anyhow::Result<()> {
-    let mode = mode_of(options, config)?;
+    let mode = mode_of(modes, options, config)?;
     let objects = match &options.from {
         Some(path) => {
             let text = read(path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -47,15 +49,20 @@ pub async fn run(
         }
         None => list(connect().await?).await?,
     };
-    let text = render(config, mode, options.output, objects)?;
+    let text = render(config, mode, options.output.as_deref(), objects)?;
     // Whoever reads it may have seen enough.
     let _ = std::io::stdout().write_all(text.as_bytes());
     Ok(())
 }
 
 /// A notation is its mode's, whatever is configured; only a flag contradicts it.
-fn mode_of(options: &Options, config: &Config) -> anyhow::Result<ModeName> {
-    let Some(mode) = options.output.and_then(Notation::mode) else {
+fn mode_of(
+    modes: &'static [Entry],
+    options: &Options,
+    config: &Config,
+) -> anyhow::Result<&'static Entry> {
+    let has = |mode: &&Entry| mode.notation.map(|(name, _)| name) == options.output.as_deref();
+    let Some(mode) = options.output.as_ref().and_then(|_| modes.iter().find(has)) else {
         return Ok(config.mode);
     };
     let is_given = options.flags.given().any(|flag| flag == "proxy-mode");
@@ -67,8 +74,8 @@ fn mode_of(options: &Options, config: &Config) -> anyhow::Result<ModeName> {
 
 fn render(
     config: &Config,
-    mode: ModeName,
-    notation: Option<Notation>,
+    mode: &'static Entry,
+    notation: Option<&str>,
     objects: Objects,
 ) -> anyhow::Result<String> {
     let config = Config { mode, ..config.clone() };
@@ -78,36 +85,36 @@ fn render(
     if let Some(missing) = place.missing_for(&config) {
         bail!("Node {name} does not say its {missing}");
     }
-    let mut model = Model::new(name);
+    let mut catalog = Catalog::new(name);
     let nodes = own.into_iter().map(|node| Change::Node(Box::new(node)));
     let services = objects.services.into_iter();
     let slices = objects.slices.into_iter();
     nodes
         .chain(services.map(|service| Change::Service(Box::new(service))))
         .chain(slices.map(|slice| Change::Slice(Box::new(slice))))
-        .for_each(|change| model.apply(change));
-    model.take_dirty();
-    if notation == Some(Notation::Table) {
-        return Ok(table(&model));
+        .for_each(|change| catalog.apply(change));
+    catalog.take_dirty();
+    if notation == Some(TABLE) {
+        return Ok(table(&catalog));
     }
     let mut text = String::new();
     for family in [Family::V4, Family::V6] {
-        let has_family = model.destinations().any(|to| to.family() == family);
+        let has_family = catalog.destinations().any(|to| to.family() == family);
         if has_family || family == Family::V4 {
             let settings = node::settings(&config, &place, family)?;
-            text += &mode::render(mode, &settings, &model)?;
+            text += &(mode.render)(&settings, &catalog);
         }
     }
     Ok(text)
 }
 
 /// One line for each destination, sorted.
-fn table(model: &Model) -> String {
-    let mut destinations: Vec<&Destination> = model.destinations().collect();
+fn table(catalog: &Catalog) -> String {
+    let mut destinations: Vec<&Destination> = catalog.destinations().collect();
     destinations.sort();
     let mut text = String::new();
     for to in destinations {
-        let Some((port, routes)) = model.claimed(to) else {
+        let Some((port, routes)) = catalog.claimed(to) else {
             continue;
         };
         let (protocol, number) = to.transport();
@@ -141,11 +148,7 @@ fn route(route: &Route) -> String {
     if route.endpoints.is_empty() {
         return format!("{:?}", route.unserved).to_lowercase();
     }
-    let endpoints: Vec<String> = route
-        .endpoints
-        .iter()
-        .map(|target| std::net::SocketAddr::new(target.address, target.port).to_string())
-        .collect();
+    let endpoints: Vec<String> = route.endpoints.iter().map(ToString::to_string).collect();
     let mut text = format!("{} masquerade={:?}", endpoints.join(","), route.masquerade);
     if let Some(affinity) = route.affinity {
         let _ = write!(text, " affinity={}s", affinity.timeout_seconds);

@@ -10,8 +10,8 @@ use kube::api::ListParams;
 use kube::{Api, Client};
 use tokio::sync::mpsc;
 
+use crate::catalog::ServiceName;
 use crate::metrics::Metrics;
-use crate::model::ServiceName;
 
 /// Events that wait to be sent; more are left out.
 const MAX_WAITING: usize = 256;

@@ -1,12 +1,11 @@
-//! Whether the agent is healthy, and whether its node may have traffic. Never serves
-//! it: that is `serve`'s and `health_check_node_port`'s.
+//! Whether the agent is healthy, and whether its node may have traffic.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use k8s_openapi::api::core::v1::Node;
 
-use crate::model::Family;
+use crate::routes::Family;
 
 /// A change that waits longer for the kernel makes the agent unhealthy.
 const MAX_LAG_MS: u64 = 60_000;

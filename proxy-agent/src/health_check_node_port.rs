@@ -1,6 +1,6 @@
 //! `healthCheckNodePort`: one small HTTP server for each such Service, so that a load
 //! balancer learns which nodes have endpoints. Body, headers and status are those of
-//! upstream's `pkg/proxy/healthcheck`. Never chooses an endpoint.
+//! upstream's `pkg/proxy/healthcheck`.
 
 use std::collections::HashMap;
 use std::io;
@@ -16,10 +16,10 @@ use ipnet::IpNet;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+use crate::catalog::ServiceName;
 use crate::events::{Events, Warning};
 use crate::health::Health;
 use crate::http_server::{Answer, accept, respond};
-use crate::model::ServiceName;
 
 /// Between two tries to open a port that something else has.
 const OPEN_AGAIN: Duration = Duration::from_secs(5);

@@ -1,28 +1,34 @@
 //! The node proxy: Services and EndpointSlices in, kernel rules out. Never in the
 //! path of a packet, and its rules stay when it stops; but in mode `userspace`.
 //!
-//! `watch` → `model` → a `mode`'s plan → diff → kernel; `agent` drives it.
+//! `watch` → `catalog` → a `mode`'s plan → diff → kernel; `agent` drives it.
 
 mod addresses;
 mod agent;
+pub mod catalog;
 mod cleanup;
 pub mod config;
 pub mod conntrack;
+pub mod dnat;
 mod dry_run;
 mod events;
 pub mod explain;
 mod health;
 mod health_check_node_port;
 mod http_server;
+pub mod loopback;
 mod memory;
 mod metrics;
 pub mod mode;
-pub mod model;
+pub mod modes;
 mod netlink;
+pub mod nft;
 pub mod node;
 mod options;
+pub mod routes;
 mod serve;
 mod services;
+pub mod settings;
 mod watch;
 
 use std::sync::Arc;
@@ -32,16 +38,18 @@ use client::ApiServer;
 use client::connect::{Protocol, from_config};
 use tokio::task::JoinSet;
 
-pub use crate::options::{Action, Notation, Options};
+pub use crate::options::{Action, Options};
 
 use crate::agent::{Agent, Beside, Periods};
+use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::events::Events;
 use crate::health::Health;
 use crate::health_check_node_port::HealthChecks;
 use crate::metrics::Metrics;
-use crate::mode::{Mode, ModeName};
-use crate::model::{Family, Model};
+use crate::mode::{Entry, Mode};
+use crate::modes::MODES;
+use crate::routes::Family;
 use crate::serve::Paths;
 use crate::services::Services;
 
@@ -55,18 +63,31 @@ pub async fn run(
     options: Options,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
+    run_with(MODES, options, stop).await
+}
+
+/// The same with these modes to choose from, the first by default.
+///
+/// # Errors
+/// See [`run`].
+pub async fn run_with(
+    modes: &'static [Entry],
+    options: Options,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> anyhow::Result<()> {
     if options.is_cleanup() {
-        return cleanup::run();
+        return cleanup::run(modes);
     }
-    let (config, warnings) = Config::load(&options.flags)?;
+    let (config, warnings) = Config::load(modes, &options.flags)?;
     for warning in warnings {
         tracing::warn!("configuration: {warning}");
     }
     if options.dry_run {
-        return dry_run::run(&options, &config, async || connect(&options, &config).await).await;
+        return dry_run::run(modes, &options, &config, async || connect(&options, &config).await)
+            .await;
     }
     tokio::select! {
-        ended = carry(&options, &config) => ended,
+        ended = carry(modes, &options, &config) => ended,
         () = stop => {
             tracing::info!("stopping");
             Ok(())
@@ -75,7 +96,7 @@ pub async fn run(
 }
 
 /// The agent itself: only an error ends it, or a Node that has changed.
-async fn carry(options: &Options, config: &Config) -> anyhow::Result<()> {
+async fn carry(modes: &'static [Entry], options: &Options, config: &Config) -> anyhow::Result<()> {
     let node_name = node::name(config)?;
     let client = connect(options, config).await?;
     let health = Arc::new(Health::default());
@@ -84,7 +105,7 @@ async fn carry(options: &Options, config: &Config) -> anyhow::Result<()> {
     let source = Arc::new(serve::Source {
         health: health.clone(),
         metrics: metrics.clone(),
-        mode: config.mode.as_str(),
+        mode: config.mode.name,
         explain,
     });
     // Ends with this function.
@@ -105,20 +126,22 @@ async fn carry(options: &Options, config: &Config) -> anyhow::Result<()> {
     for family in &families {
         settings.push(node::settings(config, &place, *family)?);
     }
-    let modes = mode::open_all(config.mode, settings)?;
-    let networks =
-        modes.iter().flat_map(|mode| mode.settings().node_port_addresses.iter().copied()).collect();
+    let opened = modes::open_all(config.mode, settings)?;
+    let networks = opened
+        .iter()
+        .flat_map(|mode| mode.settings().node_port_addresses.iter().copied())
+        .collect();
     let events = Events::start(client.clone(), &node_name, metrics.clone());
     let checks = HealthChecks::new(&node_name, networks, health.clone(), events.clone());
     let (moved, has_moved) = tokio::sync::watch::channel(None);
     let beside = Beside {
         services: Services::new(&node_name, metrics.clone(), events, checks),
         on_node: node::observer(config.clone(), place, moved),
-        clean_up: clean_up(config.mode, families, &modes),
+        clean_up: clean_up(modes, config.mode, families, &opened),
     };
     let periods = Periods { verify: config.sync_period, between_syncs: config.min_sync_period };
     let mut agent =
-        Agent::new(Model::new(&*node_name), modes, metrics, health, desk).with(periods, beside);
+        Agent::new(Catalog::new(&*node_name), opened, metrics, health, desk).with(periods, beside);
     tracing::info!(node = node_name, "watching Services and EndpointSlices");
     tokio::select! {
         () = agent.run(watch::start(&client, &node_name)) => Ok(()),
@@ -156,16 +179,17 @@ fn families() -> Vec<Family> {
 /// Removes what other modes than `own` have left of a family; with the first one also of
 /// those that the kernel has and this mode does not carry.
 fn clean_up(
-    own: ModeName,
+    modes: &'static [Entry],
+    own: &'static Entry,
     families: Vec<Family>,
-    modes: &[Box<dyn Mode>],
+    opened: &[Box<dyn Mode>],
 ) -> Box<dyn Fn(Family) -> anyhow::Result<()> + Send> {
-    let carried: Vec<Family> = modes.iter().map(|mode| mode.settings().family).collect();
+    let carried: Vec<Family> = opened.iter().map(|mode| mode.settings().family).collect();
     let is_carried = move |family: &Family| carried.contains(family);
     Box::new(move |of| {
         let with = |family: &Family| *family == of || !is_carried(family);
         let families: Vec<Family> = families.iter().copied().filter(with).collect();
-        cleanup::others(own, &families)
+        cleanup::others(modes, own, &families)
     })
 }
 

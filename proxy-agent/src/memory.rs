@@ -1,4 +1,4 @@
-//! What the allocator holds and nobody uses. Never frees anything itself.
+//! What the allocator holds and nobody uses.
 
 /// Gives free memory back to the kernel, which the allocator would keep for the next list of
 /// all objects, or the next dump of all rules: some tens of megabytes on a large cluster.

@@ -1,5 +1,4 @@
-//! What the agent counts, under the names and labels that kube-proxy has. Never decides
-//! whether the agent is healthy.
+//! What the agent counts, under the names and labels that kube-proxy has.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -13,8 +12,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Metric, Registry};
 
-use crate::mode::ModeName;
-use crate::model::Family;
+use crate::mode::{self, Entry};
+use crate::routes::Family;
 
 /// Label `ip_family`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -42,17 +41,9 @@ struct OfCode {
     code: u16,
 }
 
-/// The value of `ip_family`, upstream's.
-fn family_name(family: Family) -> &'static str {
-    match family {
-        Family::V4 => "IPv4",
-        Family::V6 => "IPv6",
-    }
-}
-
 impl From<Family> for OfFamily {
     fn from(family: Family) -> OfFamily {
-        OfFamily { ip_family: family_name(family) }
+        OfFamily { ip_family: family.as_str() }
     }
 }
 
@@ -116,7 +107,7 @@ fn programming() -> Histogram {
 
 impl Metrics {
     /// All at zero: those that every mode has, and those of `mode`.
-    pub fn new(mode: ModeName) -> Metrics {
+    pub fn new(mode: &Entry) -> Metrics {
         let rounds = || Histograms::new_with_constructor(round);
         let mut metrics = Metrics {
             registry: Registry::with_prefix("kubeproxy"),
@@ -141,9 +132,8 @@ impl Metrics {
             unsupported_services: Gauge::default(),
             events_left_out: Counter::default(),
         };
-        metrics.register_rounds();
-        metrics.register_changes();
-        metrics.register_mode(mode);
+        metrics.register_all();
+        metrics.register_mode(mode.counters);
         metrics
     }
 
@@ -151,123 +141,38 @@ impl Metrics {
         self.registry.register(name, help, metric);
     }
 
-    fn register_rounds(&mut self) {
-        self.register(
-            "sync_proxy_rules_duration_seconds",
-            "One round of programming",
-            self.sync_seconds.clone(),
-        );
-        self.register(
-            "sync_full_proxy_rules_duration_seconds",
-            "One round that looked at everything",
-            self.full_sync_seconds.clone(),
-        );
-        self.register(
-            "sync_partial_proxy_rules_duration_seconds",
-            "One round that looked at changes alone",
-            self.partial_sync_seconds.clone(),
-        );
-        self.register(
-            "sync_proxy_rules_last_timestamp_seconds",
-            "When rules were last programmed",
-            self.last_sync.clone(),
-        );
-        self.register(
-            "sync_proxy_rules_last_queued_timestamp_seconds",
-            "When a change was last queued",
-            self.last_queued.clone(),
-        );
-        self.register(
-            "network_programming_duration_seconds",
-            "From the trigger of an endpoint change to its rules",
-            self.programming_seconds.clone(),
-        );
-        self.register(
-            "conntrack_reconciler_sync_duration_seconds",
-            "One look for stale tracked connections",
-            self.conntrack_seconds.clone(),
-        );
-        self.register(
-            "conntrack_reconciler_deleted_entries",
-            "Stale tracked connections that were forgotten",
-            self.conntrack_deleted.clone(),
-        );
-    }
-
-    fn register_changes(&mut self) {
-        self.register(
-            "sync_proxy_rules_endpoint_changes",
-            "Changes of EndpointSlices",
-            self.endpoint_changes.clone(),
-        );
-        self.register(
-            "sync_proxy_rules_endpoint_changes_pending",
-            "Changes of EndpointSlices that wait for a round",
-            self.endpoint_changes_pending.clone(),
-        );
-        self.register(
-            "sync_proxy_rules_service_changes",
-            "Changes of Services",
-            self.service_changes.clone(),
-        );
-        self.register(
-            "sync_proxy_rules_service_changes_pending",
-            "Changes of Services that wait for a round",
-            self.service_changes_pending.clone(),
-        );
-        self.register(
-            "sync_proxy_rules_no_local_endpoints_total",
-            "Service ports with a Local traffic policy and no endpoint on this node",
-            self.no_local_endpoints.clone(),
-        );
+    /// What every mode counts.
+    #[rustfmt::skip]
+    fn register_all(&mut self) {
+        self.register("sync_proxy_rules_duration_seconds", "One round of programming", self.sync_seconds.clone());
+        self.register("sync_full_proxy_rules_duration_seconds", "One round that looked at everything", self.full_sync_seconds.clone());
+        self.register("sync_partial_proxy_rules_duration_seconds", "One round that looked at changes alone", self.partial_sync_seconds.clone());
+        self.register("sync_proxy_rules_last_timestamp_seconds", "When rules were last programmed", self.last_sync.clone());
+        self.register("sync_proxy_rules_last_queued_timestamp_seconds", "When a change was last queued", self.last_queued.clone());
+        self.register("network_programming_duration_seconds", "From the trigger of an endpoint change to its rules", self.programming_seconds.clone());
+        self.register("conntrack_reconciler_sync_duration_seconds", "One look for stale tracked connections", self.conntrack_seconds.clone());
+        self.register("conntrack_reconciler_deleted_entries", "Stale tracked connections that were forgotten", self.conntrack_deleted.clone());
+        self.register("sync_proxy_rules_endpoint_changes", "Changes of EndpointSlices", self.endpoint_changes.clone());
+        self.register("sync_proxy_rules_endpoint_changes_pending", "Changes of EndpointSlices that wait for a round", self.endpoint_changes_pending.clone());
+        self.register("sync_proxy_rules_service_changes", "Changes of Services", self.service_changes.clone());
+        self.register("sync_proxy_rules_service_changes_pending", "Changes of Services that wait for a round", self.service_changes_pending.clone());
+        self.register("sync_proxy_rules_no_local_endpoints_total", "Service ports with a Local traffic policy and no endpoint on this node", self.no_local_endpoints.clone());
         self.register("proxy_healthz", "Answers of /healthz", self.healthz.clone());
         self.register("proxy_livez", "Answers of /livez", self.livez.clone());
-        self.register(
-            "unsupported_services",
-            "Services of which the mode cannot do all that they ask for",
-            self.unsupported_services.clone(),
-        );
-        self.register(
-            "events_left_out",
-            "Events that were not sent, since too many waited",
-            self.events_left_out.clone(),
-        );
+        self.register("unsupported_services", "Services of which the mode cannot do all that they ask for", self.unsupported_services.clone());
+        self.register("events_left_out", "Events that were not sent, since too many waited", self.events_left_out.clone());
     }
 
-    /// What upstream has for one mode alone.
-    fn register_mode(&mut self, mode: ModeName) {
-        match mode {
-            ModeName::Nftables => {
-                self.register(
-                    "sync_proxy_rules_nftables_sync_failures",
-                    "Rounds that failed",
-                    self.failures.clone(),
-                );
-                self.register(
-                    "sync_proxy_rules_nftables_cleanup_failures",
-                    "Removals of what is out of use that failed",
-                    self.cleanup_failures.clone(),
-                );
-            }
-            ModeName::Iptables | ModeName::Ipvs => {
-                self.register(
-                    "sync_proxy_rules_iptables_restore_failures",
-                    "Rounds that failed",
-                    self.failures.clone(),
-                );
-            }
-            ModeName::Userspace => {
-                self.register(
-                    "sync_proxy_rules_userspace_sync_failures",
-                    "Rounds that failed",
-                    self.failures.clone(),
-                );
-                self.register(
-                    "userspace_refused",
-                    "What was turned away at a limit, as of the last round",
-                    self.refused.clone(),
-                );
-            }
+    /// What there is for one mode alone.
+    fn register_mode(&mut self, counters: mode::Counters) {
+        self.register(counters.failures, "Rounds that failed", self.failures.clone());
+        if let Some(name) = counters.cleanup_failures {
+            let help = "Removals of what is out of use that failed";
+            self.register(name, help, self.cleanup_failures.clone());
+        }
+        if let Some(name) = counters.refused {
+            let help = "What was turned away at a limit, as of the last round";
+            self.register(name, help, self.refused.clone());
         }
     }
 
@@ -305,8 +210,7 @@ impl Metrics {
 
     /// How much of one kind a family has turned away in all.
     pub fn refused(&self, family: Family, what: &'static str, count: u64) {
-        let ip_family = family_name(family);
-        let labels = OfKind { ip_family, what };
+        let labels = OfKind { ip_family: family.as_str(), what };
         let counter = self.refused.get_or_create(&labels);
         counter.inner().store(count, Ordering::Relaxed);
     }
@@ -314,7 +218,7 @@ impl Metrics {
     /// Moves the number of Service ports of which policy `Local` finds nobody here;
     /// `policy` is `internal` or `external`.
     pub fn moved_no_local_endpoints(&self, family: Family, policy: &'static str, by: i64) {
-        let labels = OfPolicy { ip_family: family_name(family), traffic_policy: policy };
+        let labels = OfPolicy { ip_family: family.as_str(), traffic_policy: policy };
         self.no_local_endpoints.get_or_create(&labels).inc_by(by);
     }
 

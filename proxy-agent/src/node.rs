@@ -1,5 +1,4 @@
-//! What the agent takes from its own Node: the settings of each family that depend on
-//! it. Never changes a Node.
+//! What the agent takes from its own Node: the settings of each family that depend on it.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -13,8 +12,8 @@ use kube::{Api, Client};
 use tokio::sync::watch;
 
 use crate::config::{Config, DetectLocal};
-use crate::mode::{LocalTraffic, Settings};
-use crate::model::Family;
+use crate::routes::Family;
+use crate::settings::{LocalTraffic, Settings};
 
 /// What a Node says that settings can depend on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValue, PossibleValuesParser};
 use client::Program;
 
 use crate::config::Flags;
-use crate::mode::ModeName;
+use crate::modes::MODES;
 
 /// The node proxy.
 #[derive(Clone, Debug, clap::Args)]
@@ -28,8 +29,8 @@ pub struct Options {
     pub dry_run: bool,
 
     /// How --dry-run prints it; by default as the mode is looked at in a kernel
-    #[arg(short, long, value_name = "NOTATION", requires = "dry_run")]
-    pub output: Option<Notation>,
+    #[arg(short, long, value_name = "NOTATION", requires = "dry_run", value_parser = notations())]
+    pub output: Option<String>,
 
     /// Objects for --dry-run, YAML or JSON, in place of those of the API; - for
     /// standard input
@@ -52,29 +53,15 @@ pub enum Action {
     Cleanup,
 }
 
-/// A way to write a plan down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Notation {
-    /// As `nft list table` has it: mode nftables
-    Nft,
-    /// As `iptables-save` has it: mode iptables
-    IptablesSave,
-    /// As `ipvsadm -Ln` has it: mode ipvs
-    Ipvsadm,
-    /// One line for each destination, the same for every mode
-    Table,
-}
+/// The notation that every mode has: one line for each destination.
+pub const TABLE: &str = "table";
 
-impl Notation {
-    /// The mode that the notation is made for, if there is one.
-    pub fn mode(self) -> Option<ModeName> {
-        match self {
-            Notation::Nft => Some(ModeName::Nftables),
-            Notation::IptablesSave => Some(ModeName::Iptables),
-            Notation::Ipvsadm => Some(ModeName::Ipvs),
-            Notation::Table => None,
-        }
-    }
+/// The notations by which a plan can be asked for.
+fn notations() -> PossibleValuesParser {
+    let of_modes = MODES.iter().filter_map(|mode| mode.notation);
+    let table = (TABLE, "One line for each destination, the same for every mode");
+    let all = of_modes.chain([table]);
+    PossibleValuesParser::new(all.map(|(name, help)| PossibleValue::new(name).help(help)))
 }
 
 impl Program for Options {

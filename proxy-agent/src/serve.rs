@@ -1,5 +1,5 @@
-//! `/healthz`, `/livez`, `/metrics` and `/proxyMode` over plain HTTP, as
-//! kube-proxy serves them, and `/explain`. Never changes anything.
+//! `/healthz`, `/livez`, `/metrics` and `/proxyMode` over plain HTTP, as kube-proxy
+//! serves them, and `/explain`.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

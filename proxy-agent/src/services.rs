@@ -5,11 +5,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use crate::catalog::{Catalog, ServiceName};
 use crate::events::{Events, Warning};
 use crate::health_check_node_port::{HealthCheck, HealthCheckChanges, HealthChecks};
 use crate::metrics::Metrics;
 use crate::mode::Mode;
-use crate::model::{Family, Model, ServiceName};
+use crate::routes::{Family, RouteTable};
 
 /// What was last said and counted of each Service that gave cause.
 pub struct Services {
@@ -46,16 +47,16 @@ impl Services {
     pub fn follow(
         &mut self,
         changed: BTreeSet<ServiceName>,
-        model: &Model,
+        catalog: &Catalog,
         modes: &[Box<dyn Mode>],
     ) -> HealthCheckChanges {
         for name in &changed {
-            self.count(name, model);
-            self.warn(name, model, modes);
-            self.warn_unreadable(name, model);
+            self.count(name, catalog);
+            self.warn(name, catalog, modes);
+            self.warn_unreadable(name, catalog);
         }
         let checks = changed.into_iter().map(|name| {
-            let check = model.health_check(&name);
+            let check = catalog.health_check(&name);
             let check = check.map(|(port, local_endpoints)| HealthCheck { port, local_endpoints });
             (name, check)
         });
@@ -67,9 +68,9 @@ impl Services {
         self.health_checks.update(changes).await;
     }
 
-    fn count(&mut self, name: &ServiceName, model: &Model) {
+    fn count(&mut self, name: &ServiceName, catalog: &Catalog) {
         let mut now: BTreeMap<(Family, &'static str), i64> = BTreeMap::new();
-        for (family, policy) in model.without_local_endpoints(name) {
+        for (family, policy) in catalog.without_local_endpoints(name) {
             *now.entry((family, policy)).or_default() += 1;
         }
         let before = if now.is_empty() {
@@ -87,8 +88,8 @@ impl Services {
     }
 
     /// Once for each change of what cannot be read.
-    fn warn_unreadable(&mut self, name: &ServiceName, model: &Model) {
-        let ranges = model.service(name).map(|service| &service.source_ranges);
+    fn warn_unreadable(&mut self, name: &ServiceName, catalog: &Catalog) {
+        let ranges = catalog.service(name).map(|service| &service.source_ranges);
         let unreadable = ranges.map_or(&[][..], |ranges| &ranges.unreadable);
         if unreadable.is_empty() {
             self.unreadable.remove(name);
@@ -106,10 +107,10 @@ impl Services {
     }
 
     /// Once for each change of what cannot be done.
-    fn warn(&mut self, name: &ServiceName, model: &Model, modes: &[Box<dyn Mode>]) {
+    fn warn(&mut self, name: &ServiceName, catalog: &Catalog, modes: &[Box<dyn Mode>]) {
         let mut cannot = BTreeSet::new();
-        for to in model.destinations_of(name) {
-            let Some(routes) = model.routes(to) else {
+        for to in catalog.destinations_of(name) {
+            let Some(routes) = catalog.routes(to) else {
                 continue;
             };
             cannot.extend(modes.iter().filter_map(|mode| mode.cannot(to, routes)));

@@ -8,7 +8,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::{Api, Client};
 use tokio::sync::mpsc;
 
-use crate::model::{Change, ServiceName};
+use crate::catalog::{Change, ServiceName};
 
 /// Changes that wait for the agent; a watch that is ahead waits too.
 const QUEUED_CHANGES: usize = 4_096;

@@ -8,7 +8,7 @@ use client::BackOff;
 use tokio::time::Instant;
 
 use super::Periods;
-use crate::model::{Destination, Dirty, Family};
+use crate::routes::{Destination, Dirty, Family};
 
 /// Between tries after a failure.
 const RETRY: BackOff = BackOff::new(Duration::from_millis(100), Duration::from_secs(30));

@@ -10,13 +10,15 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::Agent;
+use crate::catalog::{Catalog, Change};
 use crate::conntrack::{Cleaned, Wanted};
 use crate::explain::desk::Desk;
 use crate::health::Health;
 use crate::metrics::Metrics;
-use crate::mode::{Mode, ModeName, Settings};
-use crate::model::{Change, Destination, Dirty, Family, Model};
+use crate::mode::{Mode, nftables};
 use crate::netlink::KernelError;
+use crate::routes::{Destination, Dirty, Family};
+use crate::settings::Settings;
 use crate::watch::{KINDS, Report};
 
 /// What was asked of the mode, and how often it still refuses.
@@ -60,7 +62,7 @@ impl Mode for Unwilling {
         &self.settings
     }
 
-    fn sync(&mut self, _: &Model, dirty: &Dirty) -> anyhow::Result<()> {
+    fn sync(&mut self, _: &Catalog, dirty: &Dirty) -> anyhow::Result<()> {
         let mut account = self.account.lock().expect("no panic");
         account.is_disturbed = false;
         account.syncs.push((Instant::now(), dirty.destinations.len()));
@@ -74,7 +76,7 @@ impl Mode for Unwilling {
         Ok(())
     }
 
-    fn sweep(&mut self, _: &Model) -> anyhow::Result<()> {
+    fn sweep(&mut self) -> anyhow::Result<()> {
         let mut account = self.account.lock().expect("no panic");
         account.needs_sweep = false;
         account.busy = None;
@@ -101,9 +103,9 @@ impl Mode for Unwilling {
 fn agent(modes: Vec<Unwilling>) -> Agent {
     let boxed = |mode| -> Box<dyn Mode> { Box::new(mode) };
     Agent::new(
-        Model::new("node-1"),
+        Catalog::new("node-1"),
         modes.into_iter().map(boxed).collect(),
-        Arc::new(Metrics::new(ModeName::Nftables)),
+        Arc::new(Metrics::new(&nftables::MODE)),
         Arc::new(Health::default()),
         Desk::new().1,
     )

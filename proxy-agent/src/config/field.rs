@@ -17,16 +17,16 @@ pub struct Report {
 }
 
 /// One mapping of the tree.
-pub struct Section<'a> {
+pub struct Fields<'a> {
     path: String,
     fields: Map<String, Value>,
     report: &'a RefCell<Report>,
 }
 
-impl<'a> Section<'a> {
+impl<'a> Fields<'a> {
     /// The whole tree.
-    pub fn root(fields: Map<String, Value>, report: &'a RefCell<Report>) -> Section<'a> {
-        Section { path: String::new(), fields, report }
+    pub fn root(fields: Map<String, Value>, report: &'a RefCell<Report>) -> Fields<'a> {
+        Fields { path: String::new(), fields, report }
     }
 
     /// A field's path from the root.
@@ -133,7 +133,7 @@ impl<'a> Section<'a> {
     }
 
     /// The mapping in a field; an empty one where there is none.
-    pub fn section(&mut self, name: &str) -> Section<'a> {
+    pub fn section(&mut self, name: &str) -> Fields<'a> {
         let path = self.path_of(name);
         let fields = match self.take(name) {
             None => Map::new(),
@@ -143,7 +143,7 @@ impl<'a> Section<'a> {
                 Map::new()
             }
         };
-        Section { path, fields, report: self.report }
+        Fields { path, fields, report: self.report }
     }
 
     /// Fields without effect here; said only of those that ask for something.

@@ -1,5 +1,4 @@
-//! The fields of a `KubeProxyConfiguration`, what each may be, and its default. Never
-//! reads a file.
+//! The fields of a `KubeProxyConfiguration`, what each may be, and its default.
 
 use std::cell::RefCell;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -8,10 +7,12 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde_json::{Map, Value};
 
-use super::field::{Report, Section};
+use super::field::{Fields, Report};
 use super::{Config, DetectLocal, NodePortAddresses};
-use crate::mode::{IpvsSettings, ModeName};
-use crate::model::Family;
+use crate::mode::{Entry, Section};
+use crate::modes;
+use crate::routes::Family;
+use crate::settings::IpvsSettings;
 
 /// The bit of the mark that upstream uses, too.
 const MASQUERADE_BIT: u8 = 14;
@@ -43,24 +44,22 @@ struct Rules {
 }
 
 /// The configuration; with errors in the report it must not be used.
-pub fn read(fields: Map<String, Value>, source: Source) -> (Config, Report) {
+pub fn read(of: &'static [Entry], fields: Map<String, Value>, source: Source) -> (Config, Report) {
     let report = RefCell::new(Report::default());
-    let mut root = Section::root(fields, &report);
-    let mode = root.parsed("mode", "nftables, iptables, ipvs, userspace or empty", ModeName::parse);
-    let mode = mode.unwrap_or_default();
+    let mut root = Fields::root(fields, &report);
+    let names: Vec<&str> = of.iter().map(|mode| mode.name).collect();
+    let expected = format!("{} or empty", names.join(", "));
+    let mode = root.parsed("mode", &expected, |name| modes::find(of, name));
+    let mode = mode.unwrap_or(&of[0]);
     let (iptables, localhost_node_ports) = read_iptables(root.section("iptables"));
     let nftables = read_rules(root.section("nftables"));
     let (ipvs_rules, ipvs) = read_ipvs(root.section("ipvs"));
-    // The sections share what upstream shares: ipvs is masqueraded by iptables.
-    let masquerade = match mode {
-        ModeName::Nftables => &nftables,
-        ModeName::Iptables | ModeName::Ipvs | ModeName::Userspace => &iptables,
+    let of_section = |section| match section {
+        Section::Nftables => &nftables,
+        Section::Iptables => &iptables,
+        Section::Ipvs => &ipvs_rules,
     };
-    let periods = match mode {
-        ModeName::Nftables => &nftables,
-        ModeName::Ipvs => &ipvs_rules,
-        ModeName::Iptables | ModeName::Userspace => &iptables,
-    };
+    let (masquerade, periods) = (of_section(mode.masquerade), of_section(mode.periods));
     let bind_address = root.parsed("bindAddress", "an IP address", |text| text.parse().ok());
     let (any, loopback) = match bind_address {
         Some(IpAddr::V6(_)) => (Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::LOCALHOST.into()),
@@ -103,7 +102,7 @@ pub fn read(fields: Map<String, Value>, source: Source) -> (Config, Report) {
     (config, report.into_inner())
 }
 
-fn read_client(mut section: Section<'_>) -> Option<String> {
+fn read_client(mut section: Fields<'_>) -> Option<String> {
     let kubeconfig = section.text("kubeconfig");
     section.without_effect(&["acceptContentTypes", "contentType", "qps", "burst"]);
     section.finish();
@@ -111,7 +110,7 @@ fn read_client(mut section: Section<'_>) -> Option<String> {
 }
 
 /// `bit`, `all` and the periods, without `finish`.
-fn read_shared(section: &mut Section<'_>) -> Rules {
+fn read_shared(section: &mut Fields<'_>) -> Rules {
     let rules = Rules {
         masquerade_bit: section
             .integer("masqueradeBit", 0, 31)
@@ -128,13 +127,13 @@ fn read_shared(section: &mut Section<'_>) -> Rules {
     rules
 }
 
-fn read_rules(mut section: Section<'_>) -> Rules {
+fn read_rules(mut section: Fields<'_>) -> Rules {
     let rules = read_shared(&mut section);
     section.finish();
     rules
 }
 
-fn read_iptables(mut section: Section<'_>) -> (Rules, bool) {
+fn read_iptables(mut section: Fields<'_>) -> (Rules, bool) {
     let rules = read_shared(&mut section);
     let localhost_node_ports = section.boolean("localhostNodePorts").unwrap_or(true);
     section.without_effect(&["snatNodeInternalIP"]);
@@ -142,7 +141,7 @@ fn read_iptables(mut section: Section<'_>) -> (Rules, bool) {
     (rules, localhost_node_ports)
 }
 
-fn read_ipvs(mut section: Section<'_>) -> (Rules, IpvsSettings) {
+fn read_ipvs(mut section: Fields<'_>) -> (Rules, IpvsSettings) {
     let defaults = IpvsSettings::default();
     let rules = Rules {
         masquerade_bit: None,
@@ -167,7 +166,7 @@ fn read_ipvs(mut section: Section<'_>) -> (Rules, IpvsSettings) {
 }
 
 fn networks<'t>(
-    section: &Section<'_>,
+    section: &Fields<'_>,
     name: &str,
     texts: impl Iterator<Item = &'t str>,
 ) -> Vec<IpNet> {
@@ -182,7 +181,7 @@ fn networks<'t>(
     networks
 }
 
-fn read_detect_local(root: &mut Section<'_>) -> DetectLocal {
+fn read_detect_local(root: &mut Fields<'_>) -> DetectLocal {
     let text = root.text("clusterCIDR").unwrap_or_default();
     let given = text.split(',').filter(|part| !part.trim().is_empty());
     let cluster_cidrs = networks(root, "clusterCIDR", given);
@@ -230,7 +229,7 @@ fn read_detect_local(root: &mut Section<'_>) -> DetectLocal {
 }
 
 /// Keywords and networks, as upstream has them since `all` and `localhost` came.
-fn read_node_port_addresses(root: &mut Section<'_>) -> NodePortAddresses {
+fn read_node_port_addresses(root: &mut Fields<'_>) -> NodePortAddresses {
     const NAME: &str = "nodePortAddresses";
     let texts = root.texts(NAME);
     let mut addresses = NodePortAddresses::default();
@@ -255,7 +254,7 @@ fn read_node_port_addresses(root: &mut Section<'_>) -> NodePortAddresses {
 
 /// `ADDRESS:PORT`, or an address alone with the default's port.
 fn read_address(
-    root: &mut Section<'_>,
+    root: &mut Fields<'_>,
     name: &str,
     default: SocketAddr,
     source: Source,
@@ -277,7 +276,7 @@ fn read_address(
 }
 
 /// Fields without effect here, and those that nobody knows.
-fn read_rest(mut root: Section<'_>) {
+fn read_rest(mut root: Fields<'_>) {
     let mut conntrack = root.section("conntrack");
     conntrack.without_effect(&[
         "maxPerCore",

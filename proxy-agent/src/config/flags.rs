@@ -1,10 +1,11 @@
 //! The flags: upstream's names, each for one field of the configuration or several.
-//! Never decides what a value means: that is the field's.
 
 use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, Error, FromArgMatches};
 use serde_json::{Map, Value};
+
+use crate::modes;
 
 /// How a flag's text becomes a field's value.
 #[derive(Clone, Copy)]
@@ -27,7 +28,7 @@ type Row = (&'static str, Kind, &'static [&'static str], &'static str);
 const ROWS: &[Row] = &[
     ("kubeconfig", Text, &["clientConnection.kubeconfig"], "How to reach the API server; without it, the pod's service account"),
     ("hostname-override", Text, &["hostnameOverride"], "This node's name in the API; the host's name by default"),
-    ("proxy-mode", Text, &["mode"], "How Services are brought into the kernel: nftables (the default), iptables, ipvs or userspace"),
+    ("proxy-mode", Text, &["mode"], "How Services are brought into the kernel: MODES"),
     ("cluster-cidr", Text, &["clusterCIDR"], "Where the cluster's pods are, at most one network of each family. Traffic to a cluster IP from elsewhere is masqueraded"),
     ("detect-local-mode", Text, &["detectLocalMode"], "How this node's pods are told from other clients: ClusterCIDR (the default), NodeCIDR, BridgeInterface or InterfaceNamePrefix"),
     ("pod-bridge-interface", Text, &["detectLocal.bridgeInterface"], "The interface that all of the node's pods come in through"),
@@ -137,6 +138,14 @@ fn value_of(kind: Kind, text: &str) -> Value {
     }
 }
 
+/// `MODES` is where the names of the modes come.
+fn help_of(help: &'static str) -> String {
+    match help {
+        "" => "No effect".to_owned(),
+        help => help.replace("MODES", &modes::listed(modes::MODES)),
+    }
+}
+
 impl clap::Args for Flags {
     fn augment_args(command: Command) -> Command {
         let config = Arg::new("config")
@@ -150,7 +159,7 @@ impl clap::Args for Flags {
                 .long(name)
                 .action(ArgAction::Set)
                 .hide(help.is_empty())
-                .help(if help.is_empty() { "No effect" } else { help });
+                .help(help_of(help));
             command.arg(match kind {
                 Switch => arg
                     .num_args(0..=1)

@@ -17,7 +17,8 @@ pub use client::duration::parse as parse_duration;
 pub use field::Report;
 pub use flags::Flags;
 
-use crate::mode::{IpvsSettings, ModeName};
+use crate::mode::Entry;
+use crate::settings::IpvsSettings;
 
 /// Bytes of a configuration file at most; etcd takes no larger ConfigMap.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
@@ -55,7 +56,7 @@ pub struct Config {
     /// `bindAddress` where it names one: the node's primary address.
     pub node_address: Option<IpAddr>,
     /// `mode`
-    pub mode: ModeName,
+    pub mode: &'static Entry,
     /// `detectLocalMode` and the fields that it makes count.
     pub detect_local: DetectLocal,
     /// `nodePortAddresses`
@@ -83,16 +84,17 @@ pub struct Config {
 }
 
 impl Config {
-    /// The configuration of a command line, and what is to be said about it.
+    /// The configuration of a command line with one of these modes, the first by default,
+    /// and what is to be said about it.
     ///
     /// As upstream: with `--config`, flags that stand for fields of the file do not
     /// count, except `--hostname-override`.
     ///
     /// # Errors
     /// A file that cannot be read; all fields that cannot be used, by their paths.
-    pub fn load(flags: &Flags) -> anyhow::Result<(Config, Vec<String>)> {
+    pub fn load(modes: &'static [Entry], flags: &Flags) -> anyhow::Result<(Config, Vec<String>)> {
         let Some(path) = &flags.config else {
-            let (config, mut report) = file::read(flags.fields(), file::Source::Flags);
+            let (config, mut report) = file::read(modes, flags.fields(), file::Source::Flags);
             for messages in [&mut report.errors, &mut report.warnings] {
                 for message in messages.iter_mut() {
                     *message = flags::in_terms_of_flags(message);
@@ -104,7 +106,7 @@ impl Config {
         let text = read_file(path)
             .with_context(|| format!("cannot read configuration file {}", path.display()))?;
         let what = || format!("configuration file {} cannot be used", path.display());
-        let (mut config, mut warnings) = parse(&text).with_context(what)?;
+        let (mut config, mut warnings) = parse(modes, &text).with_context(what)?;
         if let Some(name) = flags.node_name() {
             config.node_name = Some(name);
         }
@@ -118,7 +120,7 @@ impl Config {
 ///
 /// # Errors
 /// No YAML, another kind, or all fields that cannot be used, by their paths.
-pub fn parse(text: &str) -> anyhow::Result<(Config, Vec<String>)> {
+pub fn parse(modes: &'static [Entry], text: &str) -> anyhow::Result<(Config, Vec<String>)> {
     let options = serde_saphyr::options! { strict_booleans: true, with_snippet: false };
     let tree: serde_json::Value =
         serde_saphyr::from_str_with_options(text, options).context("it is no YAML")?;
@@ -134,7 +136,7 @@ pub fn parse(text: &str) -> anyhow::Result<(Config, Vec<String>)> {
     };
     header("kind", "KubeProxyConfiguration")?;
     header("apiVersion", "kubeproxy.config.k8s.io/v1alpha1")?;
-    let (config, report) = file::read(fields, file::Source::File);
+    let (config, report) = file::read(modes, fields, file::Source::File);
     check(config, report)
 }
 

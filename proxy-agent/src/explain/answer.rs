@@ -1,4 +1,4 @@
-//! The answer, as JSON and as lines for people. Never decides anything.
+//! The answer, as JSON and as lines for people.
 
 use std::fmt::Write;
 

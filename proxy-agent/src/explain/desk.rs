@@ -1,4 +1,4 @@
-//! Questions from the HTTP server to the agent's loop, which alone has the model. Never
+//! Questions from the HTTP server to the agent's loop, which alone has the catalog. Never
 //! a lock: the loop answers between two rounds.
 
 use std::net::IpAddr;
@@ -8,8 +8,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::{BadQuery, Explanation, Packet, View, check, explain};
+use crate::catalog::Catalog;
 use crate::mode::Mode;
-use crate::model::Model;
 
 /// Questions that wait for the loop; more are turned away.
 const WAITING: usize = 16;
@@ -80,9 +80,9 @@ impl Desk {
 }
 
 impl Question {
-    /// Answers it from the model; `None`: it is not complete yet.
-    pub fn answer(self, model: Option<&Model>, modes: &[Box<dyn Mode>]) {
-        let answer = answer(&self.packet, model, modes);
+    /// Answers it from the catalog; `None`: it is not complete yet.
+    pub fn answer(self, catalog: Option<&Catalog>, modes: &[Box<dyn Mode>]) {
+        let answer = answer(&self.packet, catalog, modes);
         // Whoever asked may have gone.
         let _ = self.answer.send(answer);
     }
@@ -90,10 +90,10 @@ impl Question {
 
 fn answer(
     packet: &Packet,
-    model: Option<&Model>,
+    catalog: Option<&Catalog>,
     modes: &[Box<dyn Mode>],
 ) -> Result<Explanation, NoAnswer> {
-    let Some(model) = model else {
+    let Some(catalog) = catalog else {
         return Err(NoAnswer::NotNow("the agent has not seen all Services and EndpointSlices yet"));
     };
     let family = packet.family();
@@ -106,7 +106,7 @@ fn answer(
     };
     let node_addresses = own_addresses();
     check(packet, mode.settings(), &node_addresses)?;
-    let view = View { model, mode: mode.as_ref(), node_addresses: &node_addresses };
+    let view = View { catalog, mode: mode.as_ref(), node_addresses: &node_addresses };
     Ok(explain(view, packet))
 }
 

@@ -1,38 +1,35 @@
 //! Which of a Service's endpoints are used, and why the others are not: the reasons
-//! behind `model::choose`, told from the same facts. Never chooses.
-
-use std::net::SocketAddr;
+//! behind `catalog::choose`, told from the same facts.
 
 use super::answer::{Decision, Unused};
-use crate::model::{
-    Endpoint, Family, Model, Policy, Prefer, Route, ServicePortName, Target, preference,
-};
-
-/// An endpoint's address as text.
-pub fn show(target: &Target) -> String {
-    SocketAddr::new(target.address, target.port).to_string()
-}
+use crate::catalog::{Catalog, Endpoint, Prefer, ServicePortName, preference};
+use crate::routes::{Family, Policy, Route};
 
 /// The Service port's endpoints that the route does not use.
-pub fn unused(model: &Model, port: &ServicePortName, family: Family, route: &Route) -> Vec<Unused> {
-    let endpoints = model.endpoints(port, family);
-    let prefer = preference(&endpoints, model.place());
+pub fn unused(
+    catalog: &Catalog,
+    port: &ServicePortName,
+    family: Family,
+    route: &Route,
+) -> Vec<Unused> {
+    let endpoints = catalog.endpoints(port, family);
+    let prefer = preference(&endpoints, catalog.place());
     let unused = endpoints.iter().filter(|e| !route.endpoints.contains(&e.target));
     unused
         .map(|endpoint| {
-            let (field, because) = why_not(model, endpoint, route, prefer);
-            Unused { address: show(&endpoint.target), field: field.to_owned(), because }
+            let (field, because) = why_not(catalog, endpoint, route, prefer);
+            Unused { address: endpoint.target.to_string(), field: field.to_owned(), because }
         })
         .collect()
 }
 
 fn why_not(
-    model: &Model,
+    catalog: &Catalog,
     endpoint: &Endpoint,
     route: &Route,
     prefer: Prefer,
 ) -> (&'static str, String) {
-    let place = model.place();
+    let place = catalog.place();
     if route.policy == Policy::Local && !endpoint.is_local {
         return ("endpoints[].nodeName", format!("not on {}", place.node_name));
     }
@@ -64,13 +61,13 @@ fn why_not(
 
 /// What made the choice among the endpoints, where anything but readiness did.
 pub fn choice(
-    model: &Model,
+    catalog: &Catalog,
     port: &ServicePortName,
     family: Family,
     route: &Route,
 ) -> Vec<Decision> {
-    let endpoints = model.endpoints(port, family);
-    let place = model.place();
+    let endpoints = catalog.endpoints(port, family);
+    let place = catalog.place();
     let mut decisions = Vec::new();
     let slice = |field: &str, value: &str, says: &str| Decision {
         object: format!("EndpointSlices of {}", port.service),

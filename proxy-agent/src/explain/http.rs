@@ -49,12 +49,14 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
 
+    use crate::catalog::{Catalog, Change};
     use crate::explain::desk::Desk;
     use crate::health::Health;
     use crate::metrics::Metrics;
-    use crate::mode::{Mode, ModeName, Settings};
-    use crate::model::{Change, Dirty, Family, Model};
+    use crate::mode::{Mode, nftables};
+    use crate::routes::{Dirty, Family};
     use crate::serve::{self, Paths, Source};
+    use crate::settings::Settings;
 
     /// A mode that does nothing.
     struct Still(Settings);
@@ -68,11 +70,11 @@ mod tests {
             &self.0
         }
 
-        fn sync(&mut self, _: &Model, _: &Dirty) -> anyhow::Result<()> {
+        fn sync(&mut self, _: &Catalog, _: &Dirty) -> anyhow::Result<()> {
             Ok(())
         }
 
-        fn sweep(&mut self, _: &Model) -> anyhow::Result<()> {
+        fn sweep(&mut self) -> anyhow::Result<()> {
             Ok(())
         }
 
@@ -83,7 +85,7 @@ mod tests {
         fn distrust(&mut self) {}
     }
 
-    fn model() -> Model {
+    fn catalog() -> Catalog {
         let service = json!({
             "metadata": { "namespace": "default", "name": "web" },
             "spec": {
@@ -92,25 +94,30 @@ mod tests {
             },
         });
         let service = serde_json::from_value(service).expect("a Service");
-        let mut model = Model::new("node-1");
-        model.apply(Change::Service(Box::new(service)));
-        model.take_dirty();
-        model
+        let mut catalog = Catalog::new("node-1");
+        catalog.apply(Change::Service(Box::new(service)));
+        catalog.take_dirty();
+        catalog
     }
 
     /// Asks over a socket, where the listener has these paths; the agent's loop has
-    /// this model. Returns status line and body.
-    async fn ask(model: Option<Model>, paths: Paths, path: &str, accept: &str) -> (String, String) {
+    /// this catalog. Returns status line and body.
+    async fn ask(
+        catalog: Option<Catalog>,
+        paths: Paths,
+        path: &str,
+        accept: &str,
+    ) -> (String, String) {
         let (explain, mut desk) = Desk::new();
         let modes: Vec<Box<dyn Mode>> = vec![Box::new(Still(Settings::new(Family::V4)))];
         let answers = tokio::spawn(async move {
             loop {
-                desk.next().await.answer(model.as_ref(), &modes);
+                desk.next().await.answer(catalog.as_ref(), &modes);
             }
         });
         let source = Arc::new(Source {
             health: Arc::new(Health::default()),
-            metrics: Arc::new(Metrics::new(ModeName::Nftables)),
+            metrics: Arc::new(Metrics::new(&nftables::MODE)),
             mode: "nftables",
             explain,
         });
@@ -137,14 +144,14 @@ mod tests {
 
     #[tokio::test]
     async fn json_unless_text_is_asked_for() {
-        let (status, body) = ask(Some(model()), Paths::Metrics, QUESTION, "*/*").await;
+        let (status, body) = ask(Some(catalog()), Paths::Metrics, QUESTION, "*/*").await;
         assert_eq!(status, "HTTP/1.1 200 OK");
         let told: Value = serde_json::from_str(&body).expect("JSON");
         assert_eq!(told["outcome"], "reject");
         assert_eq!(told["decisions"][0]["object"], "Service default/web");
         assert_eq!(told["decisions"][0]["field"], "spec.clusterIPs");
 
-        let (status, body) = ask(Some(model()), Paths::Metrics, QUESTION, "text/plain").await;
+        let (status, body) = ask(Some(catalog()), Paths::Metrics, QUESTION, "text/plain").await;
         assert_eq!(status, "HTTP/1.1 200 OK");
         let first = "tcp 10.244.1.11 -> 10.96.0.10:80 on node-1 (nftables)\n";
         assert!(body.starts_with(first), "{body}");
@@ -153,12 +160,12 @@ mod tests {
     #[tokio::test]
     async fn a_bad_question_is_told_its_field() {
         let path = "/explain?source=10.244.1.11&destination=web";
-        let (status, body) = ask(Some(model()), Paths::Metrics, path, "*/*").await;
+        let (status, body) = ask(Some(catalog()), Paths::Metrics, path, "*/*").await;
         assert_eq!(status, "HTTP/1.1 400 Bad Request");
         let told: Value = serde_json::from_str(&body).expect("JSON");
         assert_eq!(told["field"], "destination");
         let path = "/explain?source=fd44::1&destination=[fd96::1]:80";
-        let (status, body) = ask(Some(model()), Paths::Metrics, path, "text/plain").await;
+        let (status, body) = ask(Some(catalog()), Paths::Metrics, path, "text/plain").await;
         assert_eq!(status, "HTTP/1.1 400 Bad Request");
         assert_eq!(body, "destination: is of an IP family that this node does not have\n");
     }
@@ -167,7 +174,7 @@ mod tests {
     async fn nothing_is_told_before_all_is_known_nor_where_probes_are_answered() {
         let (status, _) = ask(None, Paths::Metrics, QUESTION, "*/*").await;
         assert_eq!(status, "HTTP/1.1 503 Service Unavailable");
-        let (status, _) = ask(Some(model()), Paths::Health, QUESTION, "*/*").await;
+        let (status, _) = ask(Some(catalog()), Paths::Health, QUESTION, "*/*").await;
         assert_eq!(status, "HTTP/1.1 404 Not Found");
     }
 }

@@ -1,24 +1,24 @@
-//! Why a packet is for no Service port. Never says so of one that is.
+//! Why a packet is for no Service port.
 
 use std::net::IpAddr;
 
+use super::View;
 use super::answer::{Decision, Outcome};
 use super::query::Packet;
-use super::{View, family_name};
-use crate::mode::ModeName;
-use crate::model::{Destination, Ignored, ServiceInfo, ServiceName};
+use crate::catalog::{Ignored, ServiceInfo, ServiceName};
+use crate::routes::{Destination, RouteTable};
 
 /// What becomes of it, and what it missed.
 pub fn why(view: View<'_>, packet: &Packet) -> (Outcome, Vec<Decision>) {
     let address = packet.destination;
     let mut decisions = Vec::new();
-    if view.model.is_cluster_ip(&address) {
+    if view.catalog.is_cluster_ip(&address) {
         for (name, info) in owners(view, |info| info.cluster_ips.contains(&address)) {
             decisions.push(other_ports(name, info, "spec.clusterIPs", packet, "refused"));
         }
         return (Outcome::Reject, decisions);
     }
-    let is_ipvs = view.mode.name() == ModeName::Ipvs.as_str();
+    let has_addresses = view.mode.has_addresses();
     let external = |info: &ServiceInfo| {
         info.external_ips.contains(&address) || info.load_balancer_ips.contains(&address)
     };
@@ -28,16 +28,16 @@ pub fn why(view: View<'_>, packet: &Packet) -> (Outcome, Vec<Decision>) {
         } else {
             "status.loadBalancer.ingress[].ip"
         };
-        let so = match is_ipvs {
-            true => "refused, since in mode ipvs the node has the address",
-            false => "left alone",
+        let so = match has_addresses {
+            true => format!("refused, since in mode {} the node has the address", view.mode.name()),
+            false => "left alone".to_owned(),
         };
-        decisions.push(other_ports(name, info, field, packet, so));
+        decisions.push(other_ports(name, info, field, packet, &so));
     }
-    if is_ipvs && !decisions.is_empty() && !view.is_own(&address) {
+    if has_addresses && !decisions.is_empty() && !view.is_own(&address) {
         return (Outcome::Reject, decisions);
     }
-    for (name, ignored) in view.model.ignored() {
+    for (name, ignored) in view.catalog.ignored() {
         decisions.extend(left_to_others(name, ignored, &address));
     }
     if view.is_own(&address) {
@@ -60,7 +60,7 @@ fn owners<'a>(
     view: View<'a>,
     has: impl Fn(&ServiceInfo) -> bool + 'a,
 ) -> Vec<(&'a ServiceName, &'a ServiceInfo)> {
-    let mut owners: Vec<_> = view.model.services().filter(|(_, info)| has(info)).collect();
+    let mut owners: Vec<_> = view.catalog.services().filter(|(_, info)| has(info)).collect();
     owners.sort_by_key(|(name, _)| *name);
     owners
 }
@@ -99,16 +99,13 @@ fn left_to_others(name: &ServiceName, ignored: &Ignored, address: &IpAddr) -> Op
 fn no_node_port(view: View<'_>, packet: &Packet) -> Decision {
     let (protocol, port) = (packet.protocol, packet.port);
     let node_port = Destination::NodePort { family: packet.family(), protocol, port };
-    let claimed = view.model.claimed(&node_port);
+    let claimed = view.catalog.claimed(&node_port);
     let Some((name, _)) = claimed.filter(|_| !view.answers_node_ports(&packet.destination)) else {
         return Decision {
-            object: format!("Node {}", view.model.place().node_name),
+            object: format!("Node {}", view.catalog.place().node_name),
             field: "status.addresses".to_owned(),
             value: packet.destination.to_string(),
-            says: format!(
-                "no Service has the node port {port}/{protocol} for {}",
-                family_name(packet.family())
-            ),
+            says: format!("no Service has the node port {port}/{protocol} for {}", packet.family()),
         };
     };
     let networks = view.mode.settings().node_port_addresses.iter();

@@ -1,4 +1,4 @@
-//! Explain: why a packet goes where it goes on this node. A pure function of the model,
+//! Explain: why a packet goes where it goes on this node. A pure function of the catalog,
 //! the settings and the node's addresses; never looks at the kernel and never changes
 //! anything.
 
@@ -16,14 +16,15 @@ pub use answer::{Decision, Explanation, Outcome, Unused, Used};
 pub use query::{BadQuery, Packet, parse};
 pub use story::explain;
 
-use crate::mode::{LocalTraffic, Mode, ModeName, Settings, iptables};
-use crate::model::{Family, Model};
+use crate::catalog::Catalog;
+use crate::mode::{Mode, OnLoopback};
+use crate::settings::{LocalTraffic, Settings};
 
 /// What the answer is made from.
 #[derive(Clone, Copy)]
 pub struct View<'a> {
     /// What is known of Services.
-    pub model: &'a Model,
+    pub catalog: &'a Catalog,
     /// The mode that carries the packet's family.
     pub mode: &'a dyn Mode,
     /// This node's own addresses.
@@ -45,14 +46,12 @@ impl View<'_> {
             return networks.is_empty() || is_named;
         }
         // The kernel never routes `::1`.
-        let by_default = networks.is_empty() && address.is_ipv4();
-        match ModeName::parse(self.mode.name()) {
-            Some(ModeName::Ipvs) => false,
-            Some(ModeName::Iptables) => {
-                iptables::frame::answers_on_loopback(settings) && (by_default || is_named)
-            }
-            _ => is_named && address.is_ipv4(),
-        }
+        let is_asked = match self.mode.on_loopback() {
+            OnLoopback::Never => false,
+            OnLoopback::WhereNamed => is_named,
+            OnLoopback::ByDefault => networks.is_empty() || is_named,
+        };
+        is_asked && address.is_ipv4()
     }
 
     /// Whether the packet comes from a pod; `None` where that cannot be told.
@@ -84,11 +83,4 @@ pub fn check(packet: &Packet, settings: &Settings, node: &[IpAddr]) -> Result<()
         });
     }
     Ok(())
-}
-
-fn family_name(family: Family) -> &'static str {
-    match family {
-        Family::V4 => "IPv4",
-        Family::V6 => "IPv6",
-    }
 }

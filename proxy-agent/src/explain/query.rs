@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::model::{Family, Protocol};
+use crate::routes::{Family, Protocol};
 
 /// A first packet.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,16 +1,16 @@
 //! The decisions in the order in which a packet meets them. Never decides anything that
-//! the model and the modes have not decided: the tests compare it with the packet table.
+//! the catalog and the modes have not decided: the tests compare it with the packet table.
 
 use std::net::IpAddr;
 
 use super::answer::{Decision, Explanation, Outcome, Used};
-use super::endpoints::{choice, show, unused};
+use super::endpoints::{choice, unused};
 use super::query::Packet;
 use super::{View, miss};
-use crate::mode::{Asked, LocalTraffic, ModeName};
-use crate::model::{
-    Destination, Masquerade, Origin, Policy, Protocol, Route, Routes, ServicePortName, Unserved,
-};
+use crate::catalog::ServicePortName;
+use crate::mode::Asked;
+use crate::routes::{Destination, Masquerade, Origin, Policy, Route, RouteTable, Routes, Unserved};
+use crate::settings::LocalTraffic;
 
 /// What becomes of a packet on this node, and why.
 pub fn explain(view: View<'_>, packet: &Packet) -> Explanation {
@@ -19,7 +19,7 @@ pub fn explain(view: View<'_>, packet: &Packet) -> Explanation {
         packet,
         told: Explanation {
             packet: packet.to_string(),
-            node: view.model.place().node_name.to_owned(),
+            node: view.catalog.place().node_name.to_owned(),
             mode: view.mode.name(),
             decisions: Vec::new(),
             outcome: Outcome::Untouched,
@@ -54,12 +54,8 @@ impl Story<'_> {
         });
     }
 
-    fn is_userspace(&self) -> bool {
-        self.told.mode == ModeName::Userspace.as_str()
-    }
-
     fn tell(&mut self) {
-        let model = self.view.model;
+        let catalog = self.view.catalog;
         if self.is_astray() {
             let says = "the address is loopback, and the packet comes from elsewhere: dropped";
             let address = self.packet.destination;
@@ -73,7 +69,7 @@ impl Story<'_> {
             self.told.decisions.extend(decisions);
             return;
         };
-        let Some((port, routes)) = model.claimed(&to) else {
+        let Some((port, routes)) = catalog.claimed(&to) else {
             return;
         };
         self.tell_service(port, &to, routes.origin);
@@ -83,7 +79,7 @@ impl Story<'_> {
         let outside = routes.outside.as_ref().filter(|_| is_outside);
         let route = outside.unwrap_or(&routes.inside);
         self.told.rules = self.view.mode.rules_of(&Asked {
-            model,
+            catalog,
             to: &to,
             address: self.packet.destination,
             outside: outside.is_some(),
@@ -121,12 +117,12 @@ impl Story<'_> {
         }
         self.tell_policy(port, routes.origin, route, is_outside);
         self.tell_limits(to, routes);
-        if self.is_userspace() && to.transport().0 == Protocol::Sctp {
+        if !self.view.mode.carries(to.transport().0) {
             return Outcome::Reject;
         }
         let family = to.family();
-        self.told.unused = unused(self.view.model, port, family, route);
-        self.told.decisions.extend(choice(self.view.model, port, family, route));
+        self.told.unused = unused(self.view.catalog, port, family, route);
+        self.told.decisions.extend(choice(self.view.catalog, port, family, route));
         if route.endpoints.is_empty() {
             return self.tell_unserved(port, route);
         }
@@ -198,7 +194,7 @@ impl Story<'_> {
         route: &Route,
         is_outside: bool,
     ) {
-        let Some(service) = self.view.model.service(&port.service) else {
+        let Some(service) = self.view.catalog.service(&port.service) else {
             return;
         };
         let internal = origin == Origin::ClusterIp;
@@ -246,7 +242,7 @@ impl Story<'_> {
         for target in &route.endpoints {
             let (masquerade, because) = self.masquerade(route, target.address);
             self.told.endpoints.push(Used {
-                address: show(target),
+                address: target.to_string(),
                 probability,
                 masquerade,
                 because,
@@ -258,8 +254,8 @@ impl Story<'_> {
     fn masquerade(&self, route: &Route, endpoint: IpAddr) -> (bool, String) {
         let is_pod = self.view.is_from_pod(self.packet);
         let told = |is, because: &str| (is, because.to_owned());
-        if self.is_userspace() {
-            return told(true, "mode userspace makes a connection of its own");
+        if let Some(because) = self.view.mode.hides_clients() {
+            return told(true, because);
         }
         let is_own = self.view.is_own(&self.packet.source);
         if self.view.is_own(&endpoint) && !is_own {
@@ -281,7 +277,7 @@ impl Story<'_> {
             }
             _ => {}
         }
-        if self.packet.source == endpoint && self.view.model.is_own_endpoint(&endpoint) {
+        if self.packet.source == endpoint && self.view.catalog.is_own_endpoint(&endpoint) {
             return told(true, "the pod meets itself: the answer must come from elsewhere");
         }
         match route.policy {
@@ -296,10 +292,10 @@ impl Story<'_> {
 fn destination_of(view: View<'_>, packet: &Packet) -> Option<Destination> {
     let (protocol, port) = (packet.protocol, packet.port);
     let address = Destination::Address { address: packet.destination, protocol, port };
-    if view.model.claimed(&address).is_some() {
+    if view.catalog.claimed(&address).is_some() {
         return Some(address);
     }
     let node_port = Destination::NodePort { family: packet.family(), protocol, port };
     let is_here = view.is_own(&packet.destination) && view.answers_node_ports(&packet.destination);
-    (is_here && view.model.claimed(&node_port).is_some()).then_some(node_port)
+    (is_here && view.catalog.claimed(&node_port).is_some()).then_some(node_port)
 }

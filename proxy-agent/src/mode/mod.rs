@@ -1,66 +1,106 @@
-//! The ways to bring a model into the kernel. A mode is one folder here and a line in
-//! each function of this file; it never watches the API and never decides policy.
+//! What a mode is: a way to bring the catalog's routes into the kernel. Each is one folder
+//! here, and knows no other; `modes` has the list.
 
 pub mod iptables;
 pub mod ipvs;
-pub mod loopback;
 pub mod nftables;
-mod settings;
 pub mod userspace;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-
 use std::os::fd::OwnedFd;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
-pub use settings::{IpvsSettings, LocalTraffic, Settings};
+use crate::catalog::Catalog;
+use crate::routes::{Destination, Dirty, Family, Protocol, Routes, Target};
+use crate::settings::Settings;
 
-use crate::model::{Destination, Dirty, Family, Model, Routes, Target};
+/// All that the agent has to know of a mode before it is opened.
+#[derive(Clone, Copy)]
+pub struct Entry {
+    /// Its name in the configuration and at `/proxyMode`, which is upstream's.
+    pub name: &'static str,
+    /// What it needs of the kernel or the machine, in words for an error.
+    pub needs: &'static str,
+    /// The mode for one family, ready for its first `sync`. An error says what is missing;
+    /// nothing has been changed then.
+    pub open: fn(Settings) -> Result<Box<dyn Mode>>,
+    /// Whether it does without the secondary family where only that one does not work here,
+    /// as upstream.
+    pub may_lack_family: bool,
+    /// Removes all that the mode has ever made in this network namespace for one family,
+    /// and nothing else; whether there was anything. Where the kernel has not what the mode
+    /// needs, there is nothing.
+    pub cleanup: fn(Family) -> Result<bool>,
+    /// What the mode would bring into an empty kernel, as text. Touches nothing.
+    pub render: fn(&Settings, &Catalog) -> String,
+    /// The name of `render`'s notation for `--output`, and what that says in `--help`;
+    /// `None`: it has no name.
+    pub notation: Option<(&'static str, &'static str)>,
+    /// The section of the configuration that `masqueradeBit` and `masqueradeAll` are read
+    /// from.
+    pub masquerade: Section,
+    /// The section that `syncPeriod` and `minSyncPeriod` are read from.
+    pub periods: Section,
+    /// What it counts beside what every mode does.
+    pub counters: Counters,
+}
 
-/// A mode by upstream's name for it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum ModeName {
-    /// One nftables table, over netlink.
-    #[default]
+/// A section of a `KubeProxyConfiguration` that is for modes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Section {
+    /// `nftables`
     Nftables,
-    /// Chains of iptables rules, by `iptables-restore`.
+    /// `iptables`
     Iptables,
-    /// The kernel's load balancer, over netlink.
+    /// `ipvs`
     Ipvs,
-    /// Connections that this process takes and carries on.
-    Userspace,
 }
 
-impl ModeName {
-    /// All modes.
-    pub const ALL: [ModeName; 4] =
-        [ModeName::Nftables, ModeName::Iptables, ModeName::Ipvs, ModeName::Userspace];
+/// Names of metrics, without the prefix; `None`: not counted.
+#[derive(Clone, Copy, Debug)]
+pub struct Counters {
+    /// Rounds that failed.
+    pub failures: &'static str,
+    /// Removals of what is out of use that failed.
+    pub cleanup_failures: Option<&'static str>,
+    /// What was turned away at a limit.
+    pub refused: Option<&'static str>,
+}
 
-    /// The name as `/proxyMode` and the configuration have it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            ModeName::Nftables => "nftables",
-            ModeName::Iptables => "iptables",
-            ModeName::Ipvs => "ipvs",
-            ModeName::Userspace => "userspace",
-        }
-    }
-
-    /// The mode with that name.
-    pub fn parse(text: &str) -> Option<ModeName> {
-        ModeName::ALL.into_iter().find(|mode| mode.as_str() == text)
+impl PartialEq for Entry {
+    fn eq(&self, other: &Entry) -> bool {
+        self.name == other.name
     }
 }
 
-impl std::fmt::Display for ModeName {
+impl Eq for Entry {}
+
+impl std::fmt::Debug for Entry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.as_str())
+        f.write_str(self.name)
     }
 }
 
-/// A way to bring a model into the kernel.
+impl std::fmt::Display for Entry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// Where node ports answer on loopback addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnLoopback {
+    /// Nowhere.
+    Never,
+    /// On those that `nodePortAddresses` names.
+    WhereNamed,
+    /// The same; on all where it names none.
+    ByDefault,
+}
+
+/// A way to bring a catalog into the kernel.
 pub trait Mode: Send {
     /// The name as `/proxyMode` tells it, which is upstream's.
     fn name(&self) -> &'static str;
@@ -68,15 +108,15 @@ pub trait Mode: Send {
     /// The settings that it was opened with.
     fn settings(&self) -> &Settings;
 
-    /// Makes packets find what the model says. `dirty` has what changed in the
-    /// model since the last call; after an error, and at first, the mode looks at
+    /// Makes packets find what the catalog says. `dirty` has what changed in the
+    /// catalog since the last call; after an error, and at first, the mode looks at
     /// everything anyway.
-    fn sync(&mut self, model: &Model, dirty: &Dirty) -> Result<()>;
+    fn sync(&mut self, catalog: &Catalog, dirty: &Dirty) -> Result<()>;
 
     /// Removes what only packets need that were on their way at a `sync` before the
     /// last call. Between two calls [`let_packets_pass`] has begun and ended. Called
-    /// while `needs_sweep`, with the model as it was at the last `sync`.
-    fn sweep(&mut self, model: &Model) -> Result<()>;
+    /// while `needs_sweep`.
+    fn sweep(&mut self) -> Result<()>;
 
     /// Whether `sweep` has something to look at.
     fn needs_sweep(&self) -> bool;
@@ -104,6 +144,28 @@ pub trait Mode: Send {
     /// What takes such packets: rules or elements in the mode's own notation.
     fn rules_of(&self, _: &Asked<'_>) -> Vec<String> {
         Vec::new()
+    }
+
+    /// Where node ports answer on the node's IPv4 loopback addresses. IPv6 has nothing like
+    /// it: the kernel never routes `::1`.
+    fn on_loopback(&self) -> OnLoopback {
+        OnLoopback::WhereNamed
+    }
+
+    /// Whether it carries this protocol; what it does not is refused.
+    fn carries(&self, _: Protocol) -> bool {
+        true
+    }
+
+    /// Whether the node has the addresses of Services, and so refuses there what is for none
+    /// of their ports.
+    fn has_addresses(&self) -> bool {
+        false
+    }
+
+    /// Why an endpoint never sees its client, whatever the route says; `None`: it may.
+    fn hides_clients(&self) -> Option<&'static str> {
+        None
     }
 
     /// How much it has turned away at its limits since its start, by what it was: for
@@ -134,116 +196,11 @@ pub fn let_packets_pass() {
 #[derive(Clone, Copy)]
 pub struct Asked<'a> {
     /// As it was at the last `sync`, or newer.
-    pub model: &'a Model,
+    pub catalog: &'a Catalog,
     /// What they are for.
     pub to: &'a Destination,
     /// The address that they are sent to; for a node port one of the node's.
     pub address: IpAddr,
     /// They go elsewhere because they come from outside.
     pub outside: bool,
-}
-
-/// A mode for one family, ready for its first `sync`.
-///
-/// # Errors
-/// What the mode needs is not there; nothing has been changed then.
-pub fn open(mode: ModeName, settings: Settings) -> Result<Box<dyn Mode>> {
-    match mode {
-        ModeName::Nftables => {
-            let mut netlink = nftables::netlink::Netlink::open(settings.family)
-                .context("cannot open a netlink socket")?;
-            netlink.generation().context(
-                "cannot read nf_tables: the kernel needs CONFIG_NF_TABLES and the agent CAP_NET_ADMIN",
-            )?;
-            loopback::allow(&settings)?;
-            Ok(Box::new(nftables::Table::new(settings, netlink)))
-        }
-        ModeName::Iptables => Ok(Box::new(iptables::open(settings)?)),
-        ModeName::Ipvs => Ok(Box::new(ipvs::open(settings)?)),
-        ModeName::Userspace => Ok(Box::new(userspace::open(settings, Default::default())?)),
-    }
-}
-
-/// The mode for each of these settings' families, the primary one first. As upstream, modes
-/// `iptables` and `ipvs` do without the other family where only that one does not work here.
-///
-/// # Errors
-/// What the mode needs is not there; nothing has been changed then.
-pub fn open_all(mode: ModeName, settings: Vec<Settings>) -> Result<Vec<Box<dyn Mode>>> {
-    open_each(mode, settings, open)
-}
-
-fn open_each<T>(
-    mode: ModeName,
-    settings: Vec<Settings>,
-    open: impl Fn(ModeName, Settings) -> Result<T>,
-) -> Result<Vec<T>> {
-    let may_lack = matches!(mode, ModeName::Iptables | ModeName::Ipvs);
-    let mut opened = Vec::new();
-    for settings in settings {
-        let family = settings.family;
-        match open(mode, settings) {
-            Ok(mode) => opened.push(mode),
-            Err(error) if may_lack && !opened.is_empty() => {
-                tracing::warn!("mode {mode} goes on without {family}: {error:#}");
-            }
-            Err(error) => return Err(error.context(format!("mode {mode} with {family}"))),
-        }
-    }
-    Ok(opened)
-}
-
-/// What the mode would bring into an empty kernel, in the notation of the tool that
-/// shows it there: `nft`, `iptables-save`, `ipvsadm`. Touches nothing.
-///
-/// # Errors
-/// The mode cannot show its plan.
-pub fn render(mode: ModeName, settings: &Settings, model: &Model) -> Result<String> {
-    match mode {
-        ModeName::Nftables => Ok(nftables::preview::render(settings, model)),
-        ModeName::Iptables => Ok(iptables::render(settings, model)),
-        ModeName::Ipvs => Ok(ipvs::render(settings, model)),
-        ModeName::Userspace => Ok(userspace::render(settings, model)),
-    }
-}
-
-/// Removes all that a mode has ever made in this network namespace for one family,
-/// and nothing else; whether there was anything. Where the kernel has not what the mode
-/// needs, there is nothing.
-pub fn cleanup(mode: ModeName, family: Family) -> Result<bool> {
-    match mode {
-        ModeName::Nftables => nftables::cleanup(family),
-        ModeName::Iptables => iptables::cleanup(family),
-        ModeName::Ipvs => ipvs::cleanup(family),
-        ModeName::Userspace => userspace::cleanup(family),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use anyhow::bail;
-
-    use super::{ModeName, Settings, open_each};
-    use crate::model::Family::{self, V4, V6};
-
-    /// The families that are opened where one of them cannot be.
-    fn opened(mode: ModeName, broken: Family) -> Option<Vec<Family>> {
-        let settings = [V4, V6].map(Settings::new).to_vec();
-        let open = |_, settings: Settings| match settings.family {
-            family if family == broken => bail!("not here"),
-            family => Ok(family),
-        };
-        open_each(mode, settings, open).ok()
-    }
-
-    #[test]
-    fn the_secondary_family_may_be_missing_where_it_needs_more_than_the_primary() {
-        for mode in [ModeName::Iptables, ModeName::Ipvs] {
-            assert_eq!(opened(mode, V6), Some(vec![V4]));
-            assert_eq!(opened(mode, V4), None);
-        }
-        for mode in [ModeName::Nftables, ModeName::Userspace] {
-            assert_eq!(opened(mode, V6), None);
-        }
-    }
 }

@@ -6,12 +6,14 @@ use serde_json::json;
 use tokio::sync::mpsc::Receiver;
 
 use super::Services;
+use crate::catalog::{Catalog, Change, ServiceName};
 use crate::events::{Events, Warning};
 use crate::health::Health;
 use crate::health_check_node_port::HealthChecks;
 use crate::metrics::Metrics;
-use crate::mode::{Mode, ModeName, Settings};
-use crate::model::{Change, Destination, Dirty, Family, Model, Routes, ServiceName};
+use crate::mode::{Mode, nftables};
+use crate::routes::{Destination, Dirty, Family, Routes};
+use crate::settings::Settings;
 
 /// Carries no session affinity, and no node ports.
 struct Plain(Settings);
@@ -25,11 +27,11 @@ impl Mode for Plain {
         &self.0
     }
 
-    fn sync(&mut self, _: &Model, _: &Dirty) -> anyhow::Result<()> {
+    fn sync(&mut self, _: &Catalog, _: &Dirty) -> anyhow::Result<()> {
         Ok(())
     }
 
-    fn sweep(&mut self, _: &Model) -> anyhow::Result<()> {
+    fn sweep(&mut self) -> anyhow::Result<()> {
         Ok(())
     }
 
@@ -51,7 +53,7 @@ impl Mode for Plain {
 }
 
 struct Bench {
-    model: Model,
+    catalog: Catalog,
     modes: Vec<Box<dyn Mode>>,
     services: Services,
     metrics: Arc<Metrics>,
@@ -60,12 +62,12 @@ struct Bench {
 
 impl Bench {
     fn new() -> Bench {
-        let metrics = Arc::new(Metrics::new(ModeName::Nftables));
+        let metrics = Arc::new(Metrics::new(&nftables::MODE));
         let (events, warnings) = Events::channel(metrics.clone());
         let health = Arc::new(Health::default());
         let checks = HealthChecks::new("node-1", Vec::new(), health, events.clone());
         Bench {
-            model: Model::new("node-1"),
+            catalog: Catalog::new("node-1"),
             modes: vec![Box::new(Plain(Settings::new(Family::V4)))],
             services: Services::new("node-1", metrics.clone(), events, checks),
             metrics,
@@ -75,10 +77,10 @@ impl Bench {
 
     /// Takes a change in and gives the notes of the warnings that it caused.
     fn apply(&mut self, change: Change) -> Vec<String> {
-        self.model.apply(change);
-        self.model.take_dirty();
-        let changed = self.model.take_recomputed();
-        self.services.follow(changed, &self.model, &self.modes);
+        self.catalog.apply(change);
+        self.catalog.take_dirty();
+        let changed = self.catalog.take_recomputed();
+        self.services.follow(changed, &self.catalog, &self.modes);
         std::iter::from_fn(|| self.warnings.try_recv().ok()).map(|warning| warning.note).collect()
     }
 
@@ -168,11 +170,11 @@ fn too_many_warnings_are_left_out_and_counted() {
             },
         });
         let service = serde_json::from_value(service).expect("a Service");
-        bench.model.apply(Change::Service(Box::new(service)));
+        bench.catalog.apply(Change::Service(Box::new(service)));
     }
-    bench.model.take_dirty();
-    let changed = bench.model.take_recomputed();
-    bench.services.follow(changed, &bench.model, &bench.modes);
+    bench.catalog.take_dirty();
+    let changed = bench.catalog.take_recomputed();
+    bench.services.follow(changed, &bench.catalog, &bench.modes);
     assert_eq!(bench.unsupported(), 300);
     assert_eq!(bench.metrics.events_left_out.get(), 300 - 256);
 }

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use clap::{Args, Command, FromArgMatches};
 use proxy_agent::config::{self, Config, DetectLocal, Flags, NodePortAddresses};
-use proxy_agent::mode::{IpvsSettings, LocalTraffic, ModeName};
-use proxy_agent::model::Family;
+use proxy_agent::mode::{iptables, ipvs, nftables, userspace};
+use proxy_agent::modes::MODES;
 use proxy_agent::node::{self, Place};
+use proxy_agent::routes::Family;
+use proxy_agent::settings::{IpvsSettings, LocalTraffic};
 
 const HEAD: &str = "kind: KubeProxyConfiguration\napiVersion: kubeproxy.config.k8s.io/v1alpha1\n";
 
@@ -20,7 +22,7 @@ fn defaults() -> Config {
         kubeconfig: None,
         node_name: None,
         node_address: None,
-        mode: ModeName::Nftables,
+        mode: &nftables::MODE,
         detect_local: DetectLocal::ClusterCidr(Vec::new()),
         node_port_addresses: NodePortAddresses::default(),
         masquerade_all: false,
@@ -43,7 +45,8 @@ fn address(text: &str) -> SocketAddr {
 /// `fields` are a file's, below its head; the change is what they do to the defaults.
 fn check(fields: &str, change: impl FnOnce(&mut Config)) {
     let text = format!("{HEAD}clusterCIDR: 10.244.0.0/16\n{fields}");
-    let (config, warnings) = config::parse(&text).unwrap_or_else(|e| panic!("{fields}\n{e:#}"));
+    let (config, warnings) =
+        config::parse(MODES, &text).unwrap_or_else(|e| panic!("{fields}\n{e:#}"));
     assert_eq!(warnings, Vec::<String>::new(), "{fields}");
     let mut expected = defaults();
     expected.detect_local =
@@ -53,7 +56,7 @@ fn check(fields: &str, change: impl FnOnce(&mut Config)) {
 }
 
 fn check_error(fields: &str, expected: &str) {
-    match config::parse(&format!("{HEAD}{fields}")) {
+    match config::parse(MODES, &format!("{HEAD}{fields}")) {
         Ok(_) => panic!("accepted: {fields}"),
         Err(error) => assert_eq!(format!("{error:#}"), expected, "{fields}"),
     }
@@ -61,13 +64,13 @@ fn check_error(fields: &str, expected: &str) {
 
 fn check_warnings(fields: &str, expected: &[&str]) {
     let text = format!("{HEAD}clusterCIDR: 10.244.0.0/16\n{fields}");
-    let (_, warnings) = config::parse(&text).unwrap_or_else(|e| panic!("{fields}\n{e:#}"));
+    let (_, warnings) = config::parse(MODES, &text).unwrap_or_else(|e| panic!("{fields}\n{e:#}"));
     assert_eq!(warnings, expected, "{fields}");
 }
 
 #[test]
 fn a_config_map_of_kubeadm_is_taken_as_it_is() {
-    let (config, warnings) = config::parse(KUBEADM).expect("a configuration");
+    let (config, warnings) = config::parse(MODES, KUBEADM).expect("a configuration");
     assert_eq!(warnings, Vec::<String>::new());
     let expected = Config {
         kubeconfig: Some("/var/lib/kube-proxy/kubeconfig.conf".into()),
@@ -85,9 +88,9 @@ fn fields_have_their_effect() {
     check("mode: ''", |_| {});
     check("mode: null", |_| {});
     check("mode: nftables", |_| {});
-    check("mode: iptables", |c| c.mode = ModeName::Iptables);
-    check("mode: ipvs", |c| c.mode = ModeName::Ipvs);
-    check("mode: userspace", |c| c.mode = ModeName::Userspace);
+    check("mode: iptables", |c| c.mode = &iptables::MODE);
+    check("mode: ipvs", |c| c.mode = &ipvs::MODE);
+    check("mode: userspace", |c| c.mode = &userspace::MODE);
     check("hostnameOverride: ' Node-1 '", |c| c.node_name = Some("node-1".into()));
     check("clientConnection: {kubeconfig: /etc/kubeconfig}", |c| {
         c.kubeconfig = Some("/etc/kubeconfig".into());
@@ -120,10 +123,10 @@ fn only_the_section_of_the_mode_counts() {
     });
     check("iptables: {masqueradeAll: true, masqueradeBit: 3}", |_| {});
     check("mode: iptables\niptables: {masqueradeAll: true, masqueradeBit: 0}", |c| {
-        (c.mode, c.masquerade_all, c.masquerade_bit) = (ModeName::Iptables, true, 0);
+        (c.mode, c.masquerade_all, c.masquerade_bit) = (&iptables::MODE, true, 0);
     });
     check("mode: ipvs\niptables: {masqueradeAll: true}\nipvs: {syncPeriod: 1m30s}", |c| {
-        (c.mode, c.masquerade_all) = (ModeName::Ipvs, true);
+        (c.mode, c.masquerade_all) = (&ipvs::MODE, true);
         c.sync_period = Duration::from_secs(90);
     });
     check("nftables: {syncPeriod: 30s, minSyncPeriod: 250ms}", |c| {
@@ -221,7 +224,7 @@ fn wrong_fields_are_named() {
 #[test]
 fn another_kind_is_refused() {
     let check = |text: &str, expected: &str| {
-        let error = config::parse(text).expect_err(text);
+        let error = config::parse(MODES, text).expect_err(text);
         assert_eq!(format!("{error:#}"), expected);
     };
     check("", "it is no KubeProxyConfiguration: it has no fields");
@@ -259,7 +262,7 @@ fn what_has_no_effect_is_said() {
 
 #[test]
 fn a_missing_cluster_cidr_is_said() {
-    let (_, warnings) = config::parse(HEAD).expect("a configuration");
+    let (_, warnings) = config::parse(MODES, HEAD).expect("a configuration");
     assert_eq!(warnings, ["clusterCIDR: not given: pods cannot be told from other clients"]);
 }
 
@@ -293,7 +296,7 @@ fn flags(arguments: &str) -> Flags {
 fn flags_stand_for_fields() {
     let check = |arguments: &str, change: fn(&mut Config)| {
         let arguments = format!("--cluster-cidr=10.244.0.0/16 {arguments}");
-        let (config, warnings) = Config::load(&flags(&arguments)).expect("a configuration");
+        let (config, warnings) = Config::load(MODES, &flags(&arguments)).expect("a configuration");
         assert_eq!(warnings, Vec::<String>::new(), "{arguments}");
         let mut expected = defaults();
         expected.detect_local =
@@ -302,7 +305,7 @@ fn flags_stand_for_fields() {
         assert_eq!(config, expected, "{arguments}");
     };
     check("--proxy-mode ipvs --ipvs-scheduler=lc", |c| {
-        c.mode = ModeName::Ipvs;
+        c.mode = &ipvs::MODE;
         c.ipvs.scheduler = "lc".into();
     });
     check("--masquerade-all --iptables-masquerade-bit 5", |c| {
@@ -324,7 +327,8 @@ fn flags_stand_for_fields() {
 
 #[test]
 fn a_wrong_flag_is_named() {
-    let error = Config::load(&flags("--proxy-mode best --iptables-sync-period 5")).expect_err("no");
+    let error =
+        Config::load(MODES, &flags("--proxy-mode best --iptables-sync-period 5")).expect_err("no");
     assert_eq!(
         format!("{error:#}"),
         "the flags cannot be used: \
@@ -343,9 +347,9 @@ fn a_file_overrules_flags_but_for_the_name() {
         "--config={} --hostname-override=Node-7 --proxy-mode=ipvs --kubeconfig=/else",
         path.display()
     );
-    let (config, warnings) = Config::load(&flags(&arguments)).expect("a configuration");
+    let (config, warnings) = Config::load(MODES, &flags(&arguments)).expect("a configuration");
     assert_eq!(config.node_name.as_deref(), Some("node-7"));
-    assert_eq!(config.mode, ModeName::Nftables);
+    assert_eq!(config.mode, &nftables::MODE);
     assert_eq!(
         warnings,
         [
@@ -384,7 +388,8 @@ fn a_node_says_its_networks_and_primary_addresses() {
 #[test]
 fn settings_are_made_for_each_family() {
     let check = |fields: &str, v4: (LocalTraffic, &[&str]), v6: (LocalTraffic, &[&str])| {
-        let (config, _) = config::parse(&format!("{HEAD}{fields}")).expect("a configuration");
+        let (config, _) =
+            config::parse(MODES, &format!("{HEAD}{fields}")).expect("a configuration");
         for (family, (local, networks)) in [(Family::V4, v4), (Family::V6, v6)] {
             let settings = node::settings(&config, &place(), family).expect("settings");
             let addresses: Vec<String> =
@@ -428,7 +433,8 @@ fn settings_are_made_for_each_family() {
 #[test]
 fn only_what_is_configured_is_waited_for() {
     let check = |fields: &str, missing: Option<&str>| {
-        let (config, _) = config::parse(&format!("{HEAD}{fields}")).expect("a configuration");
+        let (config, _) =
+            config::parse(MODES, &format!("{HEAD}{fields}")).expect("a configuration");
         assert_eq!(Place::default().missing_for(&config), missing, "{fields}");
         assert_eq!(place().missing_for(&config), None, "{fields}");
     };

@@ -50,7 +50,7 @@ fn the_table_is_the_same_for_every_mode() {
         let (succeeded, text, log) =
             dry_run(&["--output=table", "--proxy-mode", mode, "--cluster-cidr=10.244.0.0/16"]);
         assert!(succeeded, "{log}");
-        // How a mode masquerades is its model's word, and no matter here.
+        // How a mode masquerades is its catalog's word, and no matter here.
         let words = text.split_whitespace().filter(|word| !word.starts_with("masquerade="));
         assert_eq!(
             words.collect::<Vec<_>>().join(" "),

@@ -3,11 +3,12 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use proxy_agent::mode::Mode;
-use proxy_agent::mode::nftables::kernel::Traffic;
-use proxy_agent::mode::nftables::netlink::Netlink;
-use proxy_agent::mode::nftables::{Table, cleanup};
-use proxy_agent::model::{Change, Family};
+use proxy_agent::catalog::Change;
+use proxy_agent::dnat::Table;
+use proxy_agent::mode::nftables::{TABLE, cleanup};
+use proxy_agent::nft::kernel::Traffic;
+use proxy_agent::nft::netlink::Netlink;
+use proxy_agent::routes::Family;
 
 use super::network::{self, Network};
 use super::{objects, sockets, table};
@@ -45,14 +46,15 @@ fn endpoints(which: &[&str]) -> Vec<Change> {
 /// The traffic of removing the first endpoint, with so many clients bound.
 fn removal(network: &Network, clients: usize) -> Traffic {
     cleanup(Family::V4).expect("an empty table");
-    let mut model = table::model_of(objects::changes(SERVICE));
-    let mut table = Table::new(table::settings(), Netlink::open(Family::V4).expect("netlink"));
+    let mut catalog = table::catalog_of(objects::changes(SERVICE));
+    let mut table =
+        Table::new(table::settings(), Netlink::open(Family::V4, TABLE).expect("netlink"));
     let mut go_on = |table: &mut Table<Netlink>, changes: Vec<Change>| {
-        changes.into_iter().for_each(|change| model.apply(change));
-        let dirty = model.take_dirty();
-        table.sync(&model, &dirty).expect("synced");
+        changes.into_iter().for_each(|change| catalog.apply(change));
+        let dirty = catalog.take_dirty();
+        table.sync(&catalog, &dirty).expect("synced");
         while table.needs_sweep() {
-            table.sweep(&model).expect("swept");
+            table.sweep().expect("swept");
         }
     };
     go_on(&mut table, endpoints(&ENDPOINTS));

@@ -7,11 +7,13 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use proxy_agent::catalog::{Catalog, Change};
+use proxy_agent::dnat::Table;
+use proxy_agent::mode::Mode;
 use proxy_agent::mode::iptables::Iptables;
 use proxy_agent::mode::ipvs::Director;
-use proxy_agent::mode::nftables::Table;
-use proxy_agent::mode::{LocalTraffic, Mode, ModeName, Settings};
-use proxy_agent::model::{Change, Dirty, Family, Model, Protocol};
+use proxy_agent::routes::{Dirty, Family, Protocol};
+use proxy_agent::settings::{LocalTraffic, Settings};
 
 use super::generate::Generator;
 use super::histories::normal;
@@ -35,45 +37,41 @@ const PACKETS: usize = 16;
 const ALL_MODES_EVERY: u64 = 4;
 const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 
-/// What a mode's plan for a model does to a packet.
+/// What a mode's plan for a catalog does to a packet.
 type Outcomes = Box<dyn FnMut(&Packet) -> BTreeSet<Outcome>>;
 
-/// Makes a mode's plan for a model.
-type Plan = fn(&Settings, &Model) -> Outcomes;
+/// Makes a mode's plan for a catalog.
+type Plan = fn(&Settings, &Catalog) -> Outcomes;
 
 /// Every mode, as a tracer over its plan: one line each.
-const MODES: [(ModeName, Plan); 4] = [
-    (ModeName::Nftables, nftables),
-    (ModeName::Iptables, iptables),
-    (ModeName::Ipvs, ipvs),
-    (ModeName::Userspace, userspace),
-];
+const MODES: [(&str, Plan); 4] =
+    [("nftables", nftables), ("iptables", iptables), ("ipvs", ipvs), ("userspace", userspace)];
 
-fn nftables(settings: &Settings, model: &Model) -> Outcomes {
+fn nftables(settings: &Settings, catalog: &Catalog) -> Outcomes {
     let mut table = Table::new(settings.clone(), MemoryKernel::default());
-    table.sync(model, &Dirty::default()).expect("synced");
+    table.sync(catalog, &Dirty::default()).expect("synced");
     let node = node_addresses();
     Box::new(move |packet| trace(&mut table, &node, packet))
 }
 
-fn iptables(settings: &Settings, model: &Model) -> Outcomes {
+fn iptables(settings: &Settings, catalog: &Catalog) -> Outcomes {
     let mut mode = Iptables::new(settings.clone(), Memory::default());
-    mode.sync(model, &Dirty::default()).expect("synced");
+    mode.sync(catalog, &Dirty::default()).expect("synced");
     let tracer = iptables::tracer::Tracer::new(mode.rules(), node_addresses(), interface_of);
     Box::new(move |packet| tracer.outcomes(packet))
 }
 
-fn ipvs(settings: &Settings, model: &Model) -> Outcomes {
+fn ipvs(settings: &Settings, catalog: &Catalog) -> Outcomes {
     let own = node_addresses().into_iter();
     let own: Vec<_> = own.filter(|a| Family::of(a) == settings.family).collect();
     let mut director = Director::new(settings.clone(), MemoryServers::of_node(&own));
-    director.sync(model, &Dirty::default()).expect("synced");
+    director.sync(catalog, &Dirty::default()).expect("synced");
     let kernel = director.kernel().clone();
     Box::new(move |packet| kernel.outcomes(packet))
 }
 
-fn userspace(settings: &Settings, model: &Model) -> Outcomes {
-    let mut mode = userspace::packets::synced(settings.clone(), model, &Dirty::default());
+fn userspace(settings: &Settings, catalog: &Catalog) -> Outcomes {
+    let mut mode = userspace::packets::synced(settings.clone(), catalog, &Dirty::default());
     Box::new(move |packet| userspace::packets::outcomes(&mut mode, packet))
 }
 
@@ -96,19 +94,17 @@ fn trace(table: &mut Table<MemoryKernel>, node: &[IpAddr], packet: &Packet) -> B
 fn row_of(
     packet: &Packet,
     wanted: &BTreeSet<Outcome>,
-    mode: ModeName,
+    mode: &str,
     cluster: &Cluster,
 ) -> BTreeSet<Outcome> {
     let instead = |outcome: &Outcome| match (mode, outcome) {
         // The node has the address itself, and nobody listens.
-        (ModeName::Ipvs, Outcome::Untouched) if cluster.is_claimed(&packet.destination) => {
-            Outcome::Reject
-        }
-        (ModeName::Userspace, Outcome::Endpoint { .. }) if packet.protocol == Protocol::Sctp => {
+        ("ipvs", Outcome::Untouched) if cluster.is_claimed(&packet.destination) => Outcome::Reject,
+        ("userspace", Outcome::Endpoint { .. }) if packet.protocol == Protocol::Sctp => {
             Outcome::Reject
         }
         // The endpoint sees the proxy's own connection, whoever the client was.
-        (ModeName::Userspace, Outcome::Endpoint { target, .. }) => {
+        ("userspace", Outcome::Endpoint { target, .. }) => {
             Outcome::Endpoint { target: *target, masquerade: !packet.is_from(&PROXY) }
         }
         (_, outcome) => outcome.clone(),
@@ -120,7 +116,7 @@ fn row_of(
 struct World {
     generator: Generator,
     cluster: Cluster,
-    model: Model,
+    catalog: Catalog,
     changes: Vec<Change>,
     /// One family's; which one, changes with the seed.
     settings: Settings,
@@ -163,7 +159,7 @@ impl World {
         World {
             generator: Generator::new(seed),
             cluster: Cluster::new("node-1", node_addresses(), pods.to_vec()),
-            model: Model::new("node-1"),
+            catalog: Catalog::new("node-1"),
             changes: Vec::new(),
             table: Table::new(settings.clone(), MemoryKernel::default()),
             settings,
@@ -176,25 +172,25 @@ impl World {
         let change = self.generator.change();
         self.cluster.apply(&change);
         self.changes.push(change.clone());
-        self.model.apply(change);
+        self.catalog.apply(change);
     }
 
     fn sync(&mut self) {
-        self.dirty.extend(self.model.take_dirty());
-        self.table.sync(&self.model, &self.dirty).expect("synced");
+        self.dirty.extend(self.catalog.take_dirty());
+        self.table.sync(&self.catalog, &self.dirty).expect("synced");
         self.dirty = Dirty::default();
     }
 
     /// The agent is killed in the middle of a transaction, and begins anew.
     fn kill(&mut self) {
-        self.dirty.extend(self.model.take_dirty());
+        self.dirty.extend(self.catalog.take_dirty());
         self.table.kernel().steps_left = Some(self.generator.below(16) as usize);
-        let _ = self.table.sync(&self.model, &self.dirty);
+        let _ = self.table.sync(&self.catalog, &self.dirty);
         let mut kernel = self.table.kernel().clone();
         kernel.steps_left = None;
         self.table = Table::new(self.settings.clone(), kernel);
         let all = Dirty::default();
-        self.table.sync(&self.model, &all).expect("repaired");
+        self.table.sync(&self.catalog, &all).expect("repaired");
         self.dirty = Dirty::default();
     }
 
@@ -202,14 +198,14 @@ impl World {
         match self.generator.below(12) {
             0..8 => self.change(),
             8..10 => self.sync(),
-            10 => self.table.sweep(&self.model).expect("swept"),
+            10 => self.table.sweep().expect("swept"),
             _ => self.kill(),
         }
     }
 
     fn settle(&mut self) {
         self.sync();
-        settle(&mut self.table, &self.model);
+        settle(&mut self.table);
     }
 
     /// Every mode against the reference, and the table that the history has made.
@@ -218,7 +214,7 @@ impl World {
         let mut modes: Vec<_> = MODES
             .iter()
             .filter(|_| self.all_modes)
-            .map(|(name, plan)| (*name, plan(&self.settings, &self.model)))
+            .map(|(name, plan)| (*name, plan(&self.settings, &self.catalog)))
             .collect();
         for _ in 0..PACKETS {
             let packet = self.generator.packet(self.settings.family);
@@ -231,8 +227,8 @@ impl World {
             let found = trace(&mut self.table, &node, &packet);
             check("nftables, step by step", &wanted, found)?;
             for (mode, outcomes) in &mut modes {
-                let wanted = row_of(&packet, &wanted, *mode, &self.cluster);
-                check(mode.as_str(), &wanted, outcomes(&packet))?;
+                let wanted = row_of(&packet, &wanted, mode, &self.cluster);
+                check(mode, &wanted, outcomes(&packet))?;
             }
         }
         Ok(())
@@ -240,14 +236,14 @@ impl World {
 
     /// Step by step, at once, and begun anew: the same tables.
     fn check_tables(&mut self) -> Result<(), String> {
-        let mut model = Model::new("node-1");
+        let mut catalog = Catalog::new("node-1");
         for change in &self.changes {
-            model.apply(change.clone());
+            catalog.apply(change.clone());
         }
-        let dirty = model.take_dirty();
+        let dirty = catalog.take_dirty();
         let mut fresh = Table::new(self.settings.clone(), MemoryKernel::default());
-        fresh.sync(&model, &dirty).expect("synced");
-        settle(&mut fresh, &model);
+        fresh.sync(&catalog, &dirty).expect("synced");
+        settle(&mut fresh);
         let (found, wanted) = (&self.table.kernel().ruleset, &fresh.kernel().ruleset);
         if found != wanted && normal(found) != normal(wanted) {
             return Err(format!("step by step {found:#?}\nat once {wanted:#?}"));
@@ -255,8 +251,8 @@ impl World {
         let kernel = self.table.kernel().clone();
         let generation = kernel.generation;
         let mut again = Table::new(self.settings.clone(), kernel);
-        again.sync(&model, &Dirty::default()).expect("synced");
-        settle(&mut again, &model);
+        again.sync(&catalog, &Dirty::default()).expect("synced");
+        settle(&mut again);
         match again.kernel().generation == generation {
             true => Ok(()),
             false => Err("a restart changed the table".to_owned()),
@@ -264,9 +260,9 @@ impl World {
     }
 }
 
-fn settle(table: &mut Table<MemoryKernel>, model: &Model) {
+fn settle(table: &mut Table<MemoryKernel>) {
     while table.needs_sweep() {
-        table.sweep(model).expect("swept");
+        table.sweep().expect("swept");
     }
 }
 

@@ -1,11 +1,12 @@
 //! What a change costs on the wire: the same at any number of Services.
 
-use proxy_agent::mode::Mode;
-use proxy_agent::mode::nftables::kernel::Traffic;
-use proxy_agent::mode::nftables::netlink::Netlink;
-use proxy_agent::mode::nftables::plan::plan;
-use proxy_agent::mode::nftables::{Table, cleanup};
-use proxy_agent::model::{Change, Family, ServiceName};
+use proxy_agent::catalog::{Change, ServiceName};
+use proxy_agent::dnat::Table;
+use proxy_agent::dnat::plan::plan;
+use proxy_agent::mode::nftables::{TABLE, cleanup};
+use proxy_agent::nft::kernel::Traffic;
+use proxy_agent::nft::netlink::Netlink;
+use proxy_agent::routes::Family;
 
 use super::memory_kernel::MemoryKernel;
 use super::{network, objects, table};
@@ -40,20 +41,21 @@ fn one_service(count: usize) -> String {
 
 /// The traffic of adding, and then of removing, one endpoint of `s77` among `objects`.
 fn one_change(objects: &str) -> (Traffic, Traffic) {
-    let mut model = table::model_of(objects::changes(objects));
-    let dirty = model.take_dirty();
-    let mut table = Table::new(table::settings(), Netlink::open(Family::V4).expect("netlink"));
-    table.sync(&model, &dirty).expect("loaded");
+    let mut catalog = table::catalog_of(objects::changes(objects));
+    let dirty = catalog.take_dirty();
+    let mut table =
+        Table::new(table::settings(), Netlink::open(Family::V4, TABLE).expect("netlink"));
+    table.sync(&catalog, &dirty).expect("loaded");
     while table.needs_sweep() {
-        table.sweep(&model).expect("swept");
+        table.sweep().expect("swept");
     }
     let mut after = |change: Change, table: &mut Table<Netlink>| {
         let before = table.traffic();
-        model.apply(change);
-        let dirty = model.take_dirty();
-        table.sync(&model, &dirty).expect("changed");
+        catalog.apply(change);
+        let dirty = catalog.take_dirty();
+        table.sync(&catalog, &dirty).expect("changed");
         while table.needs_sweep() {
-            table.sweep(&model).expect("swept");
+            table.sweep().expect("swept");
         }
         let now = table.traffic();
         Traffic {
@@ -109,26 +111,26 @@ fn a_change_costs_the_same_among_5_1000_and_5000_endpoints_of_one_service() {
 /// Also where the slots have lost the endpoints' order long ago.
 #[test]
 fn a_change_among_5000_endpoints_is_a_plan_of_few_elements() {
-    let mut model = table::model_of(objects::changes(&one_service(5_000)));
-    let dirty = model.take_dirty();
+    let mut catalog = table::catalog_of(objects::changes(&one_service(5_000)));
+    let dirty = catalog.take_dirty();
     let mut table = Table::new(table::settings(), MemoryKernel::default());
-    table.sync(&model, &dirty).expect("loaded");
+    table.sync(&catalog, &dirty).expect("loaded");
     for round in 0..20 {
         let text = match round % 2 {
             0 => "ep s77 10.0.0.1:8080 node-2 slice=3".to_owned(),
             _ => format!("ep s77 10.1.{round}.7:8080 node-2 slice={}", round / 2),
         };
         for change in objects::changes(&text) {
-            model.apply(change);
+            catalog.apply(change);
         }
-        let dirty = model.take_dirty();
-        table.sync(&model, &dirty).expect("changed");
+        let dirty = catalog.take_dirty();
+        table.sync(&catalog, &dirty).expect("changed");
     }
     let more = objects::changes("ep s77 10.0.9.9:8080 node-2 slice=more").remove(0);
-    model.apply(more);
-    let dirty = model.take_dirty();
+    catalog.apply(more);
+    let dirty = catalog.take_dirty();
     let installed = table.installed().expect("known");
-    let scopes = plan(&model, Family::V4, &dirty, installed);
+    let scopes = plan(&catalog, Family::V4, &dirty, installed);
     let elements: usize = scopes.iter().map(|scope| scope.elements.len()).sum();
     assert!(elements <= 3, "{elements} elements");
 }

@@ -1,5 +1,5 @@
 //! Endpoints that come and go a thousand times a second while clients connect: no
-//! connection fails, and at the end the kernel has what the model says.
+//! connection fails, and at the end the kernel has what the catalog says.
 //!
 //! An endpoint listens before it is added, and goes on until the agent has swept what led
 //! to it. `CORACLE_CHURN_SECONDS` makes it longer than ten seconds.
@@ -14,11 +14,13 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use proxy_agent::mode::nftables::Table;
-use proxy_agent::mode::nftables::kernel::Kernel;
-use proxy_agent::mode::nftables::netlink::Netlink;
-use proxy_agent::mode::{self, Mode};
-use proxy_agent::model::{Change, Family, Model, ServiceName};
+use proxy_agent::catalog::{Catalog, Change, ServiceName};
+use proxy_agent::dnat::Table;
+use proxy_agent::mode;
+use proxy_agent::mode::nftables::TABLE;
+use proxy_agent::nft::kernel::Kernel;
+use proxy_agent::nft::netlink::Netlink;
+use proxy_agent::routes::Family;
 
 use super::histories::normal;
 use super::kill::Choices;
@@ -173,7 +175,7 @@ fn client(
 struct Churn<'a> {
     network: &'a Network,
     servers: Servers,
-    model: Model,
+    catalog: Catalog,
     table: Table<Netlink>,
     choices: Choices,
     /// What each Service has.
@@ -195,28 +197,28 @@ impl Churn<'_> {
             Some(at) if members.len() > 1 => {
                 members.remove(at);
                 self.leaving.insert(place, self.sweeps + 2);
-                self.model.apply(place.removed());
+                self.catalog.apply(place.removed());
             }
             Some(_) => self.change(),
             None => {
                 members.push(place);
                 self.leaving.remove(&place);
                 self.servers.open(self.network, place);
-                self.model.apply(place.added());
+                self.catalog.apply(place.added());
             }
         }
     }
 
     fn sync(&mut self) {
         let begin = Instant::now();
-        let dirty = self.model.take_dirty();
-        self.table.sync(&self.model, &dirty).expect("synced");
+        let dirty = self.catalog.take_dirty();
+        self.table.sync(&self.catalog, &dirty).expect("synced");
         self.syncs += 1;
         self.slowest_sync = self.slowest_sync.max(begin.elapsed());
     }
 
     fn sweep(&mut self) {
-        self.table.sweep(&self.model).expect("swept");
+        self.table.sweep().expect("swept");
         self.sweeps += 1;
         let sweeps = self.sweeps;
         let (gone, rest): (BTreeMap<_, _>, _) =
@@ -277,19 +279,19 @@ fn check_end(churn: &mut Churn<'_>) {
     while churn.table.needs_sweep() {
         churn.sweep();
     }
-    let found = churn.table.kernel().dump(&table::settings());
+    let found = churn.table.kernel().dump();
     let found = found.expect("a dump");
     assert_eq!(Some(&found), churn.table.installed());
     let mut text = services();
     for place in churn.members.iter().flatten() {
         text += &format!("ep s{} {} node-1\n", place.service, place.address());
     }
-    let mut model = table::model_of(objects::changes(&text));
-    let dirty = model.take_dirty();
+    let mut catalog = table::catalog_of(objects::changes(&text));
+    let dirty = catalog.take_dirty();
     let mut fresh = Table::new(table::settings(), MemoryKernel::default());
-    fresh.sync(&model, &dirty).expect("synced");
+    fresh.sync(&catalog, &dirty).expect("synced");
     while fresh.needs_sweep() {
-        fresh.sweep(&model).expect("swept");
+        fresh.sweep().expect("swept");
     }
     assert_eq!(normal(&found), normal(&fresh.kernel().ruleset));
 }
@@ -304,8 +306,11 @@ fn no_connection_fails_while_endpoints_come_and_go() {
         let mut churn = Churn {
             network: &network,
             servers: Servers::default(),
-            model: table::model_of(objects::changes(&services())),
-            table: Table::new(table::settings(), Netlink::open(Family::V4).expect("netlink")),
+            catalog: table::catalog_of(objects::changes(&services())),
+            table: Table::new(
+                table::settings(),
+                Netlink::open(Family::V4, TABLE).expect("netlink"),
+            ),
             choices: Choices(0x9e37_79b9_7f4a_7c15),
             members: vec![Vec::new(); SERVICES],
             leaving: BTreeMap::new(),

@@ -1,15 +1,17 @@
 //! A first load in many transactions through the smallest send buffer, cut off anywhere:
 //! each destination is there with all that belongs to it, or not at all.
 
-use proxy_agent::mode::nftables::Table;
-use proxy_agent::mode::nftables::kernel::{Kernel, KernelError, Traffic};
-use proxy_agent::mode::nftables::netlink::{BATCH_BYTES, Netlink};
-use proxy_agent::mode::nftables::ruleset::{Ruleset, Step};
-use proxy_agent::mode::nftables::set::{Data, Key};
-use proxy_agent::mode::nftables::value::{FACES, Face, affinity_of, count_of};
-use proxy_agent::mode::nftables::{cleanup, diff, plan};
-use proxy_agent::mode::{Mode, Settings};
-use proxy_agent::model::{Destination, Family, Model};
+use proxy_agent::catalog::Catalog;
+use proxy_agent::dnat::Table;
+use proxy_agent::dnat::value::{affinity_of, count_of};
+use proxy_agent::dnat::{diff, plan};
+use proxy_agent::mode::nftables::{TABLE, cleanup};
+use proxy_agent::nft::face::{FACES, Face};
+use proxy_agent::nft::kernel::{Kernel, KernelError, Traffic};
+use proxy_agent::nft::netlink::{BATCH_BYTES, Netlink};
+use proxy_agent::nft::ruleset::{Ruleset, Step};
+use proxy_agent::nft::set::{Data, Key};
+use proxy_agent::routes::{Destination, Family, RouteTable};
 
 use super::{network, objects, table};
 
@@ -24,8 +26,8 @@ struct Cut {
 }
 
 impl Kernel for Cut {
-    fn dump(&mut self, settings: &Settings) -> Result<Ruleset, KernelError> {
-        self.kernel.dump(settings)
+    fn dump(&mut self) -> Result<Ruleset, KernelError> {
+        self.kernel.dump()
     }
 
     fn commit(&mut self, steps: &[Step]) -> Result<Traffic, KernelError> {
@@ -64,7 +66,7 @@ fn services() -> String {
 }
 
 /// How many destinations are there; each must be whole.
-fn check_whole(ruleset: &Ruleset, model: &Model) -> usize {
+fn check_whole(ruleset: &Ruleset, catalog: &Catalog) -> usize {
     let mut found = 0;
     for face in FACES {
         for (key, data) in ruleset.elements(face.values()) {
@@ -73,7 +75,7 @@ fn check_whole(ruleset: &Ruleset, model: &Model) -> usize {
             };
             found += 1;
             check_face(ruleset, face, to, *value);
-            let has_outside = model.routes(to).is_some_and(|r| r.outside.is_some());
+            let has_outside = catalog.routes(to).is_some_and(|r| r.outside.is_some());
             let other = Face { outside: !face.outside, ..face };
             let is_there = ruleset.get(other.values(), &key).is_some();
             assert!(!has_outside || is_there, "{to:?} has only {face:?}");
@@ -107,15 +109,15 @@ fn a_cold_start_that_is_killed_leaves_no_half_service() {
     let name = "cold_start::a_cold_start_that_is_killed_leaves_no_half_service";
     network::in_namespaces(name, || {
         let settings = table::settings();
-        let mut model = table::model_of(objects::changes(&services()));
-        let dirty = model.take_dirty();
+        let mut catalog = table::catalog_of(objects::changes(&services()));
+        let dirty = catalog.take_dirty();
         let open = |steps_left| {
-            let kernel = Netlink::with_send_buffer(Family::V4, SMALLEST_BUFFER);
+            let kernel = Netlink::with_send_buffer(Family::V4, TABLE, SMALLEST_BUFFER);
             let kernel = kernel.expect("netlink");
             Table::new(settings.clone(), Cut { kernel, steps_left })
         };
         let fresh = Ruleset::default();
-        let scopes = plan::plan(&model, Family::V4, &dirty, &fresh);
+        let scopes = plan::plan(&catalog, Family::V4, &dirty, &fresh);
         // Of the frame, which is one, of chains, and of elements.
         let chains = 1 + diff::picks(&settings, &fresh, &scopes).len();
         let steps = chains + diff::make(&fresh, &scopes).len();
@@ -126,20 +128,20 @@ fn a_cold_start_that_is_killed_leaves_no_half_service() {
         for cut in cuts {
             cleanup(Family::V4).expect("an empty table");
             let mut killed = open(Some(cut));
-            killed.sync(&model, &dirty).expect_err("killed");
-            let ruleset = killed.kernel().dump(&settings).expect("a dump");
-            seen.push(check_whole(&ruleset, &model));
+            killed.sync(&catalog, &dirty).expect_err("killed");
+            let ruleset = killed.kernel().dump().expect("a dump");
+            seen.push(check_whole(&ruleset, &catalog));
         }
         assert!(seen.is_sorted() && seen[0] == 0, "{seen:?}");
         let mut next = open(None);
-        next.sync(&model, &Default::default()).expect("completed");
+        next.sync(&catalog, &Default::default()).expect("completed");
         let traffic = next.traffic();
         assert!(traffic.bytes <= traffic.transactions * SMALLEST_BUFFER);
         let known = next.installed().expect("known").clone();
-        let found = next.kernel().dump(&settings).expect("a dump");
+        let found = next.kernel().dump().expect("a dump");
         assert!(found == known, "the kernel has something else");
         let faces = found.used_values().count();
-        let all = check_whole(&found, &model);
+        let all = check_whole(&found, &catalog);
         println!(
             "{SERVICES} Services: {steps} steps in batches of {BATCH_BYTES} bytes; cut at {cuts:?}: {seen:?} of {all} destinations, {faces} values"
         );

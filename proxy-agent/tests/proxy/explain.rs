@@ -7,19 +7,21 @@ mod text;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
+use proxy_agent::catalog::Catalog;
+use proxy_agent::dnat::Table;
 use proxy_agent::explain::{self, Explanation, View};
+use proxy_agent::mode::Mode;
 use proxy_agent::mode::iptables::Iptables;
 use proxy_agent::mode::ipvs::Director;
-use proxy_agent::mode::nftables::Table;
-use proxy_agent::mode::{Mode, ModeName, Settings};
-use proxy_agent::model::{Dirty, Family, Model, Protocol, Target};
+use proxy_agent::routes::{Dirty, Family, Protocol, Target};
+use proxy_agent::settings::Settings;
 
 use super::iptables::memory::Memory;
 use super::ipvs_memory::MemoryServers;
 use super::memory_kernel::MemoryKernel;
 use super::network::{interface_of, node_addresses};
 use super::packet::{Outcome, PROXY, Packet, Row, rows};
-use super::table::{groups, model_of};
+use super::table::{catalog_of, groups};
 use super::{objects, userspace};
 
 fn addresses() -> Vec<IpAddr> {
@@ -37,7 +39,7 @@ fn question(packet: &Packet) -> explain::Packet {
 }
 
 /// An explanation as the packet table's outcomes.
-fn outcomes(mode: ModeName, packet: &Packet, told: &Explanation) -> BTreeSet<Outcome> {
+fn outcomes(mode: &'static str, packet: &Packet, told: &Explanation) -> BTreeSet<Outcome> {
     match told.outcome {
         explain::Outcome::Reject => BTreeSet::from([Outcome::Reject]),
         explain::Outcome::Drop => BTreeSet::from([Outcome::Drop]),
@@ -46,7 +48,7 @@ fn outcomes(mode: ModeName, packet: &Packet, told: &Explanation) -> BTreeSet<Out
             let endpoints = told.endpoints.iter().map(|endpoint| {
                 let at: SocketAddr = endpoint.address.parse().expect("ADDRESS:PORT");
                 // The node's own connections have its address anyway.
-                let own = mode == ModeName::Userspace && packet.is_from(&PROXY);
+                let own = mode == "userspace" && packet.is_from(&PROXY);
                 Outcome::Endpoint {
                     target: Target { address: at.ip(), port: at.port() },
                     masquerade: endpoint.masquerade && !own,
@@ -57,18 +59,18 @@ fn outcomes(mode: ModeName, packet: &Packet, told: &Explanation) -> BTreeSet<Out
     }
 }
 
-fn check_rows(name: ModeName, synced: fn(Settings, &Model, &Dirty) -> Box<dyn Mode>) {
+fn check_rows(name: &'static str, synced: fn(Settings, &Catalog, &Dirty) -> Box<dyn Mode>) {
     let addresses = addresses();
     let mut wrong = String::new();
     for group in groups() {
         if group.cannot.iter().any(|(mode, _)| *mode == name) {
             continue;
         }
-        let mut model = model_of(objects::changes(group.objects));
-        let dirty = model.take_dirty();
+        let mut catalog = catalog_of(objects::changes(group.objects));
+        let dirty = catalog.take_dirty();
         for family in [Family::V4, Family::V6] {
-            let mode = synced(group.settings_of(family), &model, &dirty);
-            let view = View { model: &model, mode: mode.as_ref(), node_addresses: &addresses };
+            let mode = synced(group.settings_of(family), &catalog, &dirty);
+            let view = View { catalog: &catalog, mode: mode.as_ref(), node_addresses: &addresses };
             let of_family = |row: &Row| row.packet.family() == family;
             for row in rows(group.rows).into_iter().filter(of_family) {
                 let told = explain::explain(view, &question(&row.packet));
@@ -84,51 +86,51 @@ fn check_rows(name: ModeName, synced: fn(Settings, &Model, &Dirty) -> Box<dyn Mo
     assert!(wrong.is_empty(), "\n{wrong}");
 }
 
-fn nftables(settings: Settings, model: &Model, dirty: &Dirty) -> Box<dyn Mode> {
+fn nftables(settings: Settings, catalog: &Catalog, dirty: &Dirty) -> Box<dyn Mode> {
     let mut table = Table::new(settings, MemoryKernel::default());
-    table.sync(model, dirty).expect("synced");
+    table.sync(catalog, dirty).expect("synced");
     Box::new(table)
 }
 
 #[test]
 fn mode_nftables_is_explained_as_the_table_says() {
-    check_rows(ModeName::Nftables, nftables);
+    check_rows("nftables", nftables);
 }
 
 #[test]
 fn mode_userspace_is_explained_as_the_table_says() {
-    check_rows(ModeName::Userspace, |settings, model, dirty| {
-        Box::new(userspace::packets::synced(settings, model, dirty))
+    check_rows("userspace", |settings, catalog, dirty| {
+        Box::new(userspace::packets::synced(settings, catalog, dirty))
     });
 }
 
 #[test]
 fn mode_iptables_is_explained_as_the_table_says() {
-    check_rows(ModeName::Iptables, |settings, model, dirty| {
+    check_rows("iptables", |settings, catalog, dirty| {
         let mut rules = Iptables::new(settings, Memory::default());
-        rules.sync(model, dirty).expect("synced");
+        rules.sync(catalog, dirty).expect("synced");
         Box::new(rules)
     });
 }
 
 #[test]
 fn mode_ipvs_is_explained_as_the_table_says() {
-    check_rows(ModeName::Ipvs, |settings, model, dirty| Box::new(ipvs(settings, model, dirty)));
+    check_rows("ipvs", |settings, catalog, dirty| Box::new(ipvs(settings, catalog, dirty)));
 }
 
-fn ipvs(settings: Settings, model: &Model, dirty: &Dirty) -> Director<MemoryServers> {
+fn ipvs(settings: Settings, catalog: &Catalog, dirty: &Dirty) -> Director<MemoryServers> {
     let mut servers = MemoryServers::default();
     servers.installed.own = addresses().into_iter().collect();
     let mut director = Director::new(settings, servers);
-    director.sync(model, dirty).expect("synced");
+    director.sync(catalog, dirty).expect("synced");
     director
 }
 
 /// What is told of `SOURCE -> PROTOCOL ADDRESS:PORT` in mode nftables.
 fn tell(settings: Settings, text: &str, packet: &str) -> Explanation {
-    let mut model = model_of(objects::changes(text));
-    let dirty = model.take_dirty();
-    let mode = nftables(settings, &model, &dirty);
+    let mut catalog = catalog_of(objects::changes(text));
+    let dirty = catalog.take_dirty();
+    let mode = nftables(settings, &catalog, &dirty);
     let words: Vec<&str> = packet.split_whitespace().collect();
     let [source, "->", protocol, to] = words[..] else { panic!("no packet: {packet}") };
     let to: SocketAddr = to.parse().expect("ADDRESS:PORT");
@@ -140,6 +142,6 @@ fn tell(settings: Settings, text: &str, packet: &str) -> Explanation {
         interface: None,
     };
     let addresses = addresses();
-    let view = View { model: &model, mode: mode.as_ref(), node_addresses: &addresses };
+    let view = View { catalog: &catalog, mode: mode.as_ref(), node_addresses: &addresses };
     explain::explain(view, &packet)
 }

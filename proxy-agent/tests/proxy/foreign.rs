@@ -5,10 +5,12 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use proxy_agent::mode::nftables::netlink::Netlink;
-use proxy_agent::mode::nftables::{Table, cleanup};
-use proxy_agent::mode::{Mode, Settings};
-use proxy_agent::model::{Family, Model};
+use proxy_agent::catalog::Catalog;
+use proxy_agent::dnat::Table;
+use proxy_agent::mode::nftables::{TABLE, cleanup};
+use proxy_agent::nft::netlink::Netlink;
+use proxy_agent::routes::Family;
+use proxy_agent::settings::Settings;
 use std::os::fd::AsFd;
 
 use super::memory_kernel::MemoryKernel;
@@ -44,28 +46,28 @@ fn with_nft(name: &str, test: impl FnOnce()) {
 }
 
 fn open() -> Table<Netlink> {
-    Table::new(table::settings(), Netlink::open(Family::V4).expect("netlink"))
+    Table::new(table::settings(), Netlink::open(Family::V4, TABLE).expect("netlink"))
 }
 
-fn settle(table: &mut Table<Netlink>, model: &mut Model) {
-    let dirty = model.take_dirty();
-    table.sync(model, &dirty).expect("synced");
+fn settle(table: &mut Table<Netlink>, catalog: &mut Catalog) {
+    let dirty = catalog.take_dirty();
+    table.sync(catalog, &dirty).expect("synced");
     while table.needs_sweep() {
-        table.sweep(model).expect("swept");
+        table.sweep().expect("swept");
     }
 }
 
-/// What the model comes to, in no kernel.
+/// What the catalog comes to, in no kernel.
 fn check_whole(kernel: &mut Netlink, text: &str) {
-    use proxy_agent::mode::nftables::kernel::Kernel;
-    let mut model = table::model_of(objects::changes(text));
+    use proxy_agent::nft::kernel::Kernel;
+    let mut catalog = table::catalog_of(objects::changes(text));
     let mut memory = Table::new(table::settings(), MemoryKernel::default());
-    let dirty = model.take_dirty();
-    memory.sync(&model, &dirty).expect("synced");
+    let dirty = catalog.take_dirty();
+    memory.sync(&catalog, &dirty).expect("synced");
     while memory.needs_sweep() {
-        memory.sweep(&model).expect("swept");
+        memory.sweep().expect("swept");
     }
-    let found = kernel.dump(&table::settings()).expect("a dump");
+    let found = kernel.dump().expect("a dump");
     assert_eq!(found, memory.kernel().ruleset);
 }
 
@@ -103,12 +105,12 @@ fn other_tables_are_never_touched() {
         assert!(before.contains("10.0.0.1") && before.contains("10.96.0.1"));
         // A layout that is not ours any more, rebuilt; changes; the end of it all.
         nft("add table ip coracle-proxy\nadd chain ip coracle-proxy former\n");
-        let mut model = table::model_of(objects::changes(&services(10)));
+        let mut catalog = table::catalog_of(objects::changes(&services(10)));
         let mut table = open();
-        settle(&mut table, &mut model);
-        model = table::model_of(objects::changes(&services(20)));
+        settle(&mut table, &mut catalog);
+        catalog = table::catalog_of(objects::changes(&services(20)));
         table.distrust();
-        settle(&mut table, &mut model);
+        settle(&mut table, &mut catalog);
         assert_eq!(others(), before);
         cleanup(Family::V4).expect("cleaned up");
         assert_eq!(others(), before);
@@ -120,9 +122,9 @@ fn other_tables_are_never_touched() {
 fn edits_of_others_are_noticed_at_once_and_repaired() {
     with_nft("foreign::edits_of_others_are_noticed_at_once_and_repaired", || {
         let text = services(20);
-        let mut model = table::model_of(objects::changes(&text));
+        let mut catalog = table::catalog_of(objects::changes(&text));
         let mut table = open();
-        settle(&mut table, &mut model);
+        settle(&mut table, &mut catalog);
         assert!(!table.is_disturbed(), "the own load");
         nft(OTHERS);
         assert!(!table.is_disturbed(), "other tables");
@@ -143,7 +145,7 @@ fn edits_of_others_are_noticed_at_once_and_repaired() {
             assert_eq!(poll(&mut ready, PollTimeout::NONE), Ok(1));
             assert!(table.is_disturbed(), "{edit}");
             table.distrust();
-            settle(&mut table, &mut model);
+            settle(&mut table, &mut catalog);
             assert!(!table.is_disturbed(), "the own repair of: {edit}");
             check_whole(table.kernel(), &text);
         }
@@ -153,9 +155,9 @@ fn edits_of_others_are_noticed_at_once_and_repaired() {
 #[test]
 fn a_load_in_many_transactions_still_hears_others() {
     with_nft("foreign::a_load_in_many_transactions_still_hears_others", || {
-        let mut model = table::model_of(objects::changes(&services(2_000)));
+        let mut catalog = table::catalog_of(objects::changes(&services(2_000)));
         let mut table = open();
-        settle(&mut table, &mut model);
+        settle(&mut table, &mut catalog);
         assert!(table.traffic().transactions > 2, "{:?}", table.traffic());
         assert!(!table.is_disturbed(), "the own load");
         nft("add element ip coracle-proxy cluster-ips { 10.96.77.7 }");
@@ -172,18 +174,18 @@ fn another_layout_is_replaced_in_one_transaction() {
             nft(former);
             let settings: Settings = table::settings();
             let netlink = match buffer {
-                None => Netlink::open(Family::V4),
-                Some(bytes) => Netlink::with_send_buffer(Family::V4, bytes),
+                None => Netlink::open(Family::V4, TABLE),
+                Some(bytes) => Netlink::with_send_buffer(Family::V4, TABLE, bytes),
             };
             let mut table = Table::new(settings, netlink.expect("netlink"));
-            let mut model = table::model_of(objects::changes(&text));
+            let mut catalog = table::catalog_of(objects::changes(&text));
             let before = table.kernel().generation().expect("a generation");
-            let dirty = model.take_dirty();
-            table.sync(&model, &dirty).expect("synced");
+            let dirty = catalog.take_dirty();
+            table.sync(&catalog, &dirty).expect("synced");
             let transactions = table.kernel().generation().expect("a generation") - before;
             // Where the buffer is too small there is no other way than several.
             assert_eq!(transactions == 1, buffer.is_none(), "{transactions}");
-            settle(&mut table, &mut model);
+            settle(&mut table, &mut catalog);
             check_whole(table.kernel(), &text);
             cleanup(Family::V4).expect("cleaned up");
         }

@@ -11,7 +11,8 @@ use k8s_openapi::api::discovery::v1::{
     Endpoint, EndpointConditions, EndpointHints, EndpointPort, EndpointSlice, ForNode, ForZone,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use proxy_agent::model::{Change, Family, Protocol, ServiceName};
+use proxy_agent::catalog::{Change, ServiceName};
+use proxy_agent::routes::{Family, Protocol};
 
 use super::packet::Packet;
 

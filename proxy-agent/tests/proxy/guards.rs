@@ -1,14 +1,15 @@
 //! Lists of allowed sources that come, go and collide. Never says what one packet may do:
 //! the table does.
 
+use proxy_agent::routes::RouteTable;
 use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
+use proxy_agent::catalog::{Catalog, Change, ServiceName};
+use proxy_agent::dnat::Table;
 use proxy_agent::mode::Mode;
-use proxy_agent::mode::nftables::Table;
-use proxy_agent::mode::nftables::guard;
-use proxy_agent::mode::nftables::set::{Data, SetName};
-use proxy_agent::model::{Change, Model, ServiceName};
+use proxy_agent::nft::set::{Data, SetName};
+use proxy_agent::nft::{guard, parts};
 
 use super::memory_kernel::MemoryKernel;
 use super::packet::{Outcome, rows};
@@ -23,7 +24,7 @@ fn colliding() -> (String, String) {
         let [_, a, b, c] = number.to_be_bytes();
         let range = format!("11.{a}.{b}.{c}/32");
         let list: IpNet = range.parse().expect("a range");
-        let value = guard::chain_of(&[list]).name[..guard::ALLOW.len() + 8].to_owned();
+        let value = guard::chain_of(&[list]).name[..parts::ALLOW.len() + 8].to_owned();
         if let Some(other) = seen.insert(value, range.clone()) {
             return (other, range);
         }
@@ -31,11 +32,11 @@ fn colliding() -> (String, String) {
     panic!("no two lists collide");
 }
 
-fn settle(table: &mut Table<MemoryKernel>, model: &mut Model) {
-    let dirty = model.take_dirty();
-    table.sync(model, &dirty).expect("synced");
+fn settle(table: &mut Table<MemoryKernel>, catalog: &mut Catalog) {
+    let dirty = catalog.take_dirty();
+    table.sync(catalog, &dirty).expect("synced");
     while table.needs_sweep() {
-        table.sweep(model).expect("swept");
+        table.sweep().expect("swept");
     }
 }
 
@@ -53,7 +54,7 @@ fn is_let_in(table: &mut Table<MemoryKernel>, source: &str, to: &str) -> bool {
 
 fn lists(table: &mut Table<MemoryKernel>) -> BTreeSet<String> {
     let chains = table.kernel().chains.keys();
-    let lists = chains.filter(|name| name.starts_with(guard::ALLOW));
+    let lists = chains.filter(|name| name.starts_with(parts::ALLOW));
     lists.cloned().collect()
 }
 
@@ -66,9 +67,9 @@ fn lists_with_one_hash_let_in_each_its_own() {
          svc b 10.96.0.2 80/tcp lb={b} sources={other}\nep b 10.244.1.11:8080 node-1
          svc c 10.96.0.3 80/tcp lb={c} sources={one}\nep c 10.244.1.11:8080 node-1"
     );
-    let mut model = table::model_of(objects::changes(&text));
+    let mut catalog = table::catalog_of(objects::changes(&text));
     let mut table = Table::new(table::settings(), MemoryKernel::default());
-    settle(&mut table, &mut model);
+    settle(&mut table, &mut catalog);
     let check = |table: &mut Table<MemoryKernel>, to: &str, own: &str, foreign: &str| {
         assert!(is_let_in(table, own, to), "{own} is kept out of {to}");
         assert!(!is_let_in(table, foreign, to), "{foreign} is let into {to}");
@@ -80,24 +81,24 @@ fn lists_with_one_hash_let_in_each_its_own() {
 
     // Who has the number both hash to goes, and its number with it.
     for name in ["a", "c"] {
-        model.apply(Change::ServiceGone(ServiceName {
+        catalog.apply(Change::ServiceGone(ServiceName {
             namespace: "default".to_owned(),
             name: name.to_owned(),
         }));
     }
-    settle(&mut table, &mut model);
+    settle(&mut table, &mut catalog);
     check(&mut table, b, &other, &one);
     assert_eq!(lists(&mut table).len(), 1, "a list that nobody has stays");
 
-    objects::changes(&text).into_iter().for_each(|change| model.apply(change));
-    settle(&mut table, &mut model);
+    objects::changes(&text).into_iter().for_each(|change| catalog.apply(change));
+    settle(&mut table, &mut catalog);
     check(&mut table, a, &one, &other);
     check(&mut table, b, &other, &one);
 
     let kernel = table.kernel().clone();
     let generation = kernel.generation;
     let mut restarted = Table::new(table::settings(), kernel);
-    restarted.sync(&model, &Default::default()).expect("synced");
+    restarted.sync(&catalog, &Default::default()).expect("synced");
     check(&mut restarted, b, &other, &one);
     assert_eq!(restarted.kernel().generation, generation);
 }
@@ -106,9 +107,9 @@ fn lists_with_one_hash_let_in_each_its_own() {
 fn a_list_that_is_edited_from_outside_lets_nobody_else_in() {
     let text =
         "svc a 10.96.0.1 80/tcp lb=203.0.113.1 sources=11.0.0.0/8\nep a 10.244.1.11:8080 node-1";
-    let mut model = table::model_of(objects::changes(text));
+    let mut catalog = table::catalog_of(objects::changes(text));
     let mut table = Table::new(table::settings(), MemoryKernel::default());
-    settle(&mut table, &mut model);
+    settle(&mut table, &mut catalog);
     // Without where its value leads, the destination is closed.
     let kernel = table.kernel();
     let key = kernel.ruleset.elements(SetName::PickGuard).next();
@@ -116,10 +117,10 @@ fn a_list_that_is_edited_from_outside_lets_nobody_else_in() {
     kernel.ruleset.remove(SetName::PickGuard, &key);
     assert!(!is_let_in(&mut table, "11.1.1.1", "203.0.113.1"));
     // Where it leads elsewhere, the next look at the kernel repairs it.
-    let open = Data::Verdict(proxy_agent::mode::nftables::set::Verdict::Accept);
+    let open = Data::Verdict(proxy_agent::nft::set::Verdict::Accept);
     table.kernel().ruleset.insert(SetName::PickGuard, key, open);
     table.distrust();
-    settle(&mut table, &mut model);
+    settle(&mut table, &mut catalog);
     assert!(is_let_in(&mut table, "11.1.1.1", "203.0.113.1"));
     assert!(!is_let_in(&mut table, "12.1.1.1", "203.0.113.1"));
 }
@@ -132,11 +133,11 @@ fn a_list_over_the_limit_is_said() {
     };
     let says = |count| {
         let text = format!("svc a 10.96.0.1 80/tcp lb=203.0.113.1 sources={}", sources(count));
-        let mut model = table::model_of(objects::changes(&text));
-        model.take_dirty();
+        let mut catalog = table::catalog_of(objects::changes(&text));
+        catalog.take_dirty();
         let table = Table::new(table::settings(), MemoryKernel::default());
-        let cannot = |to| table.cannot(to, model.routes(to)?);
-        model.destinations().any(|to| cannot(to).is_some())
+        let cannot = |to| table.cannot(to, catalog.routes(to)?);
+        catalog.destinations().any(|to| cannot(to).is_some())
     };
     assert!(!says(256));
     assert!(says(257));

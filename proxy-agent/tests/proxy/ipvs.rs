@@ -5,20 +5,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use proptest::prelude::*;
+use proxy_agent::catalog::Catalog;
+use proxy_agent::dnat::Table;
 use proxy_agent::mode::ipvs::Director;
 use proxy_agent::mode::ipvs::render::render_servers;
 use proxy_agent::mode::ipvs::server::Name;
-use proxy_agent::mode::nftables::Table;
-use proxy_agent::mode::nftables::netlink::Netlink;
-use proxy_agent::mode::nftables::set::{Data, Key, SetName};
-use proxy_agent::mode::{self, Mode, ModeName};
-use proxy_agent::model::{Destination, Dirty, Family, Model, Protocol};
+use proxy_agent::mode::nftables::TABLE;
+use proxy_agent::mode::{Mode, ipvs};
+use proxy_agent::nft::netlink::Netlink;
+use proxy_agent::nft::set::{Data, Key, SetName};
+use proxy_agent::routes::{Dirty, Family, Protocol};
 
-use super::histories::{Event, change_of, event, replay};
+use super::changes::no_packet_is_lost;
+use super::histories::{Event, event, replay};
 use super::ipvs_memory::MemoryServers;
 use super::network::node_addresses;
-use super::packet::{Outcome, Packet};
-use super::table::{check_traced, model_of, settings};
+use super::packet::Packet;
+use super::table::{catalog_of, check_traced, settings};
 use super::{network, objects};
 
 /// The node of the tests of this file.
@@ -41,21 +44,21 @@ fn director() -> Director<MemoryServers> {
     Director::new(settings(), MemoryServers::of_node(&NODE))
 }
 
-fn settle(director: &mut Director<MemoryServers>, model: &Model, dirty: &Dirty) {
-    director.sync(model, dirty).expect("synced");
+fn settle(director: &mut Director<MemoryServers>, catalog: &Catalog, dirty: &Dirty) {
+    director.sync(catalog, dirty).expect("synced");
     while director.needs_sweep() {
-        director.sweep(model).expect("swept");
+        director.sweep().expect("swept");
     }
 }
 
 #[test]
 fn the_tracer_sees_what_the_table_says() {
-    check_traced(ModeName::Ipvs, |settings, model, dirty| {
+    check_traced("ipvs", |settings, catalog, dirty| {
         let family = settings.family;
         let own: Vec<IpAddr> =
             node_addresses().into_iter().filter(|address| Family::of(address) == family).collect();
         let mut director = Director::new(settings, MemoryServers::of_node(&own));
-        director.sync(model, dirty).expect("synced");
+        director.sync(catalog, dirty).expect("synced");
         let kernel = director.kernel().clone();
         move |packet| kernel.outcomes(packet)
     });
@@ -63,15 +66,15 @@ fn the_tracer_sees_what_the_table_says() {
 
 #[test]
 fn virtual_servers_are_shown_as_ipvsadm_shows_them() {
-    let mut model = model_of(objects::changes(
+    let mut catalog = catalog_of(objects::changes(
         "svc web 10.96.0.10 80/tcp node-port=30010 affinity=10800 external=Local
          ep web 10.244.1.11:8080 node-1
          ep web 10.244.2.11:8080 node-2
          svc none 10.96.0.12 53/udp",
     ));
-    let dirty = model.take_dirty();
+    let dirty = catalog.take_dirty();
     let mut director = director();
-    settle(&mut director, &model, &dirty);
+    settle(&mut director, &catalog, &dirty);
     let servers = &director.kernel().installed.servers;
     assert_eq!(
         render_servers(servers),
@@ -95,10 +98,10 @@ fn an_endpoint_with_connections_stays_without_new_ones_until_they_end() {
             ["svc web 10.96.0.10 80/tcp".to_owned()].into_iter().chain(lines).collect();
         objects::changes(&text)
     };
-    let mut model = model_of(with(&["10.244.1.11", "10.244.1.12"]));
+    let mut catalog = catalog_of(with(&["10.244.1.11", "10.244.1.12"]));
     let mut director = director();
-    let dirty = model.take_dirty();
-    settle(&mut director, &model, &dirty);
+    let dirty = catalog.take_dirty();
+    settle(&mut director, &catalog, &dirty);
     let weights = |director: &mut Director<MemoryServers>| -> Vec<u32> {
         let servers = &director.kernel().installed.servers;
         let reals = servers.values().flat_map(|server| server.reals.values());
@@ -107,27 +110,27 @@ fn an_endpoint_with_connections_stays_without_new_ones_until_they_end() {
     assert_eq!(weights(&mut director), [1, 1]);
 
     let gone = "10.244.1.11".parse().expect("an address");
-    director.kernel().busy.insert(proxy_agent::model::Target { address: gone, port: 8080 });
-    with(&["10.244.1.12"]).into_iter().for_each(|change| model.apply(change));
-    let dirty = model.take_dirty();
-    settle(&mut director, &model, &dirty);
+    director.kernel().busy.insert(proxy_agent::routes::Target { address: gone, port: 8080 });
+    with(&["10.244.1.12"]).into_iter().for_each(|change| catalog.apply(change));
+    let dirty = catalog.take_dirty();
+    settle(&mut director, &catalog, &dirty);
     assert_eq!(weights(&mut director), [0, 1]);
     director.distrust();
-    settle(&mut director, &model, &Dirty::default());
+    settle(&mut director, &catalog, &Dirty::default());
     assert_eq!(weights(&mut director), [0, 1]);
 
     director.kernel().busy.clear();
     director.distrust();
-    settle(&mut director, &model, &Dirty::default());
+    settle(&mut director, &catalog, &Dirty::default());
     assert_eq!(weights(&mut director), [1]);
 }
 
 #[test]
 fn foreign_edits_are_repaired_and_foreign_servers_stay() {
-    let mut model = model_of(objects::changes(OBJECTS));
-    let dirty = model.take_dirty();
+    let mut catalog = catalog_of(objects::changes(OBJECTS));
+    let dirty = catalog.take_dirty();
     let mut director = director();
-    settle(&mut director, &model, &dirty);
+    settle(&mut director, &catalog, &dirty);
     let right = normal(director.kernel());
     let installed = &mut director.kernel().installed;
     let foreign = Name::Frontend(proxy_agent::mode::ipvs::server::Frontend {
@@ -144,7 +147,7 @@ fn foreign_edits_are_repaired_and_foreign_servers_stay() {
     installed.carried.pop_first();
     installed.servers.insert(foreign, server);
     director.distrust();
-    settle(&mut director, &model, &Dirty::default());
+    settle(&mut director, &catalog, &Dirty::default());
     let installed = &mut director.kernel().installed;
     let left = installed.servers.remove(&foreign).expect("not ours");
     assert_eq!(left.reals.len(), theirs.reals.len());
@@ -183,94 +186,58 @@ fn normal(kernel: &MemoryServers) -> BTreeSet<String> {
     lines
 }
 
-/// Every destination that is served before and after leads to one of its endpoints of
-/// then or now.
-fn no_packet_is_lost(
-    kernel: &MemoryServers,
-    before: &Model,
-    now: &Model,
-) -> Result<(), TestCaseError> {
-    for destination in now.destinations() {
-        let (Some(old), Some(new)) = (before.routes(destination), now.routes(destination)) else {
-            continue;
-        };
-        if old.inside.endpoints.is_empty() || new.inside.endpoints.is_empty() {
-            continue;
-        }
-        let (address, port) = match destination {
-            Destination::Address { address, port, .. } => (*address, *port),
-            Destination::NodePort { port, .. } => (NODE[0], *port),
-        };
-        let packet = Packet {
-            source: [10, 244, 9, 9].into(),
-            destination: address,
-            protocol: Protocol::Tcp,
-            port,
-        };
-        let endpoints = old.inside.endpoints.iter().chain(&new.inside.endpoints);
-        let allowed: BTreeSet<_> = endpoints.copied().collect();
-        for outcome in kernel.outcomes(&packet) {
-            let found =
-                matches!(outcome, Outcome::Endpoint { target, .. } if allowed.contains(&target));
-            prop_assert!(found, "{destination:?}: {outcome:?}, not one of {allowed:?}");
-        }
-    }
-    Ok(())
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn step_by_step_at_once_and_after_kills_are_the_same(events in proptest::collection::vec(event(), 1..40)) {
-        let mut model = replay(&[]);
+        let mut catalog = replay(&[]);
         let mut director = director();
         let mut dirty = Dirty::default();
         let mut synced_at = 0;
         for (index, event) in events.iter().enumerate() {
-            if let Some(change) = change_of(event) {
-                model.apply(change);
-            }
             match event {
+                Event::Edit(edit) => catalog.apply(edit.change()),
                 Event::Sync => {
-                    dirty.extend(model.take_dirty());
-                    director.sync(&model, &dirty).expect("synced");
+                    dirty.extend(catalog.take_dirty());
+                    director.sync(&catalog, &dirty).expect("synced");
                     dirty = Dirty::default();
                     synced_at = index;
                 }
-                Event::Sweep => director.sweep(&model).expect("swept"),
+                Event::Sweep => director.sweep().expect("swept"),
                 Event::Kill { steps } => {
-                    dirty.extend(model.take_dirty());
+                    dirty.extend(catalog.take_dirty());
                     director.kernel().ops_left = Some(*steps);
-                    let killed = director.sync(&model, &dirty).is_err();
+                    let killed = director.sync(&catalog, &dirty).is_err();
                     let mut kernel = director.kernel().clone();
                     if killed && synced_at > 0 {
                         let mut before = replay(&events[..synced_at]);
                         before.take_dirty();
-                        no_packet_is_lost(&kernel, &before, &model)?;
+                        let node = Some(NODE[0]);
+                        let outcomes = |packet: &Packet| kernel.outcomes(packet);
+                        no_packet_is_lost(&before, &catalog, node, |_| None, outcomes)?;
                     }
                     kernel.ops_left = None;
                     director = Director::new(settings(), kernel);
-                    director.sync(&model, &Dirty::default()).expect("repaired");
+                    director.sync(&catalog, &Dirty::default()).expect("repaired");
                     dirty = Dirty::default();
                     synced_at = index;
                 }
-                _ => {}
             }
         }
-        dirty.extend(model.take_dirty());
-        settle(&mut director, &model, &dirty);
+        dirty.extend(catalog.take_dirty());
+        settle(&mut director, &catalog, &dirty);
 
-        let mut fresh_model = replay(&events);
-        let all = fresh_model.take_dirty();
+        let mut fresh_catalog = replay(&events);
+        let all = fresh_catalog.take_dirty();
         let mut fresh = self::director();
-        settle(&mut fresh, &fresh_model, &all);
+        settle(&mut fresh, &fresh_catalog, &all);
         prop_assert_eq!(normal(director.kernel()), normal(fresh.kernel()));
 
         let kernel = director.kernel().clone();
         let changes = kernel.changes;
         let mut restarted = Director::new(settings(), kernel);
-        settle(&mut restarted, &model, &Dirty::default());
+        settle(&mut restarted, &catalog, &Dirty::default());
         prop_assert_eq!(restarted.kernel().changes, changes);
     }
 }
@@ -280,20 +247,20 @@ proptest! {
 fn without_ipvs_the_error_says_so_and_the_former_rules_stay() {
     let name = "ipvs::without_ipvs_the_error_says_so_and_the_former_rules_stay";
     network::in_namespaces(name, || {
-        let mut model = model_of(objects::changes(OBJECTS));
-        let dirty = model.take_dirty();
-        let open = || Netlink::open(Family::V4).expect("netlink");
+        let mut catalog = catalog_of(objects::changes(OBJECTS));
+        let dirty = catalog.take_dirty();
+        let open = || Netlink::open(Family::V4, TABLE).expect("netlink");
         let mut table = Table::new(settings(), open());
-        table.sync(&model, &dirty).expect("synced");
+        table.sync(&catalog, &dirty).expect("synced");
         let before = open().generation().expect("a generation");
         // Since 6.5 a kernel lets a user namespace have it.
-        let Err(error) = mode::open(ModeName::Ipvs, settings()) else {
+        let Err(error) = (ipvs::MODE.open)(settings()) else {
             return println!("this kernel has IPVS for everybody");
         };
         let error = format!("{error:#}");
         assert!(error.contains("IPVS") && error.contains("use mode nftables"), "{error}");
         assert_eq!(open().generation().expect("a generation"), before);
         // Nothing was there to be removed, and IPVS is not asked.
-        mode::cleanup(ModeName::Ipvs, Family::V4).expect("nothing to do");
+        ipvs::cleanup(Family::V4).expect("nothing to do");
     });
 }

@@ -6,9 +6,9 @@ use std::net::IpAddr;
 
 use proxy_agent::mode::ipvs::kernel::{Installed, Kernel, KernelError, Op};
 use proxy_agent::mode::ipvs::server::{Frontend, Name};
-use proxy_agent::mode::nftables::kernel::Kernel as _;
-use proxy_agent::mode::nftables::rule::HookPoint;
-use proxy_agent::model::{Family, Target};
+use proxy_agent::nft::kernel::Kernel as _;
+use proxy_agent::nft::rule::HookPoint;
+use proxy_agent::routes::{Family, Target};
 
 use super::memory_kernel::MemoryKernel;
 use super::packet::{Outcome, Packet};

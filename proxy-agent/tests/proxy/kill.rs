@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use proxy_agent::mode::Mode;
-use proxy_agent::mode::nftables::Table;
-use proxy_agent::mode::nftables::netlink::Netlink;
-use proxy_agent::model::Family;
+use proxy_agent::dnat::Table;
+use proxy_agent::mode::nftables::TABLE;
+use proxy_agent::nft::netlink::Netlink;
+use proxy_agent::routes::Family;
 
 use super::network::{self, Network};
 use super::{objects, table};
@@ -59,18 +59,19 @@ fn objects_of(choice: u64) -> String {
 /// Changes endpoints without end, as an agent does.
 fn be_killed(seed: u64) -> ! {
     let mut choices = Choices(seed);
-    let mut model = table::model_of(objects::changes(&objects_of(choices.next())));
-    let mut table = Table::new(table::settings(), Netlink::open(Family::V4).expect("netlink"));
+    let mut catalog = table::catalog_of(objects::changes(&objects_of(choices.next())));
+    let mut table =
+        Table::new(table::settings(), Netlink::open(Family::V4, TABLE).expect("netlink"));
     println!("\nworking");
     std::io::stdout().flush().expect("stdout");
     loop {
-        let dirty = model.take_dirty();
-        table.sync(&model, &dirty).expect("synced");
+        let dirty = catalog.take_dirty();
+        table.sync(&catalog, &dirty).expect("synced");
         std::thread::sleep(Duration::from_millis(choices.next() % 8));
-        table.sweep(&model).expect("swept");
+        table.sweep().expect("swept");
         objects::changes(&objects_of(choices.next()))
             .into_iter()
-            .for_each(|change| model.apply(change));
+            .for_each(|change| catalog.apply(change));
     }
 }
 
@@ -92,12 +93,13 @@ fn kill_one(seed: u64, choices: &mut Choices) {
 }
 
 fn settle(choice: u64) -> u32 {
-    let mut model = table::model_of(objects::changes(&objects_of(choice)));
-    let dirty = model.take_dirty();
-    let mut table = Table::new(table::settings(), Netlink::open(Family::V4).expect("netlink"));
-    table.sync(&model, &dirty).expect("synced");
+    let mut catalog = table::catalog_of(objects::changes(&objects_of(choice)));
+    let dirty = catalog.take_dirty();
+    let mut table =
+        Table::new(table::settings(), Netlink::open(Family::V4, TABLE).expect("netlink"));
+    table.sync(&catalog, &dirty).expect("synced");
     while table.needs_sweep() {
-        table.sweep(&model).expect("swept");
+        table.sweep().expect("swept");
     }
     table.kernel().generation().expect("a generation")
 }

@@ -3,12 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use proxy_agent::mode::Settings;
-use proxy_agent::mode::nftables::kernel::{Kernel, KernelError, Traffic};
-use proxy_agent::mode::nftables::rule::Chain;
-use proxy_agent::mode::nftables::ruleset::{Op, Ruleset, Step};
-use proxy_agent::mode::nftables::set::{Data, Key, Verdict};
-use proxy_agent::mode::nftables::value::FACES;
+use proxy_agent::nft::face::FACES;
+use proxy_agent::nft::kernel::{Kernel, KernelError, Traffic};
+use proxy_agent::nft::rule::Chain;
+use proxy_agent::nft::ruleset::{Op, Ruleset, Step};
+use proxy_agent::nft::set::{Data, Key, Verdict};
 
 /// The state behind the table.
 #[derive(Clone, Default)]
@@ -24,7 +23,7 @@ pub struct MemoryKernel {
 }
 
 impl Kernel for MemoryKernel {
-    fn dump(&mut self, _: &Settings) -> Result<Ruleset, KernelError> {
+    fn dump(&mut self) -> Result<Ruleset, KernelError> {
         Ok(self.ruleset.clone())
     }
 

@@ -14,8 +14,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use nix::sched::{CloneFlags, unshare};
-use proxy_agent::mode::ModeName;
-use proxy_agent::model::{Protocol, Target};
+use proxy_agent::routes::{Protocol, Target};
 
 use super::packet::{Outcome, Packet, Row};
 use super::sockets;
@@ -273,7 +272,7 @@ impl Network {
     }
 
     /// Whether real packets meet what the row says of this mode, each outcome and no other.
-    pub fn check(&self, row: &Row, mode: ModeName) -> Result<(), String> {
+    pub fn check(&self, row: &Row, mode: &'static str) -> Result<(), String> {
         let packet = &row.packet;
         let expected = row.outcomes(mode);
         let mut patience = PATIENCE;

@@ -15,7 +15,7 @@
 
 use std::collections::BTreeMap;
 
-use proxy_agent::model::Change;
+use proxy_agent::catalog::Change;
 use serde_json::{Value, json};
 
 /// The changes that add all objects of `text`.

@@ -9,8 +9,8 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
-use proxy_agent::mode::ModeName;
-use proxy_agent::model::{Family, Protocol, Target};
+use proxy_agent::modes::{self, MODES};
+use proxy_agent::routes::{Family, Protocol, Target};
 
 /// A first packet.
 #[derive(Clone, Debug)]
@@ -50,16 +50,16 @@ pub struct Row {
     pub packet: Packet,
     outcomes: BTreeSet<Outcome>,
     /// What a mode does instead that cannot do it.
-    instead: Vec<(ModeName, BTreeSet<Outcome>)>,
+    instead: Vec<(&'static str, BTreeSet<Outcome>)>,
 }
 
 impl Row {
     /// What may become of the packet in this mode.
-    pub fn outcomes(&self, mode: ModeName) -> BTreeSet<Outcome> {
+    pub fn outcomes(&self, mode: &'static str) -> BTreeSet<Outcome> {
         if let Some((_, outcomes)) = self.instead.iter().find(|(of, _)| *of == mode) {
             return outcomes.clone();
         }
-        if mode != ModeName::Userspace {
+        if mode != "userspace" {
             return self.outcomes.clone();
         }
         let own = |outcome: &Outcome| match outcome {
@@ -103,10 +103,10 @@ fn rows_of(line: &str) -> Vec<Row> {
     protocols.split(',').map(row).collect()
 }
 
-fn parse_instead(text: &str) -> (ModeName, BTreeSet<Outcome>) {
+fn parse_instead(text: &str) -> (&'static str, BTreeSet<Outcome>) {
     let (mode, outcomes) = text.split_once(':').expect("MODE: OUTCOMES");
-    let mode = ModeName::parse(mode.trim()).expect("a mode");
-    (mode, parse_outcomes(outcomes))
+    let mode = modes::find(MODES, mode.trim()).expect("a mode");
+    (mode.name, parse_outcomes(outcomes))
 }
 
 fn parse_outcomes(text: &str) -> BTreeSet<Outcome> {

@@ -1,21 +1,20 @@
 //! Mode `nftables` against the table of packets. Never says what is right: the table does.
 
-use proxy_agent::mode::nftables::Table;
-use proxy_agent::mode::{Mode, ModeName};
+use proxy_agent::dnat::Table;
 
 use super::memory_kernel::MemoryKernel;
 use super::network::node_addresses;
 use super::objects;
 use super::packet::{Outcome, rows};
-use super::table::{check_in_kernel, check_ping_in_kernel, check_traced, model_of, settings};
+use super::table::{catalog_of, check_in_kernel, check_ping_in_kernel, check_traced, settings};
 use super::tracer::Tracer;
 
 #[test]
 fn the_tracer_sees_what_the_table_says() {
     let node_addresses = node_addresses();
-    check_traced(ModeName::Nftables, |settings, model, dirty| {
+    check_traced("nftables", |settings, catalog, dirty| {
         let mut table = Table::new(settings, MemoryKernel::default());
-        table.sync(model, dirty).expect("synced");
+        table.sync(catalog, dirty).expect("synced");
         let kernel = table.kernel().clone();
         let node_addresses = &node_addresses;
         move |packet| {
@@ -28,12 +27,12 @@ fn the_tracer_sees_what_the_table_says() {
 
 #[test]
 fn the_kernel_does_what_the_table_says() {
-    check_in_kernel("packets::the_kernel_does_what_the_table_says", ModeName::Nftables);
+    check_in_kernel("packets::the_kernel_does_what_the_table_says", "nftables");
 }
 
 #[test]
 fn a_cluster_ip_cannot_be_pinged() {
-    check_ping_in_kernel("packets::a_cluster_ip_cannot_be_pinged", ModeName::Nftables);
+    check_ping_in_kernel("packets::a_cluster_ip_cannot_be_pinged", "nftables");
 }
 
 const STICKY: &str = "
@@ -45,10 +44,10 @@ const STICKY: &str = "
 
 #[test]
 fn a_client_with_affinity_stays_until_its_endpoint_is_gone() {
-    let mut model = model_of(objects::changes(STICKY));
-    let dirty = model.take_dirty();
+    let mut catalog = catalog_of(objects::changes(STICKY));
+    let dirty = catalog.take_dirty();
     let mut table = Table::new(settings(), MemoryKernel::default());
-    table.sync(&model, &dirty).expect("synced");
+    table.sync(&catalog, &dirty).expect("synced");
     let packet = rows("10.244.1.99 -> tcp 10.96.0.23:80 => reject").remove(0).packet;
     let kernel = table.kernel().clone();
     let mut tracer =
@@ -64,11 +63,11 @@ fn a_client_with_affinity_stays_until_its_endpoint_is_gone() {
         .filter(|line| !line.contains(&format!("ep sticky {}:", target.address)))
         .flat_map(|line| [line, "\n"])
         .collect();
-    objects::changes(&rest).into_iter().for_each(|change| model.apply(change));
-    let dirty = model.take_dirty();
-    table.sync(&model, &dirty).expect("synced");
+    objects::changes(&rest).into_iter().for_each(|change| catalog.apply(change));
+    let dirty = catalog.take_dirty();
+    table.sync(&catalog, &dirty).expect("synced");
     while table.needs_sweep() {
-        table.sweep(&model).expect("swept");
+        table.sweep().expect("swept");
     }
     let mut tracer = Tracer { kernel: table.kernel(), node_addresses: &[], remembered };
     let (second, _) = tracer.trace(&packet, 0);

@@ -1,6 +1,6 @@
 //! What becomes of a packet, straight from the objects: a second opinion for every mode,
 //! written from upstream's documentation of Services and EndpointSlices. Never uses the
-//! proxy's model, and is in no hurry.
+//! proxy's catalog, and is in no hurry.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -8,7 +8,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
-use proxy_agent::model::{Change, ServiceName, Target};
+use proxy_agent::catalog::{Change, ServiceName};
+use proxy_agent::routes::Target;
 
 use super::packet::{Outcome, Packet};
 

@@ -1,20 +1,19 @@
 //! The ruleset as text, so that a change of it is seen in review.
 
-use proxy_agent::mode::Mode;
-use proxy_agent::mode::nftables::Table;
-use proxy_agent::mode::nftables::render::{render_chain, render_element};
-use proxy_agent::mode::nftables::set::SETS;
-use proxy_agent::model::Family;
+use proxy_agent::dnat::Table;
+use proxy_agent::nft::render::{render_chain, render_element};
+use proxy_agent::nft::set::SETS;
+use proxy_agent::routes::Family;
 
 use super::memory_kernel::MemoryKernel;
 use super::{objects, table};
 
 /// All elements, and the chains that are not always there.
 fn render(text: &str) -> String {
-    let mut model = table::model_of(objects::changes(text));
-    let dirty = model.take_dirty();
+    let mut catalog = table::catalog_of(objects::changes(text));
+    let dirty = catalog.take_dirty();
     let mut table = Table::new(table::settings(), MemoryKernel::default());
-    table.sync(&model, &dirty).expect("synced");
+    table.sync(&catalog, &dirty).expect("synced");
     let kernel = table.kernel();
     let mut rendered = String::new();
     for set in SETS {

@@ -4,13 +4,16 @@
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
-use proxy_agent::mode::nftables::kernel::Kernel;
-use proxy_agent::mode::nftables::netlink::Netlink;
-use proxy_agent::mode::nftables::ruleset::Ruleset;
-use proxy_agent::mode::nftables::set::SETS;
-use proxy_agent::mode::nftables::{Table, preview};
-use proxy_agent::mode::{self, Mode, ModeName, Settings, loopback};
-use proxy_agent::model::{Dirty, Model};
+use proxy_agent::catalog::Catalog;
+use proxy_agent::dnat::{Table, preview};
+use proxy_agent::loopback;
+use proxy_agent::mode::nftables::{self, TABLE};
+use proxy_agent::nft::kernel::Kernel;
+use proxy_agent::nft::netlink::Netlink;
+use proxy_agent::nft::ruleset::Ruleset;
+use proxy_agent::nft::set::SETS;
+use proxy_agent::routes::Dirty;
+use proxy_agent::settings::Settings;
 
 use super::memory_kernel::MemoryKernel;
 use super::{network, table};
@@ -48,17 +51,17 @@ fn must(arguments: &[&str], script: &str) {
 }
 
 /// Loads the script in place of what is there, and compares.
-fn load(settings: &Settings, model: &Model, dirty: &Dirty) {
-    let script = preview::render(settings, model);
+fn load(settings: &Settings, catalog: &Catalog, dirty: &Dirty) {
+    let script = preview::render(TABLE, settings, catalog);
     must(&["-c", "-f", "-"], &script);
-    mode::cleanup(ModeName::Nftables, settings.family).expect("nothing there");
+    nftables::cleanup(settings.family).expect("nothing there");
     must(&["-f", "-"], &script);
     loopback::allow(settings).expect("a setting of the kernel");
 
-    let mut netlink = Netlink::open(settings.family).expect("netlink");
-    let loaded = netlink.dump(settings).expect("a dump");
+    let mut netlink = Netlink::open(settings.family, TABLE).expect("netlink");
+    let loaded = netlink.dump().expect("a dump");
     let mut wanted = Table::new(settings.clone(), MemoryKernel::default());
-    wanted.sync(model, dirty).expect("synced");
+    wanted.sync(catalog, dirty).expect("synced");
     let wanted = &wanted.kernel().ruleset;
     assert_eq!(loaded.sets, wanted.sets);
     for set in SETS {
@@ -80,8 +83,8 @@ fn a_kernel_that_nft_has_given_the_plan_does_what_the_table_says() {
     let name = "script::a_kernel_that_nft_has_given_the_plan_does_what_the_table_says";
     network::in_namespaces(name, || {
         if has_nft(name) {
-            table::check_installed(ModeName::Nftables, |settings, model, dirty| {
-                load(&settings, model, dirty);
+            table::check_installed("nftables", |settings, catalog, dirty| {
+                load(&settings, catalog, dirty);
             });
         }
     });

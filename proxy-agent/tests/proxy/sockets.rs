@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use proxy_agent::model::Protocol;
+use proxy_agent::routes::Protocol;
 use rustix::net::{AddressFamily, SocketType, bind, ipproto, socket, sockopt};
 
 /// Every endpoint listens on these.

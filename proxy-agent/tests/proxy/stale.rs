@@ -4,33 +4,34 @@
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
+use proxy_agent::catalog::Catalog;
 use proxy_agent::conntrack::{self, Wanted};
-use proxy_agent::mode::Mode;
-use proxy_agent::mode::nftables::netlink::Netlink;
-use proxy_agent::mode::nftables::{Table, cleanup};
-use proxy_agent::model::{Family, Model};
+use proxy_agent::dnat::Table;
+use proxy_agent::mode::nftables::{TABLE, cleanup};
+use proxy_agent::nft::netlink::Netlink;
+use proxy_agent::routes::{Family, RouteTable};
 
 use super::network::{self, Network};
 use super::{objects, table};
 
-fn wanted(model: &Model) -> Wanted {
+fn wanted(catalog: &Catalog) -> Wanted {
     let endpoints =
-        |to| model.routes(to).map(|routes| routes.inside.endpoints.iter().copied().collect());
-    model.destinations().filter_map(|to| Some((to.clone(), endpoints(to)?))).collect()
+        |to| catalog.routes(to).map(|routes| routes.inside.endpoints.iter().copied().collect());
+    catalog.destinations().filter_map(|to| Some((to.clone(), endpoints(to)?))).collect()
 }
 
-/// A model, its table, and what is forgotten with each change.
+/// A catalog, its table, and what is forgotten with each change.
 struct Proxy {
-    model: Model,
+    catalog: Catalog,
     table: Table<Netlink>,
 }
 
 impl Proxy {
     fn new(text: &str) -> Proxy {
-        let model = table::model_of(objects::changes(text));
-        let netlink = Netlink::open(Family::V4).expect("netlink");
+        let catalog = table::catalog_of(objects::changes(text));
+        let netlink = Netlink::open(Family::V4, TABLE).expect("netlink");
         let table = Table::new(table::settings(), netlink);
-        let mut proxy = Proxy { model, table };
+        let mut proxy = Proxy { catalog, table };
         proxy.go_on("");
         proxy
     }
@@ -38,11 +39,11 @@ impl Proxy {
     /// How many connections were forgotten after these changes.
     fn go_on(&mut self, text: &str) -> usize {
         for change in objects::changes(text) {
-            self.model.apply(change);
+            self.catalog.apply(change);
         }
-        let dirty = self.model.take_dirty();
-        self.table.sync(&self.model, &dirty).expect("synced");
-        conntrack::clean(&wanted(&self.model)).expect("cleaned").forgotten
+        let dirty = self.catalog.take_dirty();
+        self.table.sync(&self.catalog, &dirty).expect("synced");
+        conntrack::clean(&wanted(&self.catalog)).expect("cleaned").forgotten
     }
 }
 
@@ -146,7 +147,7 @@ fn the_kernel_tells_of_the_changed_destinations_connections_alone() {
             );
             let to = ["10.96.0.51:53"; 3].into_iter().chain(["10.96.0.52:53"; 100]);
             let _sockets: Vec<_> = to.map(|to| send(&network, to)).collect();
-            let mut wanted = wanted(&proxy.model);
+            let mut wanted = wanted(&proxy.catalog);
             assert_eq!(conntrack::clean(&wanted).expect("cleaned").seen, 103);
             wanted.retain(|to, _| format!("{to:?}").contains("10.96.0.51"));
             assert_eq!(conntrack::clean(&wanted).expect("cleaned").seen, 3);

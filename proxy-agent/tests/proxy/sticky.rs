@@ -1,12 +1,12 @@
 //! Session affinity on real packets: it holds while the endpoint does, and ends with its
 //! timeout, in the kernel and in the answers. Never asserts how long that takes.
 
+use proxy_agent::mode::nftables;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use proxy_agent::mode::{self, ModeName};
-use proxy_agent::model::{Family, Protocol};
+use proxy_agent::routes::{Family, Protocol};
 
 use super::network::{self, Network};
 use super::script::{has_nft, nft};
@@ -58,12 +58,12 @@ fn a_choice_is_forgotten_after_its_timeout() {
             return;
         }
         let network = Network::new();
-        let mut model = table::model_of(objects::changes(OBJECTS));
-        let dirty = model.take_dirty();
+        let mut catalog = table::catalog_of(objects::changes(OBJECTS));
+        let dirty = catalog.take_dirty();
         for family in [Family::V4, Family::V6] {
-            let mut mode = mode::open(ModeName::Nftables, table::settings_of(family))
-                .expect("a mode that works here");
-            mode.sync(&model, &dirty).expect("synced");
+            let mut mode =
+                (nftables::MODE.open)(table::settings_of(family)).expect("a mode that works here");
+            mode.sync(&catalog, &dirty).expect("synced");
         }
         for (family, map, source, to) in [
             ("ip", "affinity", "10.244.1.11", "10.96.0.23:80"),
@@ -116,13 +116,12 @@ fn a_client_meets_one_endpoint_until_that_is_gone() {
     let name = "sticky::a_client_meets_one_endpoint_until_that_is_gone";
     network::in_namespaces(name, || {
         let network = Network::new();
-        let mut model = table::model_of(objects::changes(LASTING));
-        let mut modes = [Family::V4, Family::V6].map(|family| {
-            mode::open(ModeName::Nftables, table::settings_of(family)).expect("a mode")
-        });
-        let dirty = model.take_dirty();
+        let mut catalog = table::catalog_of(objects::changes(LASTING));
+        let mut modes = [Family::V4, Family::V6]
+            .map(|family| (nftables::MODE.open)(table::settings_of(family)).expect("a mode"));
+        let dirty = catalog.take_dirty();
         for mode in &mut modes {
-            mode.sync(&model, &dirty).expect("synced");
+            mode.sync(&catalog, &dirty).expect("synced");
         }
         let clients = [
             (Protocol::Tcp, "10.244.1.11", "10.96.0.24:80"),
@@ -143,13 +142,13 @@ fn a_client_meets_one_endpoint_until_that_is_gone() {
                     !line.contains(&format!("{gone} ")) && !line.contains(&format!("{gone}]"))
                 })
                 .collect();
-            let mut left = table::model_of(objects::changes(&rest.join("\n")));
+            let mut left = table::catalog_of(objects::changes(&rest.join("\n")));
             left.take_dirty();
             for mode in &mut modes {
                 mode.distrust();
                 mode.sync(&left, &Default::default()).expect("synced");
                 while mode.needs_sweep() {
-                    mode.sweep(&left).expect("swept");
+                    mode.sweep().expect("swept");
                 }
             }
             let other = always_met(&network, protocol, source, to);

@@ -14,8 +14,11 @@ mod policy;
 use std::collections::BTreeSet;
 
 use ipnet::IpNet;
-use proxy_agent::mode::{self, LocalTraffic, ModeName, Settings};
-use proxy_agent::model::{Change, Dirty, Family, Model};
+use proxy_agent::catalog::{Catalog, Change};
+use proxy_agent::mode::Mode;
+use proxy_agent::modes::{self, MODES};
+use proxy_agent::routes::{Dirty, Family};
+use proxy_agent::settings::{LocalTraffic, Settings};
 
 use super::network::{self, Network};
 use super::objects;
@@ -32,7 +35,7 @@ pub struct Group {
     /// As `packet::rows` reads them.
     pub rows: &'static str,
     /// The modes that cannot do this at all, and why not.
-    pub cannot: &'static [(ModeName, &'static str)],
+    pub cannot: &'static [(&'static str, &'static str)],
 }
 
 impl Group {
@@ -46,7 +49,7 @@ impl Group {
         self
     }
 
-    const fn not_in(mut self, modes: &'static [(ModeName, &'static str)]) -> Group {
+    const fn not_in(mut self, modes: &'static [(&'static str, &'static str)]) -> Group {
         self.cannot = modes;
         self
     }
@@ -58,7 +61,7 @@ impl Group {
         settings
     }
 
-    fn rows_for(&self, mode: ModeName) -> Vec<Row> {
+    fn rows_for(&self, mode: &'static str) -> Vec<Row> {
         if self.cannot.iter().any(|(cannot, _)| *cannot == mode) {
             return Vec::new();
         }
@@ -89,19 +92,25 @@ pub fn settings_of(family: Family) -> Settings {
     }
 }
 
+/// The mode with this name, on this machine.
+pub fn open(mode: &str, settings: Settings) -> Box<dyn Mode> {
+    let mode = modes::find(MODES, mode).expect("a mode");
+    (mode.open)(settings).expect("a mode that works here")
+}
+
 /// Those of the networks that are of this family.
 fn networks(family: Family, texts: &[&str]) -> Vec<IpNet> {
     let networks = texts.iter().map(|text| text.parse().expect("a network"));
     networks.filter(|network: &IpNet| Family::of(&network.addr()) == family).collect()
 }
 
-/// A model of `node-1` with these objects.
-pub fn model_of(changes: Vec<Change>) -> Model {
-    let mut model = Model::new("node-1");
+/// A catalog of `node-1` with these objects.
+pub fn catalog_of(changes: Vec<Change>) -> Catalog {
+    let mut catalog = Catalog::new("node-1");
     for change in changes {
-        model.apply(change);
+        catalog.apply(change);
     }
-    model
+    catalog
 }
 
 #[test]
@@ -117,16 +126,16 @@ fn the_table_is_large_and_of_both_families() {
 
 /// Every row, as a tracer finds what may become of its packet. `plan` is called for each
 /// group and family, and makes the tracer over what the mode would program.
-pub fn check_traced<T>(mode: ModeName, mut plan: impl FnMut(Settings, &Model, &Dirty) -> T)
+pub fn check_traced<T>(mode: &'static str, mut plan: impl FnMut(Settings, &Catalog, &Dirty) -> T)
 where
     T: FnMut(&Packet) -> BTreeSet<Outcome>,
 {
     let mut wrong = String::new();
     for group in groups() {
-        let mut model = model_of(objects::changes(group.objects));
-        let dirty = model.take_dirty();
+        let mut catalog = catalog_of(objects::changes(group.objects));
+        let dirty = catalog.take_dirty();
         for family in [Family::V4, Family::V6] {
-            let mut outcomes = plan(group.settings_of(family), &model, &dirty);
+            let mut outcomes = plan(group.settings_of(family), &catalog, &dirty);
             let rows = group.rows_for(mode).into_iter();
             for row in rows.filter(|row| row.packet.family() == family) {
                 let outcomes = outcomes(&row.packet);
@@ -141,19 +150,19 @@ where
 
 /// A cluster IP answers on its Services' ports and to nothing else. `test` is the calling
 /// test's whole name.
-pub fn check_ping_in_kernel(test: &str, mode: ModeName) {
+pub fn check_ping_in_kernel(test: &str, mode: &'static str) {
     network::in_namespaces(test, || {
         let network = Network::new();
         let objects = "
             svc web 10.96.0.10,fd96::10 80/tcp node-port=30010
             ep web 10.244.1.12:8080 node-1
             ep web [fd44:1::12]:8080 node-1";
-        let mut model = model_of(objects::changes(objects));
-        let dirty = model.take_dirty();
-        let open = |family| mode::open(mode, settings_of(family)).expect("a mode that works here");
+        let mut catalog = catalog_of(objects::changes(objects));
+        let dirty = catalog.take_dirty();
+        let open = |family| open(mode, settings_of(family));
         let mut modes = [Family::V4, Family::V6].map(open);
         for mode in &mut modes {
-            mode.sync(&model, &dirty).expect("synced");
+            mode.sync(&catalog, &dirty).expect("synced");
         }
         for (source, to, answers) in [
             ("10.244.1.11", "10.244.1.12", true),
@@ -174,13 +183,13 @@ pub fn check_ping_in_kernel(test: &str, mode: ModeName) {
 /// Every row, with packets through what the mode has programmed for both families. Each
 /// group finds what the former one has left, as an agent does that starts anew. `test` is
 /// the calling test's whole name.
-pub fn check_in_kernel(test: &str, mode: ModeName) {
+pub fn check_in_kernel(test: &str, mode: &'static str) {
     network::in_namespaces(test, || {
-        check_installed(mode, |settings, model, dirty| {
-            let mut mode = mode::open(mode, settings).expect("a mode that works here");
-            mode.sync(model, dirty).expect("synced");
+        check_installed(mode, |settings, catalog, dirty| {
+            let mut mode = open(mode, settings);
+            mode.sync(catalog, dirty).expect("synced");
             while mode.needs_sweep() {
-                mode.sweep(model).expect("swept");
+                mode.sweep().expect("swept");
             }
             mode
         });
@@ -189,7 +198,10 @@ pub fn check_in_kernel(test: &str, mode: ModeName) {
 
 /// Every row, with packets through what `install` puts there for each group and family;
 /// what it returns lives as long as the group's packets.
-pub fn check_installed<T>(mode: ModeName, mut install: impl FnMut(Settings, &Model, &Dirty) -> T) {
+pub fn check_installed<T>(
+    mode: &'static str,
+    mut install: impl FnMut(Settings, &Catalog, &Dirty) -> T,
+) {
     let network = Network::new();
     let mut wrong = String::new();
     for group in groups() {
@@ -197,10 +209,10 @@ pub fn check_installed<T>(mode: ModeName, mut install: impl FnMut(Settings, &Mod
         if rows.is_empty() {
             continue;
         }
-        let mut model = model_of(objects::changes(group.objects));
-        let dirty = model.take_dirty();
+        let mut catalog = catalog_of(objects::changes(group.objects));
+        let dirty = catalog.take_dirty();
         let installed = [Family::V4, Family::V6]
-            .map(|family| install(group.settings_of(family), &model, &dirty));
+            .map(|family| install(group.settings_of(family), &catalog, &dirty));
         for row in rows {
             if let Err(but) = network.check(&row, mode) {
                 wrong += &format!("{}: {}\n    but {but}\n", group.name, row.text);

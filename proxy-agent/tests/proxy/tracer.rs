@@ -4,9 +4,9 @@
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
-use proxy_agent::mode::nftables::rule::{ChainType, End, Field, HookPoint, Rule, Statement};
-use proxy_agent::mode::nftables::set::{Data, Key, SetName, Verdict};
-use proxy_agent::model::{Destination, Family, Target};
+use proxy_agent::nft::rule::{ChainType, End, Field, HookPoint, Rule, Statement};
+use proxy_agent::nft::set::{Data, Key, SetName, Verdict};
+use proxy_agent::routes::{Destination, Family, Target};
 
 use super::memory_kernel::MemoryKernel;
 use super::network::interface_of;

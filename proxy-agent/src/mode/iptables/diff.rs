@@ -15,7 +15,7 @@ use super::frame::{self, SHARED, Shared};
 use super::names::{Table, rank};
 use super::parse::{Found, are, normal};
 use super::plan::{Unit, UnitPlan};
-use crate::mode::Settings;
+use crate::settings::Settings;
 
 /// One change. Rules are in the notation of `iptables-save`, without the chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -245,7 +245,7 @@ pub fn change(installed: &mut Installed, plans: Vec<(Unit, UnitPlan)>) -> Vec<St
     steps.into_order()
 }
 
-/// The steps from what was found to all units of a model, and what is installed after
+/// The steps from what was found to all units of a catalog, and what is installed after
 /// them.
 pub fn repair(
     settings: &Settings,

@@ -5,14 +5,15 @@ use std::collections::BTreeSet;
 
 use super::plan::{Basis, Unit, plan};
 use super::rule::{Action, Rule};
-use crate::model::{Destination, Model};
+use crate::catalog::Catalog;
+use crate::routes::Destination;
 
 /// From the shared chains down to the endpoints' DNAT, each as `iptables` would add it.
-pub fn rules(model: &Model, basis: &Basis, to: &Destination) -> Vec<String> {
-    let Some((owner, _)) = model.claimed(to) else {
+pub fn rules(catalog: &Catalog, basis: &Basis, to: &Destination) -> Vec<String> {
+    let Some((owner, _)) = catalog.claimed(to) else {
         return Vec::new();
     };
-    let plan = plan(model, basis, &Unit::Port(owner.clone()));
+    let plan = plan(catalog, basis, &Unit::Port(owner.clone()));
     let mut lines = Vec::new();
     let mut reached = BTreeSet::new();
     for entry in plan.entries.iter().filter(|e| is_for(&e.rule, to)) {

@@ -10,9 +10,9 @@ use super::names::{
     SERVICES, Table,
 };
 use super::rule::{Action, Rule, State};
-use crate::mode::loopback;
-use crate::mode::{LocalTraffic, Settings};
-use crate::model::Family;
+use crate::loopback;
+use crate::routes::Family;
+use crate::settings::{LocalTraffic, Settings};
 
 /// A chain that has a rule for each destination of some kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -23,11 +23,32 @@ use anyhow::{Context, Result};
 use self::diff::{Installed, Step};
 use self::plan::{Basis, Unit};
 use self::programs::{Programs, Rules};
-use super::{Asked, Mode, Settings, loopback};
-use crate::model::{Destination, Dirty, Family, Model, Routes, ServicePortName};
+use super::{Asked, Counters, Entry, Mode, OnLoopback, Section};
+use crate::catalog::{Catalog, ServicePortName};
+use crate::loopback;
+use crate::routes::{Destination, Dirty, Family, RouteTable, Routes};
+use crate::settings::Settings;
 
 pub use remove::remove;
 pub use render::render;
+
+/// The mode.
+pub const MODE: Entry = Entry {
+    name: "iptables",
+    needs: "the programs iptables-save and iptables-restore",
+    open: |settings| Ok(Box::new(open(settings)?)),
+    may_lack_family: true,
+    cleanup,
+    render,
+    notation: Some(("iptables-save", "As `iptables-save` has it: mode iptables")),
+    masquerade: Section::Iptables,
+    periods: Section::Iptables,
+    counters: Counters {
+        failures: "sync_proxy_rules_iptables_restore_failures",
+        cleanup_failures: None,
+        refused: None,
+    },
+};
 
 /// One family's rules.
 pub struct Iptables<R> {
@@ -76,17 +97,18 @@ impl<R: Rules> Iptables<R> {
     }
 
     /// Looks at what is there and repairs all that differs.
-    fn sync_all(&mut self, model: &Model) -> Result<Installed> {
+    fn sync_all(&mut self, catalog: &Catalog) -> Result<Installed> {
         self.generation = self.rules.generation();
         let text = self.rules.save().context("cannot read the iptables rules")?;
         let found = parse::parse_save(&text).context("cannot read the iptables rules")?;
-        let units = plan::all_units(model, self.basis.settings.family);
-        let plans = self.plans(model, units);
+        let units = plan::all_units(catalog, self.basis.settings.family);
+        let plans = self.plans(catalog, units);
         let (installed, steps) = diff::repair(&self.basis.settings, found, plans);
         self.apply(steps)?;
         let of_family = |to: &&Destination| to.family() == self.basis.settings.family;
-        let destinations = model.destinations().filter(of_family);
-        let owners = destinations.filter_map(|to| Some((to.clone(), model.claimed(to)?.0.clone())));
+        let destinations = catalog.destinations().filter(of_family);
+        let owners =
+            destinations.filter_map(|to| Some((to.clone(), catalog.claimed(to)?.0.clone())));
         self.owners = owners.collect();
         Ok(installed)
     }
@@ -94,7 +116,7 @@ impl<R: Rules> Iptables<R> {
     /// Changes what differs from what is known.
     fn sync_known(
         &mut self,
-        model: &Model,
+        catalog: &Catalog,
         dirty: &Dirty,
         mut installed: Installed,
     ) -> Result<Installed> {
@@ -103,7 +125,7 @@ impl<R: Rules> Iptables<R> {
         let addresses = addresses.filter(|address| Family::of(address) == family);
         let mut units: BTreeSet<Unit> = addresses.copied().map(Unit::ClusterIp).collect();
         for to in dirty.destinations.iter().filter(|to| to.family() == family) {
-            let owner = model.claimed(to).map(|(owner, _)| owner.clone());
+            let owner = catalog.claimed(to).map(|(owner, _)| owner.clone());
             let former = match owner.clone() {
                 Some(owner) => self.owners.insert(to.clone(), owner),
                 None => self.owners.remove(to),
@@ -111,10 +133,10 @@ impl<R: Rules> Iptables<R> {
             units.extend(owner.into_iter().chain(former).map(Unit::Port));
         }
         if self.all {
-            units.extend(plan::all_units(model, family));
+            units.extend(plan::all_units(catalog, family));
             units.extend(installed.units.keys().cloned());
         }
-        let plans = self.plans(model, units);
+        let plans = self.plans(catalog, units);
         let steps = diff::change(&mut installed, plans);
         self.apply(steps)?;
         Ok(installed)
@@ -122,11 +144,11 @@ impl<R: Rules> Iptables<R> {
 
     fn plans(
         &self,
-        model: &Model,
+        catalog: &Catalog,
         units: impl IntoIterator<Item = Unit>,
     ) -> Vec<(Unit, plan::UnitPlan)> {
         let plan = |unit| {
-            let plan = plan::plan(model, &self.basis, &unit);
+            let plan = plan::plan(catalog, &self.basis, &unit);
             (unit, plan)
         };
         units.into_iter().map(plan).collect()
@@ -190,25 +212,25 @@ pub fn remove_all(backends: Vec<impl Rules>) -> Result<bool> {
 
 impl<R: Rules> Mode for Iptables<R> {
     fn name(&self) -> &'static str {
-        "iptables"
+        MODE.name
     }
 
     fn settings(&self) -> &Settings {
         &self.basis.settings
     }
 
-    fn sync(&mut self, model: &Model, dirty: &Dirty) -> Result<()> {
+    fn sync(&mut self, catalog: &Catalog, dirty: &Dirty) -> Result<()> {
         // After an error nothing is known any more.
         let installed = match self.installed.take() {
-            Some(installed) => self.sync_known(model, dirty, installed)?,
-            None => self.sync_all(model)?,
+            Some(installed) => self.sync_known(catalog, dirty, installed)?,
+            None => self.sync_all(catalog)?,
         };
         self.installed = Some(installed);
         self.all = false;
         Ok(())
     }
 
-    fn sweep(&mut self, _: &Model) -> Result<()> {
+    fn sweep(&mut self) -> Result<()> {
         Ok(())
     }
 
@@ -224,8 +246,15 @@ impl<R: Rules> Mode for Iptables<R> {
         }
     }
 
+    fn on_loopback(&self) -> OnLoopback {
+        match frame::answers_on_loopback(&self.basis.settings) {
+            true => OnLoopback::ByDefault,
+            false => OnLoopback::Never,
+        }
+    }
+
     fn rules_of(&self, asked: &Asked<'_>) -> Vec<String> {
-        explain::rules(asked.model, &self.basis, asked.to)
+        explain::rules(asked.catalog, &self.basis, asked.to)
     }
 
     fn cannot(&self, _: &Destination, routes: &Routes) -> Option<&'static str> {

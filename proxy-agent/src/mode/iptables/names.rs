@@ -1,11 +1,10 @@
 //! Names of tables and chains: upstream's, so that whoever knows kube-proxy's rules knows
-//! these. Never says what is in a chain.
-
-use std::net::SocketAddr;
+//! these.
 
 use ring::digest::{SHA256, digest};
 
-use crate::model::{Protocol, ServicePortName, Target};
+use crate::catalog::ServicePortName;
+use crate::routes::{Protocol, Target};
 
 /// A table of iptables that this mode has chains in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -123,14 +122,8 @@ impl PortChains {
 
     /// `KUBE-SEP-`: goes to one endpoint.
     pub fn endpoint(&self, target: &Target) -> String {
-        let to = socket_address(target);
-        format!("KUBE-SEP-{}", hash(&format!("{}{}{to}", self.port, self.protocol)))
+        format!("KUBE-SEP-{}", hash(&format!("{}{}{target}", self.port, self.protocol)))
     }
-}
-
-/// `address:port`, an IPv6 address in brackets.
-pub fn socket_address(target: &Target) -> SocketAddr {
-    SocketAddr::new(target.address, target.port)
 }
 
 /// The beginning of SHA-256 in base32 (RFC 4648), as upstream's `portProtoHash`.
@@ -149,7 +142,7 @@ fn hash(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::ServiceName;
+    use crate::catalog::ServiceName;
 
     /// Names that upstream's own tests expect (`pkg/proxy/iptables/proxier_test.go`).
     #[test]

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 
 use super::names::{Table, is_ours};
 use super::rule::{Action, Chance, Recent, Rule, State};
-use crate::model::{Protocol, Target};
+use crate::routes::{Protocol, Target};
 
 /// What is in the kernel, as far as it is this mode's. Rules are as they are shown: only
 /// so can they be named again to be removed. [`normal`] makes them comparable.

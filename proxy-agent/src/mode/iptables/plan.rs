@@ -8,13 +8,14 @@ use super::frame::{
     FIREWALL, HEALTH_CHECKS, NAT_NODE_PORTS, NAT_SERVICES, REFUSED, REFUSED_EXTERNAL, Shared,
     from_pod, node_addresses,
 };
-use super::names::{MARK_MASQ, PortChains, socket_address};
+use super::names::{MARK_MASQ, PortChains};
 use super::rule::{Action, Chance, Recent, Rule};
-use crate::mode::Settings;
-use crate::model::{
-    Affinity, Destination, Family, Masquerade, Model, Origin, Policy, Protocol, Route, Routes,
-    ServicePortName, Target, Unserved,
+use crate::catalog::{Catalog, ServicePortName};
+use crate::routes::{
+    Affinity, Destination, Family, Masquerade, Origin, Policy, Protocol, Route, RouteTable, Routes,
+    Target, Unserved,
 };
+use crate::settings::Settings;
 
 /// What is planned, written and forgotten together.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -54,24 +55,24 @@ pub struct UnitPlan {
     pub entries: Vec<Entry>,
 }
 
-/// Every unit of the model, in order.
-pub fn all_units(model: &Model, family: Family) -> Vec<Unit> {
-    let mut units: Vec<Unit> = model
+/// Every unit of the catalog, in order.
+pub fn all_units(catalog: &Catalog, family: Family) -> Vec<Unit> {
+    let mut units: Vec<Unit> = catalog
         .cluster_ips()
         .filter(|address| Family::of(address) == family)
         .map(|address| Unit::ClusterIp(*address))
         .collect();
-    let ports = model
+    let ports = catalog
         .destinations()
         .filter(|to| to.family() == family)
-        .filter_map(|to| Some(Unit::Port(model.claimed(to)?.0.clone())));
+        .filter_map(|to| Some(Unit::Port(catalog.claimed(to)?.0.clone())));
     units.extend(ports);
     units.sort_unstable();
     units.dedup();
     units
 }
 
-/// What a plan depends on beside the model.
+/// What a plan depends on beside the catalog.
 #[derive(Clone, Debug)]
 pub struct Basis {
     /// As every mode has them.
@@ -80,19 +81,19 @@ pub struct Basis {
     pub remembers: bool,
 }
 
-/// What `unit` needs; nothing where the model does not have it.
-pub fn plan(model: &Model, basis: &Basis, unit: &Unit) -> UnitPlan {
+/// What `unit` needs; nothing where the catalog does not have it.
+pub fn plan(catalog: &Catalog, basis: &Basis, unit: &Unit) -> UnitPlan {
     match unit {
-        Unit::ClusterIp(address) => plan_cluster_ip(model, *address),
-        Unit::Port(name) => plan_port(model, basis, name),
+        Unit::ClusterIp(address) => plan_cluster_ip(catalog, *address),
+        Unit::Port(name) => plan_port(catalog, basis, name),
     }
 }
 
 /// Upstream lets such packets go where routing takes them, which in most clusters is
 /// nowhere: the client waits.
-fn plan_cluster_ip(model: &Model, address: IpAddr) -> UnitPlan {
+fn plan_cluster_ip(catalog: &Catalog, address: IpAddr) -> UnitPlan {
     let mut plan = UnitPlan::default();
-    if model.is_cluster_ip(&address) {
+    if catalog.is_cluster_ip(&address) {
         plan.entries.push(Entry {
             shared: REFUSED,
             last: true,
@@ -108,11 +109,11 @@ fn plan_cluster_ip(model: &Model, address: IpAddr) -> UnitPlan {
 /// The destinations that the port has, with their routes: other Services may have claimed
 /// some of the Service's before it.
 fn destinations<'a>(
-    model: &'a Model,
+    catalog: &'a Catalog,
     family: Family,
     name: &ServicePortName,
 ) -> Vec<(Destination, &'a Routes)> {
-    let Some(service) = model.service(&name.service) else {
+    let Some(service) = catalog.service(&name.service) else {
         return Vec::new();
     };
     let mut all = Vec::new();
@@ -133,7 +134,7 @@ fn destinations<'a>(
     }
     let mut claimed: Vec<(Destination, &Routes)> = Vec::new();
     for to in all.into_iter().filter(|to| to.family() == family) {
-        match model.claimed(&to) {
+        match catalog.claimed(&to) {
             Some((owner, routes)) if owner == name && claimed.iter().all(|(d, _)| *d != to) => {
                 claimed.push((to, routes));
             }
@@ -143,9 +144,9 @@ fn destinations<'a>(
     claimed
 }
 
-fn plan_port(model: &Model, basis: &Basis, name: &ServicePortName) -> UnitPlan {
+fn plan_port(catalog: &Catalog, basis: &Basis, name: &ServicePortName) -> UnitPlan {
     let settings = &basis.settings;
-    let destinations = destinations(model, settings.family, name);
+    let destinations = destinations(catalog, settings.family, name);
     let mut builder: Option<Builder<'_>> = None;
     for (to, routes) in &destinations {
         let builder = builder.get_or_insert_with(|| Builder {
@@ -168,7 +169,7 @@ fn plan_port(model: &Model, basis: &Basis, name: &ServicePortName) -> UnitPlan {
     let Some(mut builder) = builder else {
         return UnitPlan::default();
     };
-    let service = model.service(&name.service);
+    let service = catalog.service(&name.service);
     if let Some(port) = service.and_then(|service| service.health_check_node_port) {
         builder.health_check(port);
     }
@@ -391,7 +392,7 @@ impl Builder<'_> {
 
     fn draw_rules(&self, name: String, draw: Draw) -> Chain {
         let go = |target: &Target| {
-            let comment = format!("{} -> {}", self.chains.port, socket_address(target));
+            let comment = format!("{} -> {target}", self.chains.port);
             Rule::jump(&self.chains.endpoint(target)).comment(&comment)
         };
         let mut rules = draw.masquerade;

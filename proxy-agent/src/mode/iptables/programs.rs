@@ -12,8 +12,8 @@ use anyhow::{Context, Result, bail};
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::batch::Limit;
-use crate::mode::nftables::netlink::Netlink;
-use crate::model::Family;
+use crate::nft::netlink;
+use crate::routes::Family;
 
 /// A program that takes longer is ended, and the sync fails.
 const TIME_LIMIT: Duration = Duration::from_secs(120);
@@ -189,7 +189,7 @@ impl Rules for Programs {
         if self.limit != Limit::NFT {
             return None;
         }
-        Netlink::open(Family::V4).ok()?.generation().ok()
+        netlink::generation()
     }
 }
 

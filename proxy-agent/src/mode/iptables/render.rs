@@ -7,8 +7,8 @@ use std::fmt::Write;
 use super::frame::{self, SHARED};
 use super::names::Table;
 use super::plan::{Basis, all_units, plan};
-use crate::mode::Settings;
-use crate::model::Model;
+use crate::catalog::Catalog;
+use crate::settings::Settings;
 
 /// The base chains of a table, in the kernel's order.
 fn base_chains(table: Table) -> &'static [&'static str] {
@@ -19,8 +19,8 @@ fn base_chains(table: Table) -> &'static [&'static str] {
     }
 }
 
-/// All rules that a model's Services need.
-pub fn render(settings: &Settings, model: &Model) -> String {
+/// All rules that a catalog's Services need.
+pub fn render(settings: &Settings, catalog: &Catalog) -> String {
     let mut chains: BTreeMap<(Table, String), Vec<String>> = BTreeMap::new();
     for (table, chain, rules) in frame::chains(settings).into_iter().chain(frame::jumps()) {
         let rules = rules.iter().map(|rule| rule.render()).collect();
@@ -36,8 +36,8 @@ pub fn render(settings: &Settings, model: &Model) -> String {
         rules.entry(key).or_default().push(rule.render());
     }
     let basis = Basis { settings: settings.clone(), remembers: true };
-    for unit in all_units(model, settings.family) {
-        let plan = plan(model, &basis, &unit);
+    for unit in all_units(catalog, settings.family) {
+        let plan = plan(catalog, &basis, &unit);
         for chain in plan.chains {
             let rules = chain.rules.iter().map(|rule| rule.render()).collect();
             chains.insert((Table::Nat, chain.name), rules);

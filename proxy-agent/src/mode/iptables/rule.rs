@@ -1,11 +1,10 @@
-//! One rule, as data, and its text. Never knows which chain it is in.
+//! One rule, as data, and its text.
 
 use std::fmt::Write;
 
 use ipnet::IpNet;
 
-use super::names::socket_address;
-use crate::model::{Protocol, Target};
+use crate::routes::{Protocol, Target};
 
 /// What the kernel's `comment` match holds.
 const MAX_COMMENT: usize = 255;
@@ -252,7 +251,7 @@ impl Action {
             Action::Unmark(bits) => write!(text, "-j MARK --set-xmark {bits:#x}/0x0"),
             Action::Masquerade => write!(text, "-j MASQUERADE --random-fully"),
             Action::SendTo(target) => {
-                write!(text, "-j DNAT --to-destination {}", socket_address(target))
+                write!(text, "-j DNAT --to-destination {target}")
             }
         };
     }

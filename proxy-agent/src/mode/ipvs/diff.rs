@@ -13,13 +13,13 @@ use super::layout;
 use super::plan::{Plan, Wanted};
 use super::server::{Frontend, Name, RealServer, VirtualServer, is_our_mark};
 use super::{parameters, plan};
-use crate::mode::Settings;
-use crate::mode::nftables::diff::{frame_of, guards, push_chain, replace};
-use crate::mode::nftables::guard::ALLOW;
-use crate::mode::nftables::plan::Scope;
-use crate::mode::nftables::ruleset::Op as TableOp;
-use crate::mode::nftables::set::{Data, Key, SetName};
-use crate::model::{Family, Protocol};
+use crate::nft::diff::{frame_of, guards, push_chain, replace};
+use crate::nft::parts::ALLOW;
+use crate::nft::ruleset::Op as TableOp;
+use crate::nft::scope::Scope;
+use crate::nft::set::{Data, Key, SetName};
+use crate::routes::{Family, Protocol};
+use crate::settings::Settings;
 
 /// What does not depend on Services: kernel parameters, interface, the table's chains.
 pub fn frame(settings: &Settings, release: &str, installed: &Installed) -> Vec<Op> {

@@ -7,8 +7,8 @@ use super::kernel::Installed;
 use super::render::render_servers;
 use super::server::{Frontend, Name};
 use crate::mode::Asked;
-use crate::mode::nftables::explain::line;
-use crate::mode::nftables::set::{Data, Key, SetName};
+use crate::nft::render::render_line;
+use crate::nft::set::{Data, Key, SetName};
 
 /// In the notation of `ipvsadm -Sn`; before it the mark, where that leads to the server.
 pub fn server(installed: &Installed, asked: &Asked<'_>) -> Vec<String> {
@@ -20,7 +20,7 @@ pub fn server(installed: &Installed, asked: &Asked<'_>) -> Vec<String> {
     if let Some(data @ Data::Value(mark)) = installed.table.get(SetName::Marks, &key)
         && asked.outside
     {
-        lines.push(line(SetName::Marks, &key, data));
+        lines.push(render_line(SetName::Marks, &key, data));
         name = Name::Mark(name.family(), *mark);
     }
     if let Some(server) = installed.servers.get(&name) {

@@ -1,13 +1,12 @@
-//! What the mode needs of a kernel, and what it believes to be there. Never knows what a
-//! Service is.
+//! What the mode needs of a kernel, and what it believes to be there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::server::{Name, RealServer, Scheduling, VirtualServer};
-use crate::mode::nftables::ruleset::{Ruleset, Step};
-use crate::model::Target;
 pub use crate::netlink::KernelError;
+use crate::nft::ruleset::{Ruleset, Step};
+use crate::routes::Target;
 
 /// One change.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,12 +6,14 @@
 //! it and refuse, drop or mark.
 
 use super::server::{MARK_MASK, MARK_SIGN};
-use crate::mode::Settings;
-use crate::mode::nftables::layout::not_from_pod;
-use crate::mode::nftables::rule::{Chain, ChainType, End, Field, Hook, HookPoint, Rule, Statement};
-use crate::mode::nftables::set::{Data, Key, SetName, Verdict};
-use crate::mode::nftables::value::{DROP, REJECT};
-use crate::model::{Masquerade, Protocol, Route, Unserved};
+use crate::nft::parts::{
+    DROP, REFUSE, REJECT, SRCNAT, base, from_outside, goto, guard_chains, jump, new_source_chain,
+    not_from_pod, plain, refuse_chain, rule, to_new_source, unserved_elements,
+};
+use crate::nft::rule::{Chain, ChainType, End, Field, HookPoint, Rule, Statement};
+use crate::nft::set::{Data, Key, SetName, Verdict};
+use crate::routes::{Masquerade, Route, Unserved};
+use crate::settings::Settings;
 
 /// The table's name; families have tables of their own.
 pub const TABLE: &str = "coracle-proxy-ipvs";
@@ -33,7 +35,6 @@ pub const SETS: [SetName; 9] = [
 const BEFORE_INPUT: i32 = 95;
 /// IPVS is at -98 there.
 const BEFORE_OUTPUT: i32 = -105;
-const SRCNAT: i32 = 100;
 
 /// A packet's destination.
 const TO: &[Field] = &[Field::Destination, Field::Protocol, Field::Port];
@@ -60,47 +61,25 @@ pub fn value_of(route: &Route) -> u32 {
     }
 }
 
-fn rule<const N: usize>(statements: [Statement; N]) -> Rule {
-    Rule { statements: statements.into() }
-}
-
-fn jump(chain: &str) -> Statement {
-    Statement::Verdict(Verdict::Jump(chain.to_owned()))
-}
-
-fn goto(chain: &str) -> Verdict {
-    Verdict::Goto(chain.to_owned())
-}
-
-fn plain(name: &str, rules: Vec<Rule>) -> Chain {
-    Chain { name: name.to_owned(), hook: None, rules }
-}
-
 /// What is always in a set: verdicts for values.
 pub fn constant_elements() -> Vec<(SetName, Key, Data)> {
-    [
-        (SetName::Unserved, REJECT, goto("refuse")),
-        (SetName::Unserved, DROP, Verdict::Drop),
-        (SetName::PickService, UNLESS_FROM_POD, goto("masquerade-unless-from-pod")),
-        (SetName::PickService, FROM_NODE, goto("masquerade-from-node")),
-        (SetName::PickService, ALWAYS, goto("masquerade-always")),
-        (SetName::PickService, NEVER, goto("masquerade-never")),
-    ]
-    .into_iter()
-    .map(|(set, value, verdict)| (set, Key::Value(value), Data::Verdict(verdict)))
-    .collect()
+    let masquerade = [
+        (UNLESS_FROM_POD, "masquerade-unless-from-pod"),
+        (FROM_NODE, "masquerade-from-node"),
+        (ALWAYS, "masquerade-always"),
+        (NEVER, "masquerade-never"),
+    ];
+    let masquerade = masquerade.map(|(value, chain)| {
+        let verdict = Data::Verdict(Verdict::Goto(chain.to_owned()));
+        (SetName::PickService, Key::Value(value), verdict)
+    });
+    unserved_elements().into_iter().chain(masquerade).collect()
 }
 
 /// All chains that are always there, each after those that it jumps to.
 pub fn chains(settings: &Settings) -> Vec<Chain> {
     let mut chains = vec![
-        plain(
-            "refuse",
-            vec![
-                rule([Statement::IsProtocol(Protocol::Tcp), Statement::RejectTcp]),
-                rule([Statement::RejectIcmp]),
-            ],
-        ),
+        refuse_chain(),
         // An address that the node carries is the Service's alone: nothing of the node's
         // own answers there.
         plain(
@@ -111,10 +90,7 @@ pub fn chains(settings: &Settings) -> Vec<Chain> {
                     Statement::LoadScratch(TO.to_vec(), SetName::Services),
                     Statement::Verdict(Verdict::Return),
                 ]),
-                rule([
-                    Statement::InSet(&[Field::Destination], SetName::Addresses),
-                    Statement::Verdict(goto("refuse")),
-                ]),
+                rule([Statement::InSet(&[Field::Destination], SetName::Addresses), goto(REFUSE)]),
             ],
         ),
         plain("unserved-outside", vec![unserved(SetName::OutsideServices)]),
@@ -147,40 +123,11 @@ pub fn chains(settings: &Settings) -> Vec<Chain> {
     chains
 }
 
-/// Who may come, for destinations that not everybody may use.
-fn guard_chains() -> [Chain; 2] {
-    [
-        plain(
-            "guarded",
-            vec![
-                rule([Statement::ScratchVerdict(SetName::PickGuard)]),
-                // A value that leads nowhere lets nobody in.
-                rule([Statement::Verdict(Verdict::Drop)]),
-            ],
-        ),
-        plain(
-            "guard",
-            vec![rule([
-                Statement::LoadScratch(TO.to_vec(), SetName::Guards),
-                Statement::Verdict(goto("guarded")),
-            ])],
-        ),
-    ]
-}
-
 fn unserved(values: SetName) -> Rule {
     rule([
         Statement::LoadScratch(TO.to_vec(), values),
         Statement::ScratchVerdict(SetName::Unserved),
     ])
-}
-
-fn from_outside(settings: &Settings, chain: &str) -> Rule {
-    let mut statements: Vec<Statement> =
-        not_from_pod(&settings.local_traffic).into_iter().collect();
-    statements.push(Statement::IsLocal(End::Source, false));
-    statements.push(jump(chain));
-    Rule { statements }
 }
 
 /// The chains that ask for masquerade, and the one that does it. The scratch word is the
@@ -209,19 +156,11 @@ fn masquerade_chains(settings: &Settings) -> Vec<Chain> {
         ),
         plain("masquerade-always", vec![clear(), mark(None)]),
         plain("masquerade-never", vec![clear()]),
-        plain(
-            "new-source",
-            vec![rule([Statement::ClearMark(settings.masquerade_mark()), Statement::Masquerade])],
-        ),
+        new_source_chain(settings),
     ]
 }
 
 fn base_chains(settings: &Settings) -> [Chain; 3] {
-    let base = |name: &str, chain_type, point, priority, rules| Chain {
-        name: name.to_owned(),
-        hook: Some(Hook { chain_type, point, priority }),
-        rules,
-    };
     // Who may not use an address learns nothing about it, so that comes first.
     let before = || {
         ["guard", "addresses", "unserved", "services"]
@@ -249,10 +188,7 @@ fn postrouting(settings: &Settings) -> Vec<Rule> {
             Statement::ClearMark(u32::MAX),
             Statement::Verdict(Verdict::Accept),
         ]),
-        rule([
-            Statement::HasMark(settings.masquerade_mark()),
-            Statement::Verdict(goto("new-source")),
-        ]),
+        to_new_source(settings),
         // A pod that reaches itself must see the answer come from elsewhere. Its own
         // packets to itself never leave it; those of the node do, and need no such help.
         rule([

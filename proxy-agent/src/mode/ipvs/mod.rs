@@ -21,11 +21,33 @@ use anyhow::{Context, Result};
 
 use self::kernel::{Installed, Kernel, Op};
 use self::server::Name;
-use super::nftables::guard;
-use super::{Asked, Mode, Settings, loopback};
-use crate::model::{Destination, Dirty, Family, Model, Routes};
+use super::{Asked, Counters, Entry, Mode, OnLoopback, Section};
+use crate::catalog::Catalog;
+use crate::loopback;
+use crate::nft::guard;
+use crate::routes::{Destination, Dirty, Family, Routes};
+use crate::settings::Settings;
 
 pub use render::render;
+
+/// The mode.
+pub const MODE: Entry = Entry {
+    name: "ipvs",
+    needs: "IPVS, dummy interfaces and nf_tables",
+    open: |settings| Ok(Box::new(open(settings)?)),
+    may_lack_family: true,
+    cleanup,
+    render,
+    notation: Some(("ipvsadm", "As `ipvsadm -Ln` has it: mode ipvs")),
+    // What upstream has iptables do is told by its section.
+    masquerade: Section::Iptables,
+    periods: Section::Ipvs,
+    counters: Counters {
+        failures: "sync_proxy_rules_iptables_restore_failures",
+        cleanup_failures: None,
+        refused: None,
+    },
+};
 
 /// One family's virtual servers.
 pub struct Director<K> {
@@ -90,7 +112,7 @@ impl<K: Kernel> Director<K> {
         let mut installed = self.kernel.dump().context("cannot read the virtual servers")?;
         if installed.table.table && installed.table.sets.len() < layout::SETS.len() {
             // Another layout, or someone removed a set: begin anew.
-            let step = vec![super::nftables::ruleset::Op::DeleteTable];
+            let step = vec![crate::nft::ruleset::Op::DeleteTable];
             self.commit(&mut installed, &[Op::Table(step)])?;
         }
         let ops = diff::frame(&self.settings, &self.release, &installed);
@@ -98,12 +120,12 @@ impl<K: Kernel> Director<K> {
         Ok(installed)
     }
 
-    fn sync_now(&mut self, model: &Model, dirty: &Dirty) -> Result<()> {
+    fn sync_now(&mut self, catalog: &Catalog, dirty: &Dirty) -> Result<()> {
         let mut installed = self.prepare()?;
         let plan = if self.full {
-            plan::plan_all(&self.settings, model, &installed)
+            plan::plan_all(&self.settings, catalog, &installed)
         } else {
-            plan::plan(&self.settings, model, dirty, &installed)
+            plan::plan(&self.settings, catalog, dirty, &installed)
         };
         let ops = diff::make(&self.settings, &installed, &plan);
         self.commit(&mut installed, &ops)?;
@@ -151,7 +173,7 @@ impl<K: Kernel> Director<K> {
 
 impl<K: Kernel> Mode for Director<K> {
     fn name(&self) -> &'static str {
-        "ipvs"
+        MODE.name
     }
 
     fn settings(&self) -> &Settings {
@@ -175,11 +197,19 @@ impl<K: Kernel> Mode for Director<K> {
             .then_some("mode ipvs answers on no loopback address")
     }
 
-    fn sync(&mut self, model: &Model, dirty: &Dirty) -> Result<()> {
-        self.sync_now(model, dirty)
+    fn on_loopback(&self) -> OnLoopback {
+        OnLoopback::Never
     }
 
-    fn sweep(&mut self, _: &Model) -> Result<()> {
+    fn has_addresses(&self) -> bool {
+        true
+    }
+
+    fn sync(&mut self, catalog: &Catalog, dirty: &Dirty) -> Result<()> {
+        self.sync_now(catalog, dirty)
+    }
+
+    fn sweep(&mut self) -> Result<()> {
         self.sweep_now()
     }
 

@@ -1,8 +1,8 @@
 //! Kernel parameters that the mode depends on, as upstream sets them. Pure; never reads
 //! or writes one.
 
-use crate::mode::Settings;
-use crate::model::Family;
+use crate::routes::Family;
+use crate::settings::Settings;
 
 /// IPVS connections are tracked, else none could be masqueraded.
 pub const CONNTRACK: &str = "net/ipv4/vs/conntrack";
@@ -49,8 +49,8 @@ fn version(release: &str) -> Option<(u32, u32)> {
 #[cfg(test)]
 mod tests {
     use super::{REUSE_MODE, wanted};
-    use crate::mode::Settings;
-    use crate::model::Family;
+    use crate::routes::Family;
+    use crate::settings::Settings;
 
     #[test]
     fn old_kernels_reuse_connections_otherwise() {

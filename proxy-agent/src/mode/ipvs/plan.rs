@@ -1,4 +1,4 @@
-//! What there should be for given addresses. Pure: a model and what is installed in,
+//! What there should be for given addresses. Pure: a catalog and what is installed in,
 //! virtual servers and the table's values out; never an operation (that is `diff`'s).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,11 +7,12 @@ use std::net::IpAddr;
 use super::kernel::Installed;
 use super::layout::value_of;
 use super::server::{Frontend, MAX_MARKS, Name, RealServer, Scheduling, VirtualServer, mark_of};
-use crate::mode::Settings;
-use crate::mode::nftables::guard::Guards;
-use crate::mode::nftables::plan::Scope;
-use crate::mode::nftables::set::{Data, Key, SetName};
-use crate::model::{Destination, Dirty, Family, Model, Route, Routes};
+use crate::catalog::Catalog;
+use crate::nft::guard::Guards;
+use crate::nft::scope::Scope;
+use crate::nft::set::{Data, Key, SetName};
+use crate::routes::{Destination, Dirty, Family, Route, RouteTable, Routes};
+use crate::settings::Settings;
 
 /// What there should be at one address, protocol and port.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +65,7 @@ pub fn node_addresses<'a>(
 
 /// Plans the given keys anew. What is installed matters only for the node's addresses and
 /// for who keeps which mark.
-pub fn plan(settings: &Settings, model: &Model, keys: &Dirty, installed: &Installed) -> Plan {
+pub fn plan(settings: &Settings, catalog: &Catalog, keys: &Dirty, installed: &Installed) -> Plan {
     let family = settings.family;
     let nodes: BTreeSet<IpAddr> = node_addresses(settings, &installed.own).collect();
     let mut frontends = BTreeSet::new();
@@ -78,35 +79,23 @@ pub fn plan(settings: &Settings, model: &Model, keys: &Dirty, installed: &Instal
             Destination::NodePort { .. } => frontends.extend(nodes.iter().map(at)),
         }
     }
-    plan_frontends(settings, model, &nodes, frontends, keys, installed)
+    plan_frontends(settings, catalog, &nodes, frontends, keys, installed)
 }
 
-/// Everything that the model has or that is installed: the argument for a full plan.
-pub fn plan_all(settings: &Settings, model: &Model, installed: &Installed) -> Plan {
+/// Everything that the catalog has or that is installed: the argument for a full plan.
+pub fn plan_all(settings: &Settings, catalog: &Catalog, installed: &Installed) -> Plan {
     let family = settings.family;
-    let mut keys = Dirty {
-        destinations: model.destinations().cloned().collect(),
-        own_endpoints: model.own_endpoints().copied().collect(),
-        ..Dirty::default()
-    };
+    let mut keys = Dirty { cluster_ips: BTreeSet::new(), ..catalog.keys() };
     for set in [SetName::Services, SetName::OutsideServices, SetName::Marks, SetName::Guards] {
-        for (key, _) in installed.table.elements(set) {
-            if let Key::Destination(destination) = key {
-                keys.destinations.insert(destination);
-            }
-        }
+        installed.table.elements(set).for_each(|(key, _)| key.note(&mut keys));
     }
-    for (key, _) in installed.table.elements(SetName::Hairpin) {
-        if let Key::Pair(address) = key {
-            keys.own_endpoints.insert(address);
-        }
-    }
+    installed.table.elements(SetName::Hairpin).for_each(|(key, _)| key.note(&mut keys));
     let ours = installed.servers.keys().filter_map(|name| match name {
         Name::Frontend(frontend) if is_ours(settings, installed, frontend) => Some(frontend),
         _ => None,
     });
     keys.destinations.extend(ours.map(|frontend| frontend.destination()));
-    let mut plan = plan(settings, model, &keys, installed);
+    let mut plan = plan(settings, catalog, &keys, installed);
     let carried = installed.table.elements(SetName::Addresses);
     let carried = carried.filter_map(|(key, _)| match key {
         Key::Address(address) => Some(address),
@@ -132,7 +121,7 @@ pub fn is_ours(settings: &Settings, installed: &Installed, frontend: &Frontend) 
 
 fn plan_frontends(
     settings: &Settings,
-    model: &Model,
+    catalog: &Catalog,
     nodes: &BTreeSet<IpAddr>,
     frontends: BTreeSet<Frontend>,
     keys: &Dirty,
@@ -142,7 +131,7 @@ fn plan_frontends(
     let mut marks = Marks::new(installed);
     let mut guards = Guards::new(&installed.table);
     for frontend in frontends {
-        let routes = routes_of(model, nodes, &frontend);
+        let routes = routes_of(catalog, nodes, &frontend);
         plan.guards.extend(guards.plan(&frontend.destination(), routes));
         let wanted = routes.map(|routes| wanted(settings, &frontend, routes, &mut marks));
         plan.frontends.insert(frontend, wanted);
@@ -155,7 +144,7 @@ fn plan_frontends(
     }
     let of_family = |address: &&IpAddr| Family::of(address) == settings.family;
     for address in keys.own_endpoints.iter().filter(of_family) {
-        let own = model.is_own_endpoint(address);
+        let own = catalog.is_own_endpoint(address);
         plan.own_endpoints.insert(*address, own);
     }
     plan
@@ -163,17 +152,17 @@ fn plan_frontends(
 
 /// A Service's own address goes before a node port on the same address.
 fn routes_of<'a>(
-    model: &'a Model,
+    catalog: &'a Catalog,
     nodes: &BTreeSet<IpAddr>,
     frontend: &Frontend,
 ) -> Option<&'a Routes> {
-    model.routes(&frontend.destination()).or_else(|| {
+    catalog.routes(&frontend.destination()).or_else(|| {
         let node_port = Destination::NodePort {
             family: Family::of(&frontend.address),
             protocol: frontend.protocol,
             port: frontend.port,
         };
-        let routes = model.routes(&node_port);
+        let routes = catalog.routes(&node_port);
         routes.filter(|_| nodes.contains(&frontend.address))
     })
 }

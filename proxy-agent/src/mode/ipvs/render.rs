@@ -8,21 +8,22 @@ use super::kernel::Installed;
 use super::netlink;
 use super::plan::plan_all;
 use super::server::{Name, VirtualServer};
-use crate::mode::Settings;
-use crate::model::{Family, Model, Protocol, Target};
+use crate::catalog::Catalog;
+use crate::routes::{Family, Protocol};
+use crate::settings::Settings;
 
 /// What the mode would make where nothing is there yet, on a node with the addresses that
-/// its Node has; where the model knows none, with those of this machine.
-pub fn render(settings: &Settings, model: &Model) -> String {
+/// its Node has; where the catalog knows none, with those of this machine.
+pub fn render(settings: &Settings, catalog: &Catalog) -> String {
     let family = settings.family;
     let of_family = |address: &&IpAddr| Family::of(address) == family;
-    let addresses = model.place().addresses.iter();
+    let addresses = catalog.place().addresses.iter();
     let mut own: BTreeSet<IpAddr> = addresses.filter(of_family).copied().collect();
     if own.is_empty() {
         own = netlink::own_addresses(family).unwrap_or_default();
     }
     let installed = Installed { own, ..Installed::default() };
-    let plan = plan_all(settings, model, &installed);
+    let plan = plan_all(settings, catalog, &installed);
     let mut servers = BTreeMap::new();
     for (frontend, wanted) in plan.frontends {
         let Some(wanted) = wanted else { continue };
@@ -46,7 +47,7 @@ pub fn render_servers(servers: &BTreeMap<Name, VirtualServer>) -> String {
         }
         text.push('\n');
         for (target, real) in &server.reals {
-            let _ = writeln!(text, "-a {name} -r {} -m -w {}", socket(target), real.weight);
+            let _ = writeln!(text, "-a {name} -r {target} -m -w {}", real.weight);
         }
     }
     text
@@ -65,8 +66,4 @@ fn render_name(name: &Name) -> String {
         Name::Mark(Family::V4, mark) => format!("-f {mark}"),
         Name::Mark(Family::V6, mark) => format!("-f {mark} -6"),
     }
-}
-
-fn socket(target: &Target) -> SocketAddr {
-    SocketAddr::new(target.address, target.port)
 }

@@ -1,10 +1,9 @@
-//! Virtual servers and the real servers behind them, in the kernel's words. Never says
-//! which there should be.
+//! Virtual servers and the real servers behind them, in the kernel's words.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use crate::model::{Destination, Family, Protocol, Target};
+use crate::routes::{Destination, Family, Protocol, Target};
 
 /// The low half of a mark that is ours. It leaves the bits alone that upstream's other
 /// modes use, 14 and 15.
@@ -40,7 +39,7 @@ pub struct Frontend {
 }
 
 impl Frontend {
-    /// The model's word for it.
+    /// The catalog's word for it.
     pub fn destination(self) -> Destination {
         Destination::Address { address: self.address, protocol: self.protocol, port: self.port }
     }

@@ -4,7 +4,7 @@ use std::io;
 use std::net::IpAddr;
 
 use crate::addresses;
-use crate::model::Family;
+use crate::routes::Family;
 
 /// The first usable address in the kernel's order of interfaces, in the calling
 /// thread's network namespace; `None`: there is none.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use crate::model::{Affinity, Target};
+use crate::routes::{Affinity, Target};
 
 /// Clients remembered for one listener; the next ones are served and not remembered
 /// until others time out.

@@ -1,5 +1,4 @@
-//! What one family's listeners carry at most, and what they have refused. Never
-//! decides anything itself.
+//! What one family's listeners carry at most, and what they have refused.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -3,8 +3,8 @@
 //! a client's address, and leaves no rule behind when it ends: one would lead to a
 //! listener that is gone.
 //!
-//! A small table of the nftables mode's layout brings packets here: as if each
-//! destination had one endpoint, a listener of this node (`rules`).
+//! A small table of `dnat` brings packets here: to it each destination has one endpoint, a
+//! listener of this node (`rules`).
 
 mod address;
 pub mod balancer;
@@ -26,10 +26,31 @@ use self::plan::{Lead, ListenerName, ListenerTable};
 pub use self::render::render;
 use self::rules::Rules;
 use self::sockets::{NodeSockets, Sockets};
-use super::nftables::kernel::Kernel;
-use super::nftables::netlink::Netlink;
-use super::{Asked, Mode, Settings, nftables};
-use crate::model::{Destination, Dirty, Family, Model, Policy, Protocol, Routes, Target};
+use super::{Asked, Counters, Entry, Mode, Section};
+use crate::catalog::Catalog;
+use crate::nft::guard;
+use crate::nft::kernel::Kernel;
+use crate::nft::netlink::{Netlink, remove_table};
+use crate::routes::{Destination, Dirty, Family, Policy, Protocol, RouteTable, Routes, Target};
+use crate::settings::Settings;
+
+/// The mode.
+pub const MODE: Entry = Entry {
+    name: "userspace",
+    needs: "nf_tables",
+    open: |settings| Ok(Box::new(open(settings, Limits::default())?)),
+    may_lack_family: false,
+    cleanup,
+    render,
+    notation: None,
+    masquerade: Section::Iptables,
+    periods: Section::Iptables,
+    counters: Counters {
+        failures: "sync_proxy_rules_userspace_sync_failures",
+        cleanup_failures: None,
+        refused: Some("userspace_refused"),
+    },
+};
 
 /// The name of the table that leads packets to the listeners.
 pub const TABLE: &str = "coracle-userspace";
@@ -55,11 +76,7 @@ pub struct Userspace<K: Kernel, S: Sockets> {
 pub fn open(settings: Settings, limits: Limits) -> anyhow::Result<Userspace<Netlink, NodeSockets>> {
     // What a killed agent has left leads to ports that nobody, or anybody, has now.
     cleanup(settings.family).context("cannot remove the rules of a former run")?;
-    let mut netlink =
-        Netlink::open_table(settings.family, TABLE).context("cannot open a netlink socket")?;
-    netlink.generation().context(
-        "cannot read nf_tables: the kernel needs CONFIG_NF_TABLES and the agent CAP_NET_ADMIN",
-    )?;
+    let netlink = Netlink::open_usable(settings.family, TABLE)?;
     let sockets = NodeSockets::new(limits).context("cannot start the threads that copy")?;
     Ok(Userspace::new(settings, netlink, sockets))
 }
@@ -69,7 +86,7 @@ pub fn open(settings: Settings, limits: Limits) -> anyhow::Result<Userspace<Netl
 /// # Errors
 /// The kernel refuses, which a kernel without nf_tables is not counted as.
 pub fn cleanup(family: Family) -> anyhow::Result<bool> {
-    nftables::remove_table(family, TABLE)
+    remove_table(family, TABLE)
 }
 
 impl<K: Kernel, S: Sockets> Userspace<K, S> {
@@ -93,7 +110,7 @@ impl<K: Kernel, S: Sockets> Userspace<K, S> {
 
     /// The kernel, to look at.
     pub fn kernel(&mut self) -> &mut K {
-        self.rules.kernel()
+        self.rules.table.kernel()
     }
 
     /// The sockets, to look at.
@@ -106,11 +123,10 @@ impl<K: Kernel, S: Sockets> Userspace<K, S> {
         self.ports.iter().map(|(name, port)| (name, *port))
     }
 
-    /// Every key that the model or this has.
-    fn all_keys(&self, model: &Model) -> Dirty {
+    /// Every key that the catalog or this has.
+    fn all_keys(&self, catalog: &Catalog) -> Dirty {
         let mut keys = self.rules.keys();
-        keys.destinations.extend(model.destinations().cloned());
-        keys.cluster_ips.extend(model.cluster_ips().copied());
+        keys.extend(catalog.keys());
         keys
     }
 
@@ -124,8 +140,8 @@ impl<K: Kernel, S: Sockets> Userspace<K, S> {
     }
 
     /// Where the listeners are from now on. On another address all are opened anew.
-    fn look_for_address(&mut self, model: &Model, keys: &mut Dirty) -> anyhow::Result<()> {
-        let is_service = |address: &IpAddr| model.is_cluster_ip(address);
+    fn look_for_address(&mut self, catalog: &Catalog, keys: &mut Dirty) -> anyhow::Result<()> {
+        let is_service = |address: &IpAddr| catalog.is_cluster_ip(address);
         let address = self
             .sockets
             .address(self.settings.family, &is_service)
@@ -199,11 +215,11 @@ impl<K: Kernel, S: Sockets> Userspace<K, S> {
         keys
     }
 
-    fn sync_now(&mut self, model: &Model, dirty: &Dirty) -> anyhow::Result<()> {
-        let mut keys = if self.full { self.all_keys(model) } else { dirty.clone() };
+    fn sync_now(&mut self, catalog: &Catalog, dirty: &Dirty) -> anyhow::Result<()> {
+        let mut keys = if self.full { self.all_keys(catalog) } else { dirty.clone() };
         keys = self.of_family(keys);
         if self.full {
-            self.look_for_address(model, &mut keys)?;
+            self.look_for_address(catalog, &mut keys)?;
         }
         let mut touched = BTreeSet::new();
         if self.full {
@@ -211,60 +227,68 @@ impl<K: Kernel, S: Sockets> Userspace<K, S> {
             touched.extend(self.ports.keys().cloned());
         }
         for destination in &keys.destinations {
-            touched.extend(self.table.plan(model, destination));
+            touched.extend(self.table.plan(catalog, destination));
         }
         let opened = self.open_listeners(&touched, &mut keys);
-        self.lead(model, &keys)?;
+        self.lead(catalog, &keys)?;
         let unguarded = Dirty { destinations: self.close_listeners(&touched), ..Dirty::default() };
         if !unguarded.is_empty() {
-            self.lead(model, &unguarded)?;
+            self.lead(catalog, &unguarded)?;
         }
         opened
     }
 
-    fn lead(&mut self, model: &Model, keys: &Dirty) -> anyhow::Result<()> {
+    fn lead(&mut self, catalog: &Catalog, keys: &Dirty) -> anyhow::Result<()> {
         let at = |name: &ListenerName| {
             Some(Target { address: self.address?, port: *self.ports.get(name)? })
         };
-        self.rules.lead(model, &self.table, keys, at);
+        self.rules.lead(catalog, &self.table, keys, at);
         self.rules.sync(keys)
     }
 }
 
 impl<K: Kernel, S: Sockets> Mode for Userspace<K, S> {
     fn name(&self) -> &'static str {
-        "userspace"
+        MODE.name
     }
 
     fn settings(&self) -> &Settings {
         &self.settings
     }
 
-    fn sync(&mut self, model: &Model, dirty: &Dirty) -> anyhow::Result<()> {
-        let result = self.sync_now(model, dirty);
+    fn sync(&mut self, catalog: &Catalog, dirty: &Dirty) -> anyhow::Result<()> {
+        let result = self.sync_now(catalog, dirty);
         self.full = result.is_err();
         result
     }
 
-    fn sweep(&mut self, _: &Model) -> anyhow::Result<()> {
-        self.rules.sweep()
+    fn sweep(&mut self) -> anyhow::Result<()> {
+        self.rules.table.sweep()
     }
 
     fn needs_sweep(&self) -> bool {
-        self.rules.needs_sweep()
+        self.rules.table.needs_sweep()
     }
 
     fn distrust(&mut self) {
         self.full = true;
-        self.rules.distrust();
+        self.rules.table.distrust();
+    }
+
+    fn carries(&self, protocol: Protocol) -> bool {
+        protocol != Protocol::Sctp
+    }
+
+    fn hides_clients(&self) -> Option<&'static str> {
+        Some("mode userspace makes a connection of its own")
     }
 
     fn cannot(&self, to: &Destination, routes: &Routes) -> Option<&'static str> {
-        if to.transport().0 == Protocol::Sctp {
+        if !self.carries(to.transport().0) {
             return Some("mode userspace has no listeners for SCTP: connections are refused");
         }
         if let Some(ranges) = &routes.allowed_sources
-            && nftables::guard::is_too_long(ranges)
+            && guard::is_too_long(ranges)
         {
             return Some(
                 "the rules of mode userspace let in the first 256 of \
@@ -279,7 +303,7 @@ impl<K: Kernel, S: Sockets> Mode for Userspace<K, S> {
     }
 
     fn rules_of(&self, asked: &Asked<'_>) -> Vec<String> {
-        let mut lines = self.rules.rules_of(asked);
+        let mut lines = self.rules.table.lines_for(asked.to, asked.outside);
         let portal = self.table.portal(asked.to);
         let lead = portal.map(|portal| match (&portal.outside, asked.outside) {
             (Some(lead), true) => lead,

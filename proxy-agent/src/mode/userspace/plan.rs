@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::IpNet;
 
 use super::balancer::Backends;
-use crate::model::{
-    Destination, Family, Model, Origin, Policy, Protocol, Route, Routes, ServicePortName, Unserved,
+use crate::catalog::{Catalog, ServicePortName};
+use crate::routes::{
+    Destination, Family, Origin, Policy, Protocol, Route, RouteTable, Routes, Unserved,
 };
 
 /// A listener: one for each Service port, and another one where some of its
@@ -113,18 +114,18 @@ fn portal_of(destination: &Destination, port: &ServicePortName, routes: &Routes)
 }
 
 impl ListenerTable {
-    /// The whole table of a model.
-    pub fn of(model: &Model, family: Family) -> ListenerTable {
+    /// The whole table of a catalog.
+    pub fn of(catalog: &Catalog, family: Family) -> ListenerTable {
         let mut table = ListenerTable::default();
-        for destination in model.destinations().filter(|d| d.family() == family) {
-            table.plan(model, destination);
+        for destination in catalog.destinations().filter(|d| d.family() == family) {
+            table.plan(catalog, destination);
         }
         table
     }
 
     /// Plans one destination anew. Returns the listeners that it led or leads to: they
     /// may have come, gone or changed.
-    pub fn plan(&mut self, model: &Model, destination: &Destination) -> BTreeSet<ListenerName> {
+    pub fn plan(&mut self, catalog: &Catalog, destination: &Destination) -> BTreeSet<ListenerName> {
         let mut touched = BTreeSet::new();
         if let Some(old) = self.portals.remove(destination) {
             for lead in old.leads() {
@@ -134,7 +135,7 @@ impl ListenerTable {
                 }
             }
         }
-        let Some((port, routes)) = model.claimed(destination) else {
+        let Some((port, routes)) = catalog.claimed(destination) else {
             return touched;
         };
         let portal = portal_of(destination, port, routes);

@@ -1,29 +1,27 @@
-//! The table of listeners as text for people. Never parsed back.
+//! The table of listeners as text for people.
 
 use std::fmt::Write;
 
 use super::plan::{Lead, ListenerTable, Portal};
-use crate::mode::Settings;
-use crate::model::{Destination, Family, Model, Target};
+use crate::catalog::Catalog;
+use crate::routes::{Destination, Target};
+use crate::settings::Settings;
 
 /// Every listener with its endpoints and the destinations that lead to it, then what is
 /// refused and what is dropped.
-pub fn render(settings: &Settings, model: &Model) -> String {
-    render_table(settings, &ListenerTable::of(model, settings.family))
+pub fn render(settings: &Settings, catalog: &Catalog) -> String {
+    render_table(settings, &ListenerTable::of(catalog, settings.family))
 }
 
 fn render_table(settings: &Settings, table: &ListenerTable) -> String {
-    let family = match settings.family {
-        Family::V4 => "IPv4",
-        Family::V6 => "IPv6",
-    };
-    let mut text = format!("userspace {family}\n");
+    let mut text = format!("userspace {}\n", settings.family);
     for (name, listener) in table.listeners() {
         let _ = write!(text, "listener {name}");
         if let Some(affinity) = listener.backends.affinity {
             let _ = write!(text, ", a client stays for {} s", affinity.timeout_seconds);
         }
-        let targets: Vec<String> = listener.backends.targets.iter().map(show_target).collect();
+        let targets: Vec<String> =
+            listener.backends.targets.iter().map(Target::to_string).collect();
         let _ = writeln!(text, "\n  in turn: {}", targets.join(" "));
         let lead = Lead::To(name.clone());
         for destination in &listener.destinations {
@@ -60,10 +58,6 @@ fn push(text: &mut String, destination: &Destination, portal: &Portal, lead: &Le
         let _ = write!(text, " only from {}", sources.join(" "));
     }
     let _ = writeln!(text, " ({})", portal.port.service);
-}
-
-fn show_target(target: &Target) -> String {
-    std::net::SocketAddr::new(target.address, target.port).to_string()
 }
 
 fn show_destination(destination: &Destination) -> String {

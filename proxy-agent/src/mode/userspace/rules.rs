@@ -1,29 +1,63 @@
-//! The rules that lead packets to the listeners: the nftables mode's, over a model in
-//! which each destination has one endpoint, a listener of this node. So what that mode
-//! knows of inside and outside, of source ranges, refusals and drops holds here too.
-//! Never looks at a Service's endpoints.
+//! The rules that lead packets to the listeners: the table of `dnat`, with routes in which
+//! each destination has one endpoint, a listener of this node. So what that table knows of
+//! inside and outside, of source ranges, refusals and drops holds here too. Never looks at a
+//! Service's endpoints.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use anyhow::Context;
 
 use super::plan::{Lead, ListenerName, ListenerTable, Portal};
-use crate::mode::nftables::Table;
-use crate::mode::nftables::kernel::Kernel;
-use crate::mode::nftables::ruleset::Op;
-use crate::mode::{Asked, Mode, Settings};
-use crate::model::{
-    Destination, Dirty, Masquerade, Model, Origin, Policy, Route, Routes, ServicePortName, Target,
-    Unserved,
+use crate::dnat::Table;
+use crate::nft::kernel::Kernel;
+use crate::nft::ruleset::Op;
+use crate::routes::{
+    Destination, Dirty, Masquerade, Origin, Policy, Route, RouteTable, Routes, Target, Unserved,
 };
+use crate::settings::Settings;
+
+/// Where packets are led to now.
+#[derive(Default)]
+struct Leads {
+    routes: BTreeMap<Destination, Routes>,
+    cluster_ips: BTreeSet<IpAddr>,
+}
+
+impl RouteTable for Leads {
+    fn routes(&self, to: &Destination) -> Option<&Routes> {
+        self.routes.get(to)
+    }
+
+    fn destinations(&self) -> impl Iterator<Item = &Destination> {
+        self.routes.keys()
+    }
+
+    fn is_cluster_ip(&self, address: &IpAddr) -> bool {
+        self.cluster_ips.contains(address)
+    }
+
+    fn cluster_ips(&self) -> impl Iterator<Item = &IpAddr> {
+        self.cluster_ips.iter()
+    }
+
+    // A listener is no pod: nothing here reaches itself.
+    fn is_own_endpoint(&self, _: &IpAddr) -> bool {
+        false
+    }
+
+    fn own_endpoints(&self) -> impl Iterator<Item = &IpAddr> {
+        std::iter::empty()
+    }
+}
 
 /// One family's rules.
 pub struct Rules<K: Kernel> {
-    table: Table<K>,
-    /// What the rules are made from.
-    led: Model,
+    /// What is in the kernel, and how it gets there.
+    pub table: Table<K>,
+    leads: Leads,
     /// The listeners' own addresses, that nobody may go to past the rules: refused.
-    guards: BTreeMap<Destination, ServicePortName>,
+    guards: BTreeSet<Destination>,
     /// Something may be in the kernel.
     begun: bool,
 }
@@ -38,31 +72,22 @@ impl<K: Kernel> Rules<K> {
         };
         Rules {
             table: Table::new(settings, kernel),
-            led: Model::new(""),
-            guards: BTreeMap::new(),
+            leads: Leads::default(),
+            guards: BTreeSet::new(),
             begun: false,
         }
     }
 
-    /// The kernel, to look at.
-    pub fn kernel(&mut self) -> &mut K {
-        self.table.kernel()
-    }
-
     /// Every key that there is a rule for.
     pub fn keys(&self) -> Dirty {
-        Dirty {
-            destinations: self.led.destinations().cloned().collect(),
-            cluster_ips: self.led.cluster_ips().copied().collect(),
-            own_endpoints: BTreeSet::new(),
-        }
+        self.leads.keys()
     }
 
     /// From the next `lead` of the returned key on, packets that come to the listener
     /// by themselves are refused: its Service may not be for everybody.
     pub fn guard(&mut self, name: &ListenerName, at: Target) -> Destination {
         let key = own_address(name, at);
-        self.guards.insert(key.clone(), name.port.clone());
+        self.guards.insert(key.clone());
         key
     }
 
@@ -75,61 +100,44 @@ impl<K: Kernel> Rules<K> {
 
     /// The end of all of them.
     pub fn take_guards(&mut self) -> impl Iterator<Item = Destination> + use<K> {
-        std::mem::take(&mut self.guards).into_keys()
+        std::mem::take(&mut self.guards).into_iter()
     }
 
     /// Notes where the packets of `keys` are to go; `at` says where a listener is.
     pub fn lead(
         &mut self,
-        model: &Model,
+        catalog: &impl RouteTable,
         table: &ListenerTable,
         keys: &Dirty,
         at: impl Fn(&ListenerName) -> Option<Target>,
     ) {
-        for destination in &keys.destinations {
-            let claim = match (table.portal(destination), self.guards.get(destination)) {
-                (Some(portal), _) => Some((portal.port.clone(), routes_of(portal, &at))),
-                (None, Some(port)) => Some((port.clone(), refusal())),
-                (None, None) => None,
+        for to in &keys.destinations {
+            let routes = match table.portal(to) {
+                Some(portal) => Some(routes_of(portal, &at)),
+                None => self.guards.contains(to).then(refusal),
             };
-            self.led.set_routes(destination, claim);
+            match routes {
+                Some(routes) => self.leads.routes.insert(to.clone(), routes),
+                None => self.leads.routes.remove(to),
+            };
         }
         for address in &keys.cluster_ips {
-            self.led.set_cluster_ip(address, model.is_cluster_ip(address));
+            match catalog.is_cluster_ip(address) {
+                true => self.leads.cluster_ips.insert(*address),
+                false => self.leads.cluster_ips.remove(address),
+            };
         }
     }
 
     /// Where the packets of a destination are led to.
     pub fn listeners_of(&self, to: &Destination) -> BTreeSet<Target> {
-        let routes = self.led.routes(to).into_iter();
-        let ways = routes.flat_map(|r| [Some(&r.inside), r.outside.as_ref()]);
-        ways.flatten().flat_map(|route| route.endpoints.iter().copied()).collect()
-    }
-
-    /// See [`Mode::rules_of`].
-    pub fn rules_of(&self, asked: &Asked<'_>) -> Vec<String> {
-        self.table.rules_of(asked)
+        self.leads.routes.get(to).into_iter().flat_map(Routes::endpoints).collect()
     }
 
     /// Brings what `lead` noted for `keys` into the kernel.
     pub fn sync(&mut self, keys: &Dirty) -> anyhow::Result<()> {
         self.begun = true;
-        self.table.sync(&self.led, keys)
-    }
-
-    /// See [`Mode::sweep`].
-    pub fn sweep(&mut self) -> anyhow::Result<()> {
-        self.table.sweep(&self.led)
-    }
-
-    /// See [`Mode::needs_sweep`].
-    pub fn needs_sweep(&self) -> bool {
-        self.table.needs_sweep()
-    }
-
-    /// See [`Mode::distrust`].
-    pub fn distrust(&mut self) {
-        self.table.distrust();
+        self.table.sync(&self.leads, keys)
     }
 
     /// Removes all of it.

@@ -1,5 +1,4 @@
-//! The listeners as sockets, and the tasks that serve them. Never decides which there
-//! are: the table does.
+//! The listeners as sockets, and the tasks that serve them.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -14,7 +13,7 @@ use super::balancer::{Backends, Balancer};
 use super::limits::{Budget, Limits};
 use super::plan::ListenerName;
 use super::{address, tcp, udp};
-use crate::model::{Family, Protocol};
+use crate::routes::{Family, Protocol};
 
 /// Threads that copy, for one family.
 const WORKERS: usize = 2;

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::balancer::Balancer;
 use super::limits::Budget;
-use crate::model::Target;
+use crate::routes::Target;
 
 /// The longest datagram there is.
 const DATAGRAM_BYTES: usize = 65_535;
@@ -135,7 +135,7 @@ impl Listener {
             let socket = match connect(target).await {
                 Ok(socket) => Arc::new(socket),
                 Err(error) => {
-                    tracing::debug!(%error, "no UDP socket to {}:{}", target.address, target.port);
+                    tracing::debug!(%error, "no UDP socket to {target}");
                     lock(&self.balancer).forget(&from.ip());
                     return None;
                 }

@@ -4,10 +4,10 @@
 use proxy_agent::explain::{self, View};
 use proxy_agent::mode::iptables::Iptables;
 use proxy_agent::mode::{Asked, Mode};
-use proxy_agent::model::{Destination, Family, Protocol};
+use proxy_agent::routes::{Destination, Family, Protocol};
 
 use super::super::iptables::memory::Memory;
-use super::super::table::{model_of, settings};
+use super::super::table::{catalog_of, settings};
 use super::super::userspace::NODE;
 use super::super::{objects, userspace};
 use super::{addresses, ipvs, tell};
@@ -37,10 +37,10 @@ fn the_chains_that_take_the_packet_are_named() {
         svc web 10.96.0.10 80/tcp node-port=30010 external=Local
         ep web 10.244.1.11:8080 node-1
         ep web 10.244.2.11:8080 node-2";
-    let mut model = model_of(objects::changes(text));
-    let dirty = model.take_dirty();
+    let mut catalog = catalog_of(objects::changes(text));
+    let dirty = catalog.take_dirty();
     let mut mode = Iptables::new(settings(), Memory::default());
-    mode.sync(&model, &dirty).expect("synced");
+    mode.sync(&catalog, &dirty).expect("synced");
     let protocol = Protocol::Tcp;
     let cluster_ip = Destination::Address {
         address: "10.96.0.10".parse().expect("an address"),
@@ -49,7 +49,7 @@ fn the_chains_that_take_the_packet_are_named() {
     };
     let node_port = Destination::NodePort { family: Family::V4, protocol, port: 30010 };
     let chains = |to: &Destination| -> Vec<String> {
-        let rules = mode.rules_of(&Asked { model: &model, to, address: NODE, outside: false });
+        let rules = mode.rules_of(&Asked { catalog: &catalog, to, address: NODE, outside: false });
         let mut chains: Vec<String> = rules
             .iter()
             .filter_map(|rule| rule.split_whitespace().nth(3).map(str::to_owned))
@@ -70,12 +70,12 @@ fn the_virtual_server_that_takes_the_packet_is_named() {
     let text = "
         svc web 10.96.0.10 80/tcp affinity=60
         ep web 10.244.1.11:8080 node-1";
-    let mut model = model_of(objects::changes(text));
-    let dirty = model.take_dirty();
-    let mode = ipvs(settings(), &model, &dirty);
+    let mut catalog = catalog_of(objects::changes(text));
+    let dirty = catalog.take_dirty();
+    let mode = ipvs(settings(), &catalog, &dirty);
     let address = "10.96.0.10".parse().expect("an address");
     let to = Destination::Address { address, protocol: Protocol::Tcp, port: 80 };
-    let rules = mode.rules_of(&Asked { model: &model, to: &to, address, outside: false });
+    let rules = mode.rules_of(&Asked { catalog: &catalog, to: &to, address, outside: false });
     assert_eq!(
         rules,
         ["-A -t 10.96.0.10:80 -s rr -p 60", "-a -t 10.96.0.10:80 -r 10.244.1.11:8080 -m -w 1"]
@@ -84,14 +84,14 @@ fn the_virtual_server_that_takes_the_packet_is_named() {
 
 #[test]
 fn what_a_mode_cannot_do_is_said() {
-    let mut model = model_of(objects::changes(
+    let mut catalog = catalog_of(objects::changes(
         "svc web 10.96.0.10 80/tcp node-port=30010 external=Local
          ep web 10.244.1.11:8080 node-1",
     ));
-    let dirty = model.take_dirty();
-    let mode = userspace::packets::synced(settings(), &model, &dirty);
+    let dirty = catalog.take_dirty();
+    let mode = userspace::packets::synced(settings(), &catalog, &dirty);
     let addresses = addresses();
-    let view = View { model: &model, mode: &mode, node_addresses: &addresses };
+    let view = View { catalog: &catalog, mode: &mode, node_addresses: &addresses };
     let packet = explain::Packet {
         source: "192.168.78.2".parse().expect("an address"),
         destination: "192.168.77.11".parse().expect("an address"),

@@ -3,38 +3,27 @@
 //! find a way.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
 use proptest::prelude::*;
+use proxy_agent::catalog::Catalog;
 use proxy_agent::mode::Mode;
 use proxy_agent::mode::iptables::batch::Limit;
 use proxy_agent::mode::iptables::programs::Rules;
 use proxy_agent::mode::iptables::{Iptables, remove};
-use proxy_agent::model::{Change, Destination, Dirty, Family, Model, Protocol, ServiceName};
+use proxy_agent::routes::{Destination, Dirty, Family, Target};
 
-use super::super::packet::{Outcome, Packet};
+use super::super::changes::{self, Edit, OPTIONS, edit, no_packet_is_lost};
 use super::super::{objects, table};
 use super::memory::Memory;
 use super::tracer::Tracer;
 
-const SERVICES: u8 = 3;
 /// So little that a few rules are too many for one transaction.
 const TIGHT: Limit = Limit { bytes: 6_000 };
 
 /// One event of a history.
 #[derive(Clone, Debug)]
 enum Event {
-    Service {
-        index: u8,
-        options: Vec<&'static str>,
-    },
-    NoService(u8),
-    /// Bit `i` of `ready`: endpoint `i` is there; of `local`: it is on this node.
-    Slice {
-        index: u8,
-        ready: u8,
-        local: u8,
-    },
+    Edit(Edit),
     Sync,
     /// The agent is killed after so many transactions of its next sync, and begins anew.
     Kill {
@@ -48,59 +37,19 @@ enum Event {
 }
 
 fn event() -> impl Strategy<Value = Event> {
-    let options = proptest::sample::subsequence(
-        vec![
-            "node-port=3000",
-            "affinity=60",
-            "internal=Local",
-            "external=Local",
-            "external-ip=198.51.100.7",
-        ],
-        0..=5,
-    );
     prop_oneof![
-        2 => (0..SERVICES, options).prop_map(|(index, options)| Event::Service { index, options }),
-        1 => (0..SERVICES).prop_map(Event::NoService),
-        5 => (0..SERVICES, any::<u8>(), any::<u8>())
-            .prop_map(|(index, ready, local)| Event::Slice { index, ready, local }),
+        8 => edit(OPTIONS, 8).prop_map(Event::Edit),
         4 => Just(Event::Sync),
         1 => (0usize..8).prop_map(|transactions| Event::Kill { transactions }),
         1 => (any::<usize>(), any::<usize>()).prop_map(|(chain, rule)| Event::Vandal { chain, rule }),
     ]
 }
 
-fn change_of(event: &Event) -> Option<Change> {
-    let gone = |name: String| ServiceName { namespace: "default".to_owned(), name };
-    match event {
-        Event::Service { index, options } => {
-            let mut text = format!("svc s{index} 10.96.0.{} 80/tcp", index + 1);
-            for option in options {
-                text += &match *option {
-                    "node-port=3000" => format!(" node-port=3000{index}"),
-                    other => format!(" {other}"),
-                };
-            }
-            Some(objects::changes(&text).remove(0))
-        }
-        Event::NoService(index) => Some(Change::ServiceGone(gone(format!("s{index}")))),
-        Event::Slice { index, ready: 0, .. } => {
-            Some(Change::SliceGone(gone(format!("s{index}-a-8080"))))
-        }
-        Event::Slice { index, ready, local } => {
-            let line = |bit: u8| {
-                let node = if local & 1 << bit != 0 { 1 } else { 2 };
-                format!("ep s{index} 10.244.{index}.{}:8080 node-{node}", bit + 1)
-            };
-            let ready = (0..8).filter(|bit| ready & 1 << bit != 0);
-            let lines: Vec<String> = ready.map(line).collect();
-            Some(objects::changes(&lines.join("\n")).remove(0))
-        }
-        Event::Sync | Event::Kill { .. } | Event::Vandal { .. } => None,
-    }
-}
-
-fn replay(events: &[Event]) -> Model {
-    table::model_of(events.iter().filter_map(change_of).collect())
+fn replay(events: &[Event]) -> Catalog {
+    changes::replay(events.iter().filter_map(|event| match event {
+        Event::Edit(edit) => Some(edit),
+        _ => None,
+    }))
 }
 
 /// The rules, without the order of those whose order does not matter.
@@ -127,41 +76,15 @@ fn is_ordered(memory: &Memory) -> bool {
     chains.all(|rules| rules.is_sorted_by_key(last))
 }
 
-/// Every destination that has endpoints before and after leads, to the end, to endpoints
-/// that its Services have; while the policy changes, to any of them.
-fn no_packet_is_lost(memory: &Memory, before: &Model, now: &Model) -> Result<(), TestCaseError> {
-    let tracer = Tracer::new(memory, Vec::new(), |_| "");
-    for destination in now.destinations() {
-        let Destination::Address { address, port, .. } = destination else {
-            continue;
-        };
-        let (Some(old), Some(new)) = (before.claimed(destination), now.claimed(destination)) else {
-            continue;
-        };
-        if old.1.inside.endpoints.is_empty() || new.1.inside.endpoints.is_empty() {
-            continue;
-        }
-        let mut allowed = BTreeSet::new();
-        for model in [before, now] {
-            // The former owner of an address may change before it loses it.
-            for owner in [old.0, new.0] {
-                let endpoints = model.endpoints(owner, Family::V4).into_iter();
-                allowed.extend(endpoints.map(|endpoint| endpoint.target));
-            }
-        }
-        let packet = Packet {
-            source: IpAddr::from([10, 244, 9, 9]),
-            destination: *address,
-            protocol: Protocol::Tcp,
-            port: *port,
-        };
-        for outcome in tracer.chances(&packet).into_keys() {
-            let found =
-                matches!(outcome, Outcome::Endpoint { target, .. } if allowed.contains(&target));
-            prop_assert!(found, "{destination:?}: {outcome:?}, not one of {allowed:?}");
-        }
-    }
-    Ok(())
+/// The endpoints that the owners of a destination have, before and now: while the policy
+/// changes, any of them; and the former owner of an address may change before it loses it.
+fn owned(before: &Catalog, now: &Catalog, to: &Destination) -> BTreeSet<Target> {
+    let owners = [before, now].map(|catalog| catalog.claimed(to).map(|(owner, _)| owner));
+    let endpoints = [before, now].into_iter().flat_map(move |catalog| {
+        let owners = owners.into_iter().flatten();
+        owners.flat_map(move |owner| catalog.endpoints(owner, Family::V4))
+    });
+    endpoints.map(|endpoint| endpoint.target).collect()
 }
 
 fn vandalize(memory: &mut Memory, chain: usize, rule: usize) {
@@ -182,35 +105,39 @@ fn vandalize(memory: &mut Memory, chain: usize, rule: usize) {
 
 struct Run {
     mode: Iptables<Memory>,
-    model: Model,
+    catalog: Catalog,
     dirty: Dirty,
     synced_at: usize,
 }
 
 impl Run {
     fn step(&mut self, events: &[Event], index: usize) -> Result<(), TestCaseError> {
-        self.dirty.extend(self.model.take_dirty());
+        self.dirty.extend(self.catalog.take_dirty());
         match &events[index] {
-            Event::Sync => self.mode.sync(&self.model, &self.dirty).expect("synced"),
+            Event::Sync => self.mode.sync(&self.catalog, &self.dirty).expect("synced"),
             Event::Kill { transactions } => {
                 self.mode.rules().left = Some(*transactions);
-                let killed = self.mode.sync(&self.model, &self.dirty).is_err();
+                let killed = self.mode.sync(&self.catalog, &self.dirty).is_err();
                 let mut memory = self.mode.rules().clone();
                 if killed && self.synced_at > 0 {
                     let mut before = replay(&events[..self.synced_at]);
                     before.take_dirty();
-                    no_packet_is_lost(&memory, &before, &self.model)?;
+                    let tracer = Tracer::new(&memory, Vec::new(), |_| "");
+                    let allowed = |to: &Destination| Some(owned(&before, &self.catalog, to));
+                    no_packet_is_lost(&before, &self.catalog, None, allowed, |packet| {
+                        tracer.chances(packet).into_keys().collect()
+                    })?;
                 }
                 memory.left = None;
                 self.mode = Iptables::new(table::settings(), memory);
-                self.mode.sync(&self.model, &Dirty::default()).expect("repaired");
+                self.mode.sync(&self.catalog, &Dirty::default()).expect("repaired");
             }
             Event::Vandal { chain, rule } => {
                 vandalize(self.mode.rules(), *chain, *rule);
                 self.mode.distrust();
-                self.mode.sync(&self.model, &self.dirty).expect("repaired");
+                self.mode.sync(&self.catalog, &self.dirty).expect("repaired");
             }
-            _ => return Ok(()),
+            Event::Edit(_) => return Ok(()),
         }
         self.dirty = Dirty::default();
         self.synced_at = index;
@@ -222,29 +149,29 @@ fn check(events: &[Event], limit: Limit) -> Result<(), TestCaseError> {
     let memory = Memory { limit, ..Memory::default() };
     let mut run = Run {
         mode: Iptables::new(table::settings(), memory.clone()),
-        model: replay(&[]),
+        catalog: replay(&[]),
         dirty: Dirty::default(),
         synced_at: 0,
     };
     for (index, event) in events.iter().enumerate() {
-        if let Some(change) = change_of(event) {
-            run.model.apply(change);
+        if let Event::Edit(edit) = event {
+            run.catalog.apply(edit.change());
         } else {
             run.step(events, index)?;
         }
     }
-    run.dirty.extend(run.model.take_dirty());
-    run.mode.sync(&run.model, &run.dirty).expect("synced");
+    run.dirty.extend(run.catalog.take_dirty());
+    run.mode.sync(&run.catalog, &run.dirty).expect("synced");
     prop_assert!(is_ordered(run.mode.rules()));
 
-    let mut model = replay(events);
-    let all = model.take_dirty();
+    let mut catalog = replay(events);
+    let all = catalog.take_dirty();
     let mut fresh = Iptables::new(table::settings(), memory);
-    fresh.sync(&model, &all).expect("synced");
+    fresh.sync(&catalog, &all).expect("synced");
     prop_assert_eq!(normal(run.mode.rules()), normal(fresh.rules()));
 
     let mut restarted = Iptables::new(table::settings(), run.mode.rules().clone());
-    restarted.sync(&run.model, &Dirty::default()).expect("synced");
+    restarted.sync(&run.catalog, &Dirty::default()).expect("synced");
     prop_assert_eq!(restarted.transactions(), 0);
 
     remove(run.mode.rules()).expect("removed");
@@ -271,16 +198,16 @@ proptest! {
 fn what_was_missed_is_found_at_the_next_look() {
     let before = "svc a 10.96.0.1 80/tcp\nep a 10.244.1.11:8080 node-1\nsvc b 10.96.0.2 80/tcp";
     let after = "svc a 10.96.0.1 80/tcp node-port=30001\nep a 10.244.1.12:8080 node-1";
-    let mut model = table::model_of(objects::changes(before));
-    let dirty = model.take_dirty();
+    let mut catalog = table::catalog_of(objects::changes(before));
+    let dirty = catalog.take_dirty();
     let mut mode = Iptables::new(table::settings(), Memory::default());
-    mode.sync(&model, &dirty).expect("synced");
-    let mut model = table::model_of(objects::changes(after));
-    model.take_dirty();
+    mode.sync(&catalog, &dirty).expect("synced");
+    let mut catalog = table::catalog_of(objects::changes(after));
+    catalog.take_dirty();
     mode.distrust();
     assert!(mode.knows(), "nobody else was at work");
-    mode.sync(&model, &Dirty::default()).expect("synced");
+    mode.sync(&catalog, &Dirty::default()).expect("synced");
     let mut fresh = Iptables::new(table::settings(), Memory::default());
-    fresh.sync(&model, &Dirty::default()).expect("synced");
+    fresh.sync(&catalog, &Dirty::default()).expect("synced");
     assert_eq!(normal(mode.rules()), normal(fresh.rules()));
 }

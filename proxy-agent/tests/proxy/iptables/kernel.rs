@@ -12,7 +12,7 @@ use proxy_agent::mode::Mode;
 use proxy_agent::mode::iptables::parse::normal;
 use proxy_agent::mode::iptables::programs::{Programs, Rules};
 use proxy_agent::mode::iptables::{Iptables, remove};
-use proxy_agent::model::{Destination, Dirty, Protocol};
+use proxy_agent::routes::{Destination, Dirty, Protocol, RouteTable};
 
 use super::super::{network, objects, table};
 
@@ -147,16 +147,16 @@ fn with_backends(name: &str, test: impl Fn(Backend)) {
 fn a_restart_without_a_change_writes_nothing() {
     let name = "iptables::kernel::a_restart_without_a_change_writes_nothing";
     with_backends(name, |backend| {
-        let mut model = table::model_of(objects::changes(OBJECTS));
-        let dirty = model.take_dirty();
+        let mut catalog = table::catalog_of(objects::changes(OBJECTS));
+        let dirty = catalog.take_dirty();
         let mut first = backend.mode();
-        first.sync(&model, &dirty).expect("synced");
+        first.sync(&catalog, &dirty).expect("synced");
         assert!(first.transactions() > 0);
         let mut second = backend.mode();
-        second.sync(&model, &Dirty::default()).expect("synced");
+        second.sync(&catalog, &Dirty::default()).expect("synced");
         assert_eq!(second.transactions(), 0, "{:?}", backend.restore);
         second.distrust();
-        second.sync(&model, &Dirty::default()).expect("synced");
+        second.sync(&catalog, &Dirty::default()).expect("synced");
         assert_eq!(second.transactions(), 0, "{:?}", backend.restore);
         remove(first.rules()).expect("removed");
     });
@@ -168,18 +168,18 @@ fn the_rules_are_read_again_only_where_others_were_at_work() {
     with_backends(name, |mut backend| {
         // The legacy programs' kernel does not count changes.
         let counts = backend.programs.generation().is_some();
-        let mut model = table::model_of(objects::changes(OBJECTS));
-        let dirty = model.take_dirty();
+        let mut catalog = table::catalog_of(objects::changes(OBJECTS));
+        let dirty = catalog.take_dirty();
         let mut mode = backend.mode();
-        mode.sync(&model, &dirty).expect("synced");
+        mode.sync(&catalog, &dirty).expect("synced");
         mode.distrust();
         assert_eq!(mode.knows(), counts);
-        mode.sync(&model, &Dirty::default()).expect("synced");
+        mode.sync(&catalog, &Dirty::default()).expect("synced");
         for change in objects::changes("ep web 10.244.2.12:8080 node-2 slice=b") {
-            model.apply(change);
+            catalog.apply(change);
         }
-        let dirty = model.take_dirty();
-        mode.sync(&model, &dirty).expect("synced");
+        let dirty = catalog.take_dirty();
+        mode.sync(&catalog, &dirty).expect("synced");
         mode.distrust();
         assert_eq!(mode.knows(), counts);
         backend.edit("*nat\n-F KUBE-SERVICES\nCOMMIT\n");
@@ -214,10 +214,10 @@ fn a_kernel_without_an_extension_is_named_or_done_without() {
         assert!(error.contains("xt_statistic"), "{error}");
 
         let programs = without("recent", place.path()).tried().expect("usable");
-        let mut model = table::model_of(objects::changes(OBJECTS));
-        let dirty = model.take_dirty();
+        let mut catalog = table::catalog_of(objects::changes(OBJECTS));
+        let dirty = catalog.take_dirty();
         let mut mode = Iptables::new(table::settings(), programs);
-        mode.sync(&model, &dirty).expect("synced");
+        mode.sync(&catalog, &dirty).expect("synced");
         let text = mode.rules().save().expect("saved");
         assert!(text.contains("default/sticky") && !text.contains("-m recent"), "{text}");
         let cannot = |port| {
@@ -226,7 +226,7 @@ fn a_kernel_without_an_extension_is_named_or_done_without() {
                 protocol: Protocol::Tcp,
                 port: 80,
             };
-            mode.cannot(&to, model.routes(&to).expect("a Service"))
+            mode.cannot(&to, catalog.routes(&to).expect("a Service"))
         };
         assert!(cannot(23).is_some_and(|what| what.contains("xt_recent")));
         assert_eq!(cannot(10), None);
@@ -259,10 +259,10 @@ const EDITS: &[&str] = &[
 fn what_others_do_to_the_rules_is_repaired() {
     let name = "iptables::kernel::what_others_do_to_the_rules_is_repaired";
     with_backends(name, |mut backend| {
-        let mut model = table::model_of(objects::changes(OBJECTS));
-        let dirty = model.take_dirty();
+        let mut catalog = table::catalog_of(objects::changes(OBJECTS));
+        let dirty = catalog.take_dirty();
         let mut mode = backend.mode();
-        mode.sync(&model, &dirty).expect("synced");
+        mode.sync(&catalog, &dirty).expect("synced");
         let ours = |mut state: BTreeMap<String, Vec<String>>| {
             for (chain, rules) in &mut state {
                 if chain.contains("KUBE-") {
@@ -287,13 +287,13 @@ fn what_others_do_to_the_rules_is_repaired() {
         for edit in EDITS {
             backend.edit(edit);
             mode.distrust();
-            mode.sync(&model, &Dirty::default()).expect("repaired");
+            mode.sync(&catalog, &Dirty::default()).expect("repaired");
             let state = backend.state();
             assert!(is_ordered(&state), "{:?}\n{edit}\n{state:#?}", backend.restore);
             assert_eq!(ours(state), wanted, "{:?}\n{edit}", backend.restore);
             let before = mode.transactions();
             mode.distrust();
-            mode.sync(&model, &Dirty::default()).expect("looked at");
+            mode.sync(&catalog, &Dirty::default()).expect("looked at");
             assert_eq!(mode.transactions(), before, "repaired again\n{edit}");
         }
         remove(mode.rules()).expect("removed");
@@ -307,10 +307,10 @@ fn nothing_is_left_and_nothing_foreign_touched() {
     with_backends(name, |mut backend| {
         backend.edit(FOREIGN);
         let before = backend.state();
-        let mut model = table::model_of(objects::changes(OBJECTS));
-        let dirty = model.take_dirty();
+        let mut catalog = table::catalog_of(objects::changes(OBJECTS));
+        let dirty = catalog.take_dirty();
         let mut mode = backend.mode();
-        mode.sync(&model, &dirty).expect("synced");
+        mode.sync(&catalog, &dirty).expect("synced");
         let with = backend.state();
         for (chain, rules) in &before {
             let of_others =
@@ -332,16 +332,16 @@ fn nothing_is_left_and_nothing_foreign_touched() {
 fn a_chain_that_others_lead_to_stays_and_is_empty() {
     let name = "iptables::kernel::a_chain_that_others_lead_to_stays_and_is_empty";
     with_backends(name, |mut backend| {
-        let mut model = table::model_of(objects::changes(
+        let mut catalog = table::catalog_of(objects::changes(
             "svc a 10.96.0.1 80/tcp\nep a 10.244.1.11:8080 node-1",
         ));
-        let dirty = model.take_dirty();
+        let dirty = catalog.take_dirty();
         let mut mode = backend.mode();
-        mode.sync(&model, &dirty).expect("synced");
+        mode.sync(&catalog, &dirty).expect("synced");
         let chain = backend.state().into_keys().find(|chain| chain.contains("KUBE-SVC-"));
         let chain = chain.expect("a Service's chain").replace("nat ", "");
         backend.edit(&format!("*nat\n:MINE - [0:0]\n-A MINE -j {chain}\nCOMMIT\n"));
-        let none = table::model_of(Vec::new());
+        let none = table::catalog_of(Vec::new());
         mode.distrust();
         mode.sync(&none, &Dirty::default()).expect("synced");
         assert_eq!(backend.state()[&format!("nat {chain}")], Vec::<String>::new());

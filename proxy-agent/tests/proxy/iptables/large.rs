@@ -7,7 +7,7 @@ use proxy_agent::mode::Mode;
 use proxy_agent::mode::iptables::Iptables;
 use proxy_agent::mode::iptables::batch::Limit;
 use proxy_agent::mode::iptables::programs::Programs;
-use proxy_agent::model::{Dirty, Family, Protocol};
+use proxy_agent::routes::{Dirty, Family, Protocol};
 
 use super::super::network;
 use super::super::packet::{Outcome, Packet};
@@ -54,15 +54,15 @@ fn outcomes(memory: &Memory) -> Vec<Outcome> {
 /// `least` or more.
 fn change_large(from: &str, to: &str, least: usize) {
     let changed = |left: Option<usize>| {
-        let mut model = table::model_of(objects::changes(from));
-        let dirty = model.take_dirty();
+        let mut catalog = table::catalog_of(objects::changes(from));
+        let dirty = catalog.take_dirty();
         let mut mode = Iptables::new(table::settings(), Memory::default());
-        mode.sync(&model, &dirty).expect("synced");
+        mode.sync(&catalog, &dirty).expect("synced");
         let before = mode.rules().transactions;
         mode.rules().left = left;
-        objects::changes(to).into_iter().for_each(|change| model.apply(change));
-        let dirty = model.take_dirty();
-        let done = mode.sync(&model, &dirty);
+        objects::changes(to).into_iter().for_each(|change| catalog.apply(change));
+        let dirty = catalog.take_dirty();
+        let done = mode.sync(&catalog, &dirty);
         assert_eq!(done.is_ok(), left.is_none());
         let memory = mode.rules().clone();
         (memory.transactions - before, outcomes(&memory))
@@ -95,27 +95,27 @@ fn affinity_changes_without_a_gap() {
 
 #[test]
 fn the_legacy_programs_write_the_table_once() {
-    let mut model = table::model_of(objects::changes(&many(1_000)));
+    let mut catalog = table::catalog_of(objects::changes(&many(1_000)));
     let memory = Memory { limit: Limit::LEGACY, ..Memory::default() };
     let mut mode = Iptables::new(table::settings(), memory);
-    let dirty = model.take_dirty();
-    mode.sync(&model, &dirty).expect("synced");
+    let dirty = catalog.take_dirty();
+    mode.sync(&catalog, &dirty).expect("synced");
     // The frame's two tables, then `nat`, then what `filter` refuses.
     assert!(mode.transactions() <= 4, "{}", mode.transactions());
 }
 
 #[test]
 fn a_change_of_one_endpoint_is_one_transaction_among_many_services() {
-    let mut model = table::model_of(objects::changes(&many(500)));
+    let mut catalog = table::catalog_of(objects::changes(&many(500)));
     let mut mode = Iptables::new(table::settings(), Memory::default());
-    let dirty = model.take_dirty();
-    mode.sync(&model, &dirty).expect("synced");
+    let dirty = catalog.take_dirty();
+    mode.sync(&catalog, &dirty).expect("synced");
     let before = mode.transactions();
     for change in objects::changes("ep s77 10.9.9.9:8080 node-2 slice=b") {
-        model.apply(change);
+        catalog.apply(change);
     }
-    let dirty = model.take_dirty();
-    mode.sync(&model, &dirty).expect("changed");
+    let dirty = catalog.take_dirty();
+    mode.sync(&catalog, &dirty).expect("changed");
     assert_eq!(mode.transactions() - before, 1);
 }
 
@@ -124,13 +124,13 @@ fn hundreds_of_services_and_endpoints_get_into_the_kernel() {
     let name = "iptables::large::hundreds_of_services_and_endpoints_get_into_the_kernel";
     network::in_namespaces(name, || {
         let objects = many(150) + &one(0, 400, " affinity=60").replace("10.96.0.10", "10.97.0.10");
-        let mut model = table::model_of(objects::changes(&objects));
-        let dirty = model.take_dirty();
+        let mut catalog = table::catalog_of(objects::changes(&objects));
+        let dirty = catalog.take_dirty();
         let programs = Programs::open(Family::V4).expect("install the package iptables");
         let mut mode = Iptables::new(table::settings(), programs.clone());
-        mode.sync(&model, &dirty).expect("synced");
+        mode.sync(&catalog, &dirty).expect("synced");
         let mut restarted = Iptables::new(table::settings(), programs);
-        restarted.sync(&model, &Dirty::default()).expect("looked");
+        restarted.sync(&catalog, &Dirty::default()).expect("looked");
         assert_eq!(restarted.transactions(), 0);
     });
 }

@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use proxy_agent::mode::{self, Mode, ModeName, Settings};
-use proxy_agent::model::{Family, Model, Protocol};
+use proxy_agent::catalog::Catalog;
+use proxy_agent::mode::{Mode, iptables};
+use proxy_agent::routes::{Family, Protocol};
+use proxy_agent::settings::Settings;
 
 use super::super::network::{self, Network};
 use super::super::packet::rows;
@@ -15,16 +17,16 @@ use super::super::{objects, sockets, table};
 /// Far longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-fn program(settings: Settings, model: &Model) -> Box<dyn Mode> {
-    let mut mode = mode::open(ModeName::Iptables, settings).expect("install iptables");
-    mode.sync(model, &Default::default()).expect("synced");
+fn program(settings: Settings, catalog: &Catalog) -> Box<dyn Mode> {
+    let mut mode = (iptables::MODE.open)(settings).expect("install iptables");
+    mode.sync(catalog, &Default::default()).expect("synced");
     mode
 }
 
-fn model(objects: &str) -> Model {
-    let mut model = table::model_of(objects::changes(objects));
-    model.take_dirty();
-    model
+fn catalog(objects: &str) -> Catalog {
+    let mut catalog = table::catalog_of(objects::changes(objects));
+    catalog.take_dirty();
+    catalog
 }
 
 /// The endpoint that answers a new connection.
@@ -57,8 +59,8 @@ fn a_client_meets_one_endpoint_by_every_way() {
     let name = "iptables::live::a_client_meets_one_endpoint_by_every_way";
     network::in_namespaces(name, || {
         let network = Network::new();
-        let model = model(&sticky(10_800));
-        let _modes = [Family::V4, Family::V6].map(|f| program(table::settings_of(f), &model));
+        let catalog = catalog(&sticky(10_800));
+        let _modes = [Family::V4, Family::V6].map(|f| program(table::settings_of(f), &catalog));
         for (source, ways) in CLIENTS {
             let met: BTreeSet<SocketAddr> =
                 ways.iter().cycle().take(20).map(|to| ask(&network, source, to)).collect();
@@ -72,8 +74,8 @@ fn a_client_that_stays_away_is_forgotten() {
     let name = "iptables::live::a_client_that_stays_away_is_forgotten";
     network::in_namespaces(name, || {
         let network = Network::new();
-        let model = model(&sticky(1));
-        let _modes = [Family::V4, Family::V6].map(|f| program(table::settings_of(f), &model));
+        let catalog = catalog(&sticky(1));
+        let _modes = [Family::V4, Family::V6].map(|f| program(table::settings_of(f), &catalog));
         for (source, [to, _]) in CLIENTS {
             // It stays away ever longer, until it meets another one: one that is never
             // forgotten never does.
@@ -95,13 +97,13 @@ fn node_ports_answer_on_loopback_by_default_and_nobody_else_gets_there() {
         "iptables::live::node_ports_answer_on_loopback_by_default_and_nobody_else_gets_there";
     network::in_namespaces(name, || {
         let network = Network::new();
-        let model = model(
+        let catalog = catalog(
             "svc web 10.96.0.10 80/tcp node-port=30010
              ep web 10.244.2.11:8080 node-2
              svc none 10.96.0.11 80/tcp node-port=30011",
         );
         let settings = Settings { localhost_node_ports: true, ..table::settings() };
-        let _mode = program(settings, &model);
+        let _mode = program(settings, &catalog);
         let rows = rows(
             "127.0.0.1 -> tcp 127.0.0.1:30010 => 10.244.2.11:8080 masq
              127.0.0.1 -> tcp 127.0.0.5:30010 => 10.244.2.11:8080 masq
@@ -111,7 +113,7 @@ fn node_ports_answer_on_loopback_by_default_and_nobody_else_gets_there() {
              192.168.78.2 -> tcp 127.0.0.5:8080 => drop",
         );
         for row in rows {
-            let outcome = network.check(&row, ModeName::Iptables);
+            let outcome = network.check(&row, "iptables");
             assert_eq!(outcome, Ok(()), "{}", row.text);
         }
     });

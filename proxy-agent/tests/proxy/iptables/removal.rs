@@ -8,7 +8,7 @@ use std::process::Command;
 use proxy_agent::mode::Mode;
 use proxy_agent::mode::iptables::programs::Programs;
 use proxy_agent::mode::iptables::{remove, remove_all};
-use proxy_agent::model::Dirty;
+use proxy_agent::routes::Dirty;
 
 use super::super::{network, objects, table};
 use super::kernel::Backend;
@@ -101,10 +101,10 @@ fn the_rules_of_every_backend_go() {
         let mut backends: Vec<Backend> = found.into_iter().flatten().collect();
         assert!(!backends.is_empty(), "install the package iptables");
         let objects = "svc web 10.96.0.10 80/tcp\nep web 10.244.1.11:8080 node-1";
-        let model = table::model_of(objects::changes(objects));
+        let catalog = table::catalog_of(objects::changes(objects));
         for backend in &mut backends {
             let mut mode = backend.mode();
-            mode.sync(&model, &Dirty::default()).expect("synced");
+            mode.sync(&catalog, &Dirty::default()).expect("synced");
             assert!(backend.has_ours());
         }
         let output = Command::new(env!("CARGO_BIN_EXE_proxy-agent"))

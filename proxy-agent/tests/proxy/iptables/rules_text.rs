@@ -1,17 +1,17 @@
 //! The rules as text, so that a change of them is seen in review. The notation is that of
 //! `iptables-save`; names, comments and order are upstream's.
 
-use proxy_agent::mode::Settings;
 use proxy_agent::mode::iptables::render;
+use proxy_agent::settings::Settings;
 
 use super::super::{objects, table};
 
 /// The rules of chains that are not always the same.
 fn rules(settings: &Settings, text: &str) -> String {
-    let mut model = table::model_of(objects::changes(text));
-    model.take_dirty();
-    let all = render(settings, &model);
-    let none = render(settings, &table::model_of(Vec::new()));
+    let mut catalog = table::catalog_of(objects::changes(text));
+    catalog.take_dirty();
+    let all = render(settings, &catalog);
+    let none = render(settings, &table::catalog_of(Vec::new()));
     let constant: Vec<&str> = none.lines().filter(|line| line.starts_with("-A")).collect();
     let mut lines: Vec<&str> = Vec::new();
     for line in all.lines() {

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use proxy_agent::mode::iptables::parse::parse_rule;
 use proxy_agent::mode::iptables::rule::{Action, Recent, Rule, State};
-use proxy_agent::model::Target;
+use proxy_agent::routes::Target;
 
 use super::super::packet::{Outcome, Packet};
 use super::memory::Memory;

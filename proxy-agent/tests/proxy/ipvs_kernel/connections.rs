@@ -1,6 +1,7 @@
 //! Packets and connections through virtual servers. Never looks at what was programmed but
 //! to wait for it.
 
+use proxy_agent::routes::RouteTable;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
@@ -10,7 +11,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use proxy_agent::conntrack;
-use proxy_agent::mode::{LocalTraffic, Mode, ModeName};
+use proxy_agent::mode::Mode;
+use proxy_agent::settings::LocalTraffic;
 
 use super::{GROUP, OTHER_POD, POD, change, output, synced, who};
 use crate::network::Network;
@@ -20,7 +22,7 @@ use crate::vm::in_vm;
 #[test]
 fn the_kernel_does_what_the_table_says() {
     let name = "ipvs_kernel::connections::the_kernel_does_what_the_table_says";
-    in_vm(GROUP, name, || check_in_kernel(name, ModeName::Ipvs));
+    in_vm(GROUP, name, || check_in_kernel(name, "ipvs"));
 }
 
 #[test]
@@ -123,7 +125,8 @@ fn an_open_connection_outlives_its_endpoint() {
             let lines = endpoints.iter().map(|ep| format!("ep web {ep}:7 node-1\n"));
             "svc web 10.96.0.10 80/tcp\n".to_owned() + &lines.collect::<String>()
         };
-        let (mut director, mut model) = synced(settings(), &with(&["10.244.1.11", "10.244.1.12"]));
+        let (mut director, mut catalog) =
+            synced(settings(), &with(&["10.244.1.11", "10.244.1.12"]));
         let client = "10.244.2.11".parse().expect("an address");
         let connect = || {
             let stream = network.from(client, || {
@@ -142,7 +145,7 @@ fn an_open_connection_outlives_its_endpoint() {
         }
         assert_eq!(streams.len(), 2, "strictly in turn");
 
-        change(&mut director, &mut model, &with(&["10.244.1.12"]));
+        change(&mut director, &mut catalog, &with(&["10.244.1.12"]));
         for _ in 0..4 {
             assert_eq!(connect().say("who"), "10.244.1.12");
         }
@@ -152,14 +155,14 @@ fn an_open_connection_outlives_its_endpoint() {
         assert!(output("ipvsadm", "-Sn").contains(real), "it gets no new ones");
         // A look at the kernel changes nothing while the connection is there.
         director.distrust();
-        change(&mut director, &mut model, "");
+        change(&mut director, &mut catalog, "");
         assert_eq!(old.say("who"), "10.244.1.11");
 
         old.reset();
         while output("ipvsadm", "-Sn").contains("10.244.1.11") {
             std::thread::sleep(Duration::from_millis(200));
             director.distrust();
-            change(&mut director, &mut model, "");
+            change(&mut director, &mut catalog, "");
         }
         let mut other = streams.remove("10.244.1.12").expect("both were met");
         assert_eq!(other.say("who"), "10.244.1.12");
@@ -179,7 +182,7 @@ fn no_connection_fails_while_endpoints_come_and_go() {
             let service = format!("svc web 10.96.0.10 80/tcp {affinity} node-port=30010\n");
             service + &lines.collect::<String>()
         };
-        let (mut director, mut model) = synced(settings(), &some(7));
+        let (mut director, mut catalog) = synced(settings(), &some(7));
         let outside = "192.168.78.2".parse().expect("an address");
         let stop = Arc::new(AtomicBool::new(false));
         let ways = [(POD, "10.96.0.10:80"), (outside, "192.168.77.11:30010")];
@@ -214,7 +217,7 @@ fn no_connection_fails_while_endpoints_come_and_go() {
             stop.load(Ordering::Relaxed) || connections.iter().all(made)
         };
         for round in (0..).take_while(|round| *round < 60 || !enough()) {
-            change(&mut director, &mut model, &some(round * 5 % 7 + 1));
+            change(&mut director, &mut catalog, &some(round * 5 % 7 + 1));
             if round % 10 == 9 {
                 director.distrust();
             }
@@ -296,7 +299,7 @@ fn a_udp_client_follows_the_endpoints() {
     let name = "ipvs_kernel::connections::a_udp_client_follows_the_endpoints";
     in_vm(GROUP, name, || {
         let network = Network::new();
-        let (mut director, mut model) = synced(
+        let (mut director, mut catalog) = synced(
             settings(),
             "svc dns 10.96.0.22 53/udp
              ep dns 10.244.1.12:5353 node-1",
@@ -304,10 +307,10 @@ fn a_udp_client_follows_the_endpoints() {
         let socket = network.from(POD, || UdpSocket::bind("0.0.0.0:0").expect("a socket"));
         let ask = || ask_again(&socket, "10.96.0.22:53").expect("an answer");
         assert_eq!(ask(), "10.244.1.12:5353");
-        change(&mut director, &mut model, "ep dns 10.244.2.11:5353 node-2");
-        let to = model.destinations().cloned().collect::<Vec<_>>();
+        change(&mut director, &mut catalog, "ep dns 10.244.2.11:5353 node-2");
+        let to = catalog.destinations().cloned().collect::<Vec<_>>();
         let endpoints = |to| {
-            let routes = model.routes(to).expect("a route");
+            let routes = catalog.routes(to).expect("a route");
             routes.inside.endpoints.iter().copied().collect()
         };
         let wanted = to.iter().map(|to| (to.clone(), endpoints(to))).collect();

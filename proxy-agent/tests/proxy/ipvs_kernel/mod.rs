@@ -7,14 +7,15 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::process::Command;
 
+use proxy_agent::catalog::Catalog;
+use proxy_agent::mode::Mode;
 use proxy_agent::mode::ipvs::netlink::Netlink;
 use proxy_agent::mode::ipvs::{self, Director};
-use proxy_agent::mode::{Mode, Settings};
-use proxy_agent::model::Model;
+use proxy_agent::settings::Settings;
 
 use super::network::{Network, ask_tcp};
 use super::objects;
-use super::table::model_of;
+use super::table::catalog_of;
 
 /// All tests here run in one machine.
 const GROUP: &str = "ipvs_kernel::";
@@ -37,21 +38,21 @@ fn sorted(text: &str) -> Vec<String> {
     lines
 }
 
-/// A mode that has `text`, and its model.
-fn synced(settings: Settings, text: &str) -> (Director<Netlink>, Model) {
+/// A mode that has `text`, and its catalog.
+fn synced(settings: Settings, text: &str) -> (Director<Netlink>, Catalog) {
     let mut director = ipvs::open(settings).expect("a mode that works here");
-    let mut model = model_of(objects::changes(text));
-    let dirty = model.take_dirty();
-    director.sync(&model, &dirty).expect("synced");
-    (director, model)
+    let mut catalog = catalog_of(objects::changes(text));
+    let dirty = catalog.take_dirty();
+    director.sync(&catalog, &dirty).expect("synced");
+    (director, catalog)
 }
 
-fn change(director: &mut Director<Netlink>, model: &mut Model, text: &str) {
-    objects::changes(text).into_iter().for_each(|change| model.apply(change));
-    let dirty = model.take_dirty();
-    director.sync(model, &dirty).expect("synced");
+fn change(director: &mut Director<Netlink>, catalog: &mut Catalog, text: &str) {
+    objects::changes(text).into_iter().for_each(|change| catalog.apply(change));
+    let dirty = catalog.take_dirty();
+    director.sync(catalog, &dirty).expect("synced");
     while director.needs_sweep() {
-        director.sweep(model).expect("swept");
+        director.sweep().expect("swept");
     }
 }
 

@@ -4,15 +4,17 @@
 use std::collections::BTreeSet;
 
 use proxy_agent::mode::ipvs::render::render_servers;
-use proxy_agent::mode::nftables::netlink::Netlink as TableNetlink;
-use proxy_agent::mode::{self, Mode, ModeName, ipvs};
-use proxy_agent::model::{Dirty, Family};
+use proxy_agent::mode::nftables::TABLE;
+use proxy_agent::mode::{Mode, ipvs};
+use proxy_agent::modes::MODES;
+use proxy_agent::nft::netlink::Netlink as TableNetlink;
+use proxy_agent::routes::{Dirty, Family};
 
 use super::{GROUP, POD, output, sorted, synced, who};
 use crate::ipvs::OBJECTS;
 use crate::network::Network;
 use crate::objects;
-use crate::table::{model_of, settings};
+use crate::table::{catalog_of, open, settings};
 use crate::vm::in_vm;
 
 /// Everything that the mode makes, as other programs see it.
@@ -75,13 +77,13 @@ fn a_restart_changes_nothing_and_a_damage_is_repaired() {
     let name = "ipvs_kernel::shown::a_restart_changes_nothing_and_a_damage_is_repaired";
     in_vm(GROUP, name, || {
         let _network = Network::new();
-        let (mut director, model) = synced(settings(), OBJECTS);
+        let (mut director, catalog) = synced(settings(), OBJECTS);
         let whole = shown();
-        let mut table = TableNetlink::open(Family::V4).expect("netlink");
+        let mut table = TableNetlink::open(Family::V4, TABLE).expect("netlink");
         let generation = table.generation().expect("a generation");
         drop(director);
         director = ipvs::open(settings()).expect("a mode that works here");
-        director.sync(&model, &Dirty::default()).expect("synced");
+        director.sync(&catalog, &Dirty::default()).expect("synced");
         assert_eq!(table.generation().expect("a generation"), generation);
         assert_eq!(shown(), whole);
 
@@ -92,14 +94,14 @@ fn a_restart_changes_nothing_and_a_damage_is_repaired() {
         output("nft", "flush set ip coracle-proxy-ipvs addresses");
         assert_ne!(shown(), whole);
         director.distrust();
-        director.sync(&model, &Dirty::default()).expect("repaired");
+        director.sync(&catalog, &Dirty::default()).expect("repaired");
         assert_eq!(sorted(&shown().join("\n")), sorted(&whole.join("\n")));
 
         output("ip", "link del kube-ipvs0");
         output("ipvsadm", "-C");
         output("nft", "delete table ip coracle-proxy-ipvs");
         director.distrust();
-        director.sync(&model, &Dirty::default()).expect("repaired");
+        director.sync(&catalog, &Dirty::default()).expect("repaired");
         let names = |shown: Vec<String>| shown.len();
         assert_eq!(names(shown()), whole.len());
     });
@@ -111,26 +113,26 @@ fn changes_of_mode_leave_nothing_of_the_former() {
     in_vm(GROUP, name, || {
         let network = Network::new();
         output("ipvsadm", "-A -t 192.168.77.11:6443 -s rr");
-        let mut model = model_of(objects::changes(OBJECTS));
-        model.take_dirty();
-        for name in [ModeName::Ipvs, ModeName::Nftables, ModeName::Ipvs] {
-            let mut mode = mode::open(name, settings()).expect("a mode that works here");
-            for other in ModeName::ALL.into_iter().filter(|other| *other != name) {
-                mode::cleanup(other, Family::V4).expect("cleaned");
+        let mut catalog = catalog_of(objects::changes(OBJECTS));
+        catalog.take_dirty();
+        for name in ["ipvs", "nftables", "ipvs"] {
+            let mut mode = open(name, settings());
+            for other in MODES.iter().filter(|other| other.name != name) {
+                (other.cleanup)(Family::V4).expect("cleaned");
             }
-            mode.sync(&model, &Dirty::default()).expect("synced");
+            mode.sync(&catalog, &Dirty::default()).expect("synced");
             assert!(who(&network, POD, "10.96.0.10:80").is_ok(), "{name}");
             let tables = output("nft", "list tables");
             let links = output("ip", "-o link");
             let servers = output("ipvsadm", "-Sn");
-            let is_ipvs = name == ModeName::Ipvs;
+            let is_ipvs = name == "ipvs";
             assert_eq!(tables.lines().count(), 1, "{tables}");
             assert_eq!(tables.contains("coracle-proxy-ipvs"), is_ipvs, "{tables}");
             assert_eq!(links.contains("kube-ipvs0"), is_ipvs, "{links}");
             assert_eq!(servers.lines().count() > 1, is_ipvs, "{servers}");
             assert!(servers.contains("192.168.77.11:6443"), "another's stays");
         }
-        mode::cleanup(ModeName::Ipvs, Family::V4).expect("cleaned");
+        ipvs::cleanup(Family::V4).expect("cleaned");
         assert_eq!(output("ipvsadm", "-Sn"), "-A -t 192.168.77.11:6443 -s rr\n");
         assert_eq!(output("nft", "list ruleset"), "");
         assert!(!output("ip", "-o link").contains("kube-ipvs0"));
@@ -149,7 +151,7 @@ fn nothing_is_left_of_a_stock_kube_proxy() {
         output("ipvsadm", "-A -t 10.96.0.10:80 -s rr");
         output("ipvsadm", "-A -t 192.168.77.11:30010 -s rr");
         output("ipvsadm", "-a -t 192.168.77.11:30010 -r 10.244.1.11:8080 -m");
-        assert!(mode::cleanup(ModeName::Ipvs, Family::V4).expect("cleaned"));
+        assert!(ipvs::cleanup(Family::V4).expect("cleaned"));
         assert_eq!(output("ipvsadm", "-Sn"), "-A -t 192.168.99.1:6443 -s rr\n");
         assert!(!output("ip", "-o link").contains("kube-ipvs0"));
         output("ipvsadm", "-C");

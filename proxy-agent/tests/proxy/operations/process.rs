@@ -112,7 +112,7 @@ fn wait<T>(mut condition: impl FnMut() -> Option<T>) -> Option<T> {
 }
 
 /// Nobody else is in this namespace to take the port meanwhile.
-fn free_address() -> SocketAddr {
+pub fn free_address() -> SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("own address")
 }

@@ -1,7 +1,7 @@
 //! Rows of cluster IPs: whom they lead to, who is masqueraded, and what is refused.
 
-use proxy_agent::mode::LocalTraffic;
-use proxy_agent::model::Family;
+use proxy_agent::routes::Family;
+use proxy_agent::settings::LocalTraffic;
 
 use super::Group;
 

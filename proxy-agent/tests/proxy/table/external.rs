@@ -1,8 +1,6 @@
 //! Rows of what clients outside the cluster use: node ports, external IPs, load
 //! balancers' addresses, and who may use those.
 
-use proxy_agent::mode::ModeName;
-
 use super::Group;
 
 pub const GROUPS: &[Group] = &[
@@ -21,7 +19,7 @@ pub const GROUPS: &[Group] = &[
             settings.node_port_addresses = super::networks(settings.family, &networks);
         })
         .not_in(&[(
-            ModeName::Ipvs,
+            "ipvs",
             "IPVS has no virtual server for a network, and upstream leaves loopback out",
         )]),
 ];

@@ -189,7 +189,7 @@ fn a_removed_endpoint_keeps_old_connections_and_gets_no_new_ones() {
         let mut agent = Agent::new(Limits::default(), &web("", "ep web 10.244.1.11:7000 node-1"));
         let mut old = connect(&network);
         assert!(echoed(&mut old, "before").expect("echoed"));
-        let gone = proxy_agent::model::Change::SliceGone(proxy_agent::model::ServiceName {
+        let gone = proxy_agent::catalog::Change::SliceGone(proxy_agent::catalog::ServiceName {
             namespace: "default".to_owned(),
             name: "web-a-7000".to_owned(),
         });
@@ -200,10 +200,12 @@ fn a_removed_endpoint_keeps_old_connections_and_gets_no_new_ones() {
             assert_eq!(ask(&network, OUTSIDE, WEB), "10.244.2.11:8080");
         }
         assert!(echoed(&mut old, "after").expect("echoed"));
-        agent.apply(vec![proxy_agent::model::Change::SliceGone(proxy_agent::model::ServiceName {
-            namespace: "default".to_owned(),
-            name: "web-a-8080".to_owned(),
-        })]);
+        agent.apply(vec![proxy_agent::catalog::Change::SliceGone(
+            proxy_agent::catalog::ServiceName {
+                namespace: "default".to_owned(),
+                name: "web-a-8080".to_owned(),
+            },
+        )]);
         let refused = network.from(POD, || TcpStream::connect(WEB)).expect_err("nobody serves");
         assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
         assert!(echoed(&mut old, "without a listener").expect("echoed"));
@@ -222,10 +224,12 @@ fn an_endpoint_that_does_not_answer_is_passed_over() {
         for _ in 0..3 {
             assert_eq!(ask(&network, POD, WEB), "10.244.1.12:8080");
         }
-        agent.apply(vec![proxy_agent::model::Change::SliceGone(proxy_agent::model::ServiceName {
-            namespace: "default".to_owned(),
-            name: "web-a-8080".to_owned(),
-        })]);
+        agent.apply(vec![proxy_agent::catalog::Change::SliceGone(
+            proxy_agent::catalog::ServiceName {
+                namespace: "default".to_owned(),
+                name: "web-a-8080".to_owned(),
+            },
+        )]);
         let answer = network.from(POD, || ask_tcp(WEB));
         assert!(answer.is_err(), "nobody is there: {answer:?}");
     });

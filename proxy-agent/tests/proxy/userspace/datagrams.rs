@@ -7,7 +7,7 @@ use std::time::Duration;
 use proxy_agent::conntrack;
 use proxy_agent::mode::Mode;
 use proxy_agent::mode::userspace::limits::Limits;
-use proxy_agent::model::{Destination, Protocol, Target};
+use proxy_agent::routes::{Destination, Protocol, Target};
 
 use super::{Agent, OTHER_POD, POD};
 use crate::network::{self, Network};

@@ -3,16 +3,14 @@
 use std::io::{BufRead, Write};
 use std::process::{Command, Stdio};
 
-use proxy_agent::mode::nftables::kernel::Kernel;
-use proxy_agent::mode::nftables::netlink::Netlink;
-use proxy_agent::mode::userspace::TABLE;
 use proxy_agent::mode::userspace::limits::Limits;
-use proxy_agent::mode::{self, ModeName};
-use proxy_agent::model::Family;
+use proxy_agent::mode::userspace::{self, TABLE};
+use proxy_agent::nft::kernel::Kernel;
+use proxy_agent::nft::netlink::Netlink;
+use proxy_agent::routes::Family;
 
 use super::{Agent, NODE, POD, WEB};
 use crate::network::{self, Network, ask_tcp};
-use crate::table;
 
 /// Set in the process that is killed.
 const VICTIM: &str = "CORACLE_TEST_USERSPACE_VICTIM";
@@ -20,8 +18,8 @@ const NAME: &str = "userspace::end::the_next_agent_mends_what_a_killed_one_has_l
 const OBJECTS: &str = "svc web 10.96.0.10 80/tcp\nep web 10.244.1.11:8080 node-1";
 
 fn has_table() -> bool {
-    let mut netlink = Netlink::open_table(Family::V4, TABLE).expect("netlink");
-    netlink.dump(&table::settings()).expect("a dump").table
+    let mut netlink = Netlink::open(Family::V4, TABLE).expect("netlink");
+    netlink.dump().expect("a dump").table
 }
 
 #[test]
@@ -44,9 +42,9 @@ fn cleanup_removes_what_a_killed_agent_has_left() {
         let _network = Network::new();
         std::mem::forget(Agent::new(Limits::default(), OBJECTS));
         assert!(has_table());
-        mode::cleanup(ModeName::Userspace, Family::V4).expect("cleaned");
+        userspace::cleanup(Family::V4).expect("cleaned");
         assert!(!has_table());
-        mode::cleanup(ModeName::Userspace, Family::V4).expect("nothing to do");
+        userspace::cleanup(Family::V4).expect("nothing to do");
     });
 }
 

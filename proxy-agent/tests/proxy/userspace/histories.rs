@@ -5,28 +5,26 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use proptest::prelude::*;
+use proxy_agent::catalog::Catalog;
 use proxy_agent::mode::Mode;
 use proxy_agent::mode::userspace::Userspace;
 use proxy_agent::mode::userspace::plan::ListenerTable;
-use proxy_agent::model::{Change, Destination, Dirty, Family, Model, ServiceName};
+use proxy_agent::routes::{Destination, Dirty, Family, RouteTable};
 
 use super::memory_sockets::MemorySockets;
 use super::packets::{outcomes, synced};
 use super::{NODE, OUTSIDE, POD};
+use crate::changes::{Edit, OPTIONS, edit, replay};
 use crate::memory_kernel::MemoryKernel;
 use crate::packet::{Outcome, Packet};
-use crate::table::settings;
-use crate::{objects, table};
+use crate::table::{self, settings};
 
 type Mem = Userspace<MemoryKernel, MemorySockets>;
 
 /// One event of a history.
 #[derive(Clone, Debug)]
 enum Event {
-    Service(u8, Vec<&'static str>),
-    NoService(u8),
-    /// Bit `i` of the first: endpoint `i` is there; of the second: it is on this node.
-    Slice(u8, u8, u8),
+    Edit(Edit),
     Sync,
     /// The kernel is not to be trusted, or the node has another address.
     Distrust,
@@ -38,20 +36,8 @@ enum Event {
 }
 
 fn event() -> impl Strategy<Value = Event> {
-    let options = proptest::sample::subsequence(
-        vec![
-            "node-port=3000",
-            "affinity=60",
-            "internal=Local",
-            "external=Local",
-            "external-ip=198.51.100.7",
-        ],
-        0..=5,
-    );
     prop_oneof![
-        3 => (0u8..3, options).prop_map(|(index, options)| Event::Service(index, options)),
-        1 => (0u8..3).prop_map(Event::NoService),
-        5 => (0u8..3, 0u8..8, any::<u8>()).prop_map(|(i, there, local)| Event::Slice(i, there, local)),
+        9 => edit(OPTIONS, 3).prop_map(Event::Edit),
         4 => Just(Event::Sync),
         1 => Just(Event::Distrust),
         1 => (1u8..4).prop_map(Event::Move),
@@ -60,39 +46,12 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-fn name(name: String) -> ServiceName {
-    let namespace = "default".to_owned();
-    ServiceName { namespace, name }
-}
-
-fn change_of(event: &Event) -> Option<Change> {
-    match event {
-        Event::Service(index, options) => {
-            let mut text = format!("svc s{index} 10.96.0.{} 80/tcp", index + 1);
-            for option in options {
-                text += &match *option {
-                    "node-port=3000" => format!(" node-port=3000{index}"),
-                    other => format!(" {other}"),
-                };
-            }
-            Some(objects::changes(&text).remove(0))
-        }
-        Event::NoService(index) => Some(Change::ServiceGone(name(format!("s{index}")))),
-        Event::Slice(index, 0, _) => Some(Change::SliceGone(name(format!("s{index}-a-8080")))),
-        Event::Slice(index, there, local) => {
-            let lines = (0..3u8).filter(|bit| there & 1 << bit != 0).map(|bit| {
-                let node = 2 - (local >> bit & 1);
-                format!("ep s{index} 10.244.{index}.{}:8080 node-{node}\n", bit + 1)
-            });
-            Some(objects::changes(&lines.collect::<String>()).remove(0))
-        }
-        _ => None,
-    }
-}
-
 /// What becomes of a packet to each destination, from inside and from outside.
-fn all_outcomes(mode: &mut Mem, model: &Model) -> Vec<(Destination, IpAddr, BTreeSet<Outcome>)> {
-    let mut destinations: Vec<Destination> = model.destinations().cloned().collect();
+fn all_outcomes(
+    mode: &mut Mem,
+    catalog: &Catalog,
+) -> Vec<(Destination, IpAddr, BTreeSet<Outcome>)> {
+    let mut destinations: Vec<Destination> = catalog.destinations().cloned().collect();
     destinations.sort();
     let mut all = Vec::new();
     for to in destinations {
@@ -109,10 +68,10 @@ fn all_outcomes(mode: &mut Mem, model: &Model) -> Vec<(Destination, IpAddr, BTre
     all
 }
 
-fn settle(mode: &mut Mem, model: &Model, dirty: &Dirty) {
-    mode.sync(model, dirty).expect("synced");
+fn settle(mode: &mut Mem, catalog: &Catalog, dirty: &Dirty) {
+    mode.sync(catalog, dirty).expect("synced");
     while mode.needs_sweep() {
-        mode.sweep(model).expect("swept");
+        mode.sweep().expect("swept");
     }
 }
 
@@ -138,18 +97,16 @@ proptest! {
 
     #[test]
     fn step_by_step_at_once_and_after_a_restart_are_the_same(events in proptest::collection::vec(event(), 1..40)) {
-        let mut model = table::model_of(Vec::new());
+        let mut catalog = table::catalog_of(Vec::new());
         let sockets = MemorySockets::at(NODE);
         let mut mode = Userspace::new(settings(), MemoryKernel::default(), sockets);
         let mut dirty = Dirty::default();
         for event in &events {
-            if let Some(change) = change_of(event) {
-                model.apply(change);
-            }
             match event {
+                Event::Edit(edit) => catalog.apply(edit.change()),
                 Event::Sync => {
-                    dirty.extend(model.take_dirty());
-                    if mode.sync(&model, &dirty).is_ok() {
+                    dirty.extend(catalog.take_dirty());
+                    if mode.sync(&catalog, &dirty).is_ok() {
                         dirty = Dirty::default();
                     } else {
                         prop_assert!(mode.sockets().full, "failed without a reason");
@@ -163,13 +120,12 @@ proptest! {
                 Event::Full(full) => mode.sockets().full = *full,
                 Event::Refuse(steps) => {
                     mode.kernel().steps_left = Some(*steps);
-                    dirty.extend(model.take_dirty());
-                    if mode.sync(&model, &dirty).is_ok() {
+                    dirty.extend(catalog.take_dirty());
+                    if mode.sync(&catalog, &dirty).is_ok() {
                         dirty = Dirty::default();
                     }
                     mode.kernel().steps_left = None;
                 }
-                _ => {}
             }
         }
         mode.sockets().full = false;
@@ -177,22 +133,25 @@ proptest! {
             mode.sockets().address = NODE;
             mode.distrust();
         }
-        dirty.extend(model.take_dirty());
-        settle(&mut mode, &model, &dirty);
-        prop_assert_eq!(mode.table(), &ListenerTable::of(&model, Family::V4));
+        dirty.extend(catalog.take_dirty());
+        settle(&mut mode, &catalog, &dirty);
+        prop_assert_eq!(mode.table(), &ListenerTable::of(&catalog, Family::V4));
         check_sockets(&mut mode)?;
-        let found = all_outcomes(&mut mode, &model);
+        let found = all_outcomes(&mut mode, &catalog);
 
-        let mut fresh_model = table::model_of(events.iter().filter_map(change_of).collect());
-        let all = fresh_model.take_dirty();
-        let mut fresh = synced(settings(), &fresh_model, &all);
-        prop_assert_eq!(&found, &all_outcomes(&mut fresh, &fresh_model));
+        let mut fresh_catalog = replay(events.iter().filter_map(|event| match event {
+            Event::Edit(edit) => Some(edit),
+            _ => None,
+        }));
+        let all = fresh_catalog.take_dirty();
+        let mut fresh = synced(settings(), &fresh_catalog, &all);
+        prop_assert_eq!(&found, &all_outcomes(&mut fresh, &fresh_catalog));
 
         // As after a kill that left the rules: other listeners, the same ways.
         let kernel = mode.kernel().clone();
         let mut restarted = Userspace::new(settings(), kernel, MemorySockets::at(NODE));
-        settle(&mut restarted, &model, &Dirty::default());
+        settle(&mut restarted, &catalog, &Dirty::default());
         check_sockets(&mut restarted)?;
-        prop_assert_eq!(&found, &all_outcomes(&mut restarted, &model));
+        prop_assert_eq!(&found, &all_outcomes(&mut restarted, &catalog));
     }
 }

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use proxy_agent::mode::userspace::balancer::Backends;
 use proxy_agent::mode::userspace::plan::ListenerName;
 use proxy_agent::mode::userspace::sockets::Sockets;
-use proxy_agent::model::Family;
+use proxy_agent::routes::Family;
 
 /// What is open.
 pub struct MemorySockets {

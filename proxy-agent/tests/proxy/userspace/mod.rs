@@ -11,12 +11,12 @@ mod text;
 
 use std::net::{IpAddr, SocketAddr};
 
+use proxy_agent::catalog::{Catalog, Change};
 use proxy_agent::mode::Mode;
-use proxy_agent::mode::nftables::netlink::Netlink;
 use proxy_agent::mode::userspace::limits::Limits;
 use proxy_agent::mode::userspace::sockets::NodeSockets;
 use proxy_agent::mode::userspace::{self, Userspace};
-use proxy_agent::model::{Change, Model};
+use proxy_agent::nft::netlink::Netlink;
 
 use super::{objects, table};
 
@@ -28,27 +28,27 @@ pub const OUTSIDE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 168, 78, 2))
 /// The Service of most tests.
 pub const WEB: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::new(10, 96, 0, 10)), 80);
 
-/// The mode on the real kernel with its model.
+/// The mode on the real kernel with its catalog.
 pub struct Agent {
     pub mode: Userspace<Netlink, NodeSockets>,
-    model: Model,
+    catalog: Catalog,
 }
 
 impl Agent {
     pub fn new(limits: Limits, text: &str) -> Agent {
         let mode = userspace::open(table::settings(), limits).expect("a mode that works here");
-        let model = table::model_of(Vec::new());
-        let mut agent = Agent { mode, model };
+        let catalog = table::catalog_of(Vec::new());
+        let mut agent = Agent { mode, catalog };
         agent.apply(objects::changes(text));
         agent
     }
 
     pub fn apply(&mut self, changes: Vec<Change>) {
-        changes.into_iter().for_each(|change| self.model.apply(change));
-        let dirty = self.model.take_dirty();
-        self.mode.sync(&self.model, &dirty).expect("synced");
+        changes.into_iter().for_each(|change| self.catalog.apply(change));
+        let dirty = self.catalog.take_dirty();
+        self.mode.sync(&self.catalog, &dirty).expect("synced");
         while self.mode.needs_sweep() {
-            self.mode.sweep(&self.model).expect("swept");
+            self.mode.sweep().expect("swept");
         }
     }
 }

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use proxy_agent::catalog::Catalog;
+use proxy_agent::mode::Mode;
 use proxy_agent::mode::userspace::Userspace;
-use proxy_agent::mode::{Mode, ModeName, Settings};
-use proxy_agent::model::{Dirty, Family, Model};
+use proxy_agent::routes::{Dirty, Family};
+use proxy_agent::settings::Settings;
 
 use super::memory_sockets::MemorySockets;
 use crate::memory_kernel::MemoryKernel;
@@ -39,29 +41,29 @@ pub fn outcomes(
     outcomes
 }
 
-/// A mode that is done with this model; its listeners are on any of the node's addresses.
+/// A mode that is done with this catalog; its listeners are on any of the node's addresses.
 pub fn synced(
     settings: Settings,
-    model: &Model,
+    catalog: &Catalog,
     dirty: &Dirty,
 ) -> Userspace<MemoryKernel, MemorySockets> {
     let mut addresses = node_addresses().into_iter();
     let own = addresses.find(|address| Family::of(address) == settings.family);
     let sockets = MemorySockets::at(own.expect("an address of this family"));
     let mut mode = Userspace::new(settings, MemoryKernel::default(), sockets);
-    mode.sync(model, dirty).expect("synced");
+    mode.sync(catalog, dirty).expect("synced");
     mode
 }
 
 #[test]
 fn the_tracer_sees_what_the_table_says() {
-    check_traced(ModeName::Userspace, |settings, model, dirty| {
-        let mut mode = synced(settings, model, dirty);
+    check_traced("userspace", |settings, catalog, dirty| {
+        let mut mode = synced(settings, catalog, dirty);
         move |packet| outcomes(&mut mode, packet)
     });
 }
 
 #[test]
 fn the_kernel_does_what_the_table_says() {
-    check_in_kernel("userspace::packets::the_kernel_does_what_the_table_says", ModeName::Userspace);
+    check_in_kernel("userspace::packets::the_kernel_does_what_the_table_says", "userspace");
 }

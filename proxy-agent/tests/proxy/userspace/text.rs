@@ -5,13 +5,13 @@ use proxy_agent::mode::userspace::render;
 use crate::{objects, table};
 
 fn check(text: &str, expected: &str) {
-    let mut model = table::model_of(objects::changes(text));
-    model.take_dirty();
+    let mut catalog = table::catalog_of(objects::changes(text));
+    catalog.take_dirty();
     let strip = |text: &str| {
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
         lines.collect::<Vec<_>>().join("\n")
     };
-    assert_eq!(strip(&render(&table::settings(), &model)), strip(expected));
+    assert_eq!(strip(&render(&table::settings(), &catalog)), strip(expected));
 }
 
 #[test]

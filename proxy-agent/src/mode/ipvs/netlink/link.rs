@@ -10,8 +10,8 @@ use std::net::IpAddr;
 
 use super::INTERFACE;
 use crate::mode::ipvs::kernel::KernelError;
-use crate::model::Family;
 use crate::netlink::{Attributes, Messages, Socket, flag};
+use crate::routes::Family;
 
 /// `RTM_*`
 const NEW_LINK: u16 = 16;
@@ -84,7 +84,7 @@ impl Link {
     /// are only for one link.
     pub fn addresses(&mut self) -> Result<(BTreeSet<IpAddr>, BTreeSet<IpAddr>), KernelError> {
         let index = self.index()?;
-        let number = self.number();
+        let number = self.family.number();
         let all: Vec<(u32, IpAddr)> = self.socket.dump(
             |messages| {
                 let mut header = [0; ADDRESS_HEADER];
@@ -180,21 +180,13 @@ impl Link {
             IpAddr::V4(address) => address.octets().to_vec(),
             IpAddr::V6(address) => address.octets().to_vec(),
         };
-        let mut header = vec![self.number(), octets.len() as u8 * 8, 0, 0];
+        let mut header = vec![self.family.number(), octets.len() as u8 * 8, 0, 0];
         header.extend_from_slice(&index.to_ne_bytes());
         messages.begin_with(kind, flags, &header);
         messages.attribute(LOCAL, &octets);
         messages.attribute(ADDRESS, &octets);
         if kind == NEW_ADDRESS && address.is_ipv6() {
             messages.attribute(FLAGS, &WITHOUT_DETECTION.to_ne_bytes());
-        }
-    }
-
-    /// `AF_INET`, `AF_INET6`
-    fn number(&self) -> u8 {
-        match self.family {
-            Family::V4 => 2,
-            Family::V6 => 10,
         }
     }
 }

@@ -17,18 +17,16 @@ use super::kernel::{Installed, Kernel, KernelError, Op};
 use super::layout::TABLE;
 use super::parameters;
 use super::server::Name;
-use crate::mode::Settings;
-use crate::mode::nftables::kernel::Kernel as _;
-use crate::mode::nftables::netlink::Netlink as TableNetlink;
-use crate::mode::nftables::ruleset::{Op as TableOp, Step};
-use crate::model::{Family, Target};
+use crate::nft::kernel::Kernel as _;
+use crate::nft::netlink::{Netlink as TableNetlink, has_table, remove_table};
+use crate::nft::ruleset::Step;
+use crate::routes::{Family, Target};
 
 /// The interface that carries the Services' addresses; upstream's name.
 const INTERFACE: &str = "kube-ipvs0";
 
 /// The network namespace that this was opened in, of one family.
 pub struct Netlink {
-    family: Family,
     servers: Servers,
     link: Link,
     table: TableNetlink,
@@ -50,11 +48,9 @@ impl Netlink {
             other => anyhow::Error::from(other).context("cannot ask for IPVS"),
         })?;
         Ok(Netlink {
-            family,
             servers,
             link: Link::open(family).context("cannot open a netlink socket")?,
-            table: TableNetlink::open_table(family, TABLE)
-                .context("cannot open a netlink socket")?,
+            table: TableNetlink::open(family, TABLE).context("cannot open a netlink socket")?,
         })
     }
 
@@ -83,10 +79,7 @@ impl Netlink {
             }
             self.link.commit(&[LinkOp::DeleteInterface])?;
         }
-        self.table.generation().context(
-            "cannot read nf_tables: the kernel needs CONFIG_NF_TABLES and the agent CAP_NET_ADMIN",
-        )?;
-        Ok(())
+        self.table.check()
     }
 }
 
@@ -102,17 +95,8 @@ pub fn own_addresses(family: Family) -> Result<BTreeSet<IpAddr>, KernelError> {
 ///
 /// # Errors
 /// The kernel does not answer, or not in a way that makes sense.
-pub fn has_traces(family: Family) -> Result<bool, KernelError> {
-    if Link::open(family)?.has_interface()? {
-        return Ok(true);
-    }
-    let mut table = TableNetlink::open_table(family, TABLE)?;
-    match table.generation() {
-        Ok(_) => Ok(table.dump(&Settings::new(family))?.table),
-        Err(error) if error.is_denied() => Err(error),
-        // Without nf_tables there is no table.
-        Err(_) => Ok(false),
-    }
+pub fn has_traces(family: Family) -> Result<bool> {
+    Ok(Link::open(family)?.has_interface()? || has_table(family, TABLE)?)
 }
 
 /// Removes the table and the addresses of a family, and the interface if no family has an
@@ -120,11 +104,8 @@ pub fn has_traces(family: Family) -> Result<bool, KernelError> {
 ///
 /// # Errors
 /// The kernel refuses.
-pub fn remove_traces(family: Family) -> Result<(), KernelError> {
-    let mut table = TableNetlink::open_table(family, TABLE)?;
-    if table.generation().is_ok() && table.dump(&Settings::new(family))?.table {
-        table.commit(&[vec![TableOp::DeleteTable]])?;
-    }
+pub fn remove_traces(family: Family) -> Result<()> {
+    remove_table(family, TABLE)?;
     let mut link = Link::open(family)?;
     let (carried, _) = link.addresses()?;
     let ops: Vec<LinkOp> = carried.into_iter().map(LinkOp::DeleteAddress).collect();
@@ -144,7 +125,7 @@ impl Kernel for Netlink {
     fn dump(&mut self) -> Result<Installed, KernelError> {
         let (carried, own) = self.link.addresses()?;
         let mut installed = Installed {
-            table: self.table.dump(&Settings::new(self.family))?,
+            table: self.table.dump()?,
             servers: self.servers.dump()?,
             interface: self.link.has_interface()?,
             carried,

@@ -10,8 +10,8 @@ use crate::mode::ipvs::kernel::{KernelError, Op};
 use crate::mode::ipvs::server::{
     Frontend, Name, RealServer, SPARE_MARK, Scheduling, VirtualServer,
 };
-use crate::model::{Family, Protocol, Target};
 use crate::netlink::{Attributes, Messages, Socket, flag};
+use crate::routes::{Family, Protocol, Target};
 
 /// `GENL_ID_CTRL`, `CTRL_CMD_GETFAMILY`, `CTRL_ATTR_*`
 const CONTROL: u16 = 16;
@@ -224,16 +224,8 @@ impl Servers {
     }
 }
 
-/// `AF_INET`, `AF_INET6`
-fn family_number(family: Family) -> u16 {
-    match family {
-        Family::V4 => 2,
-        Family::V6 => 10,
-    }
-}
-
 fn write_name(messages: &mut Messages, name: &Name) {
-    let family = family_number(name.family());
+    let family = u16::from(name.family().number());
     messages.attribute(service::FAMILY, &family.to_ne_bytes());
     match name {
         Name::Frontend(frontend) => {
@@ -264,7 +256,7 @@ fn write_scheduling(messages: &mut Messages, name: &Name, scheduling: &Schedulin
 
 fn write_destination(messages: &mut Messages, target: &Target, weight: Option<u32>) {
     let nest = messages.nest(DESTINATION);
-    let family = family_number(Family::of(&target.address));
+    let family = u16::from(Family::of(&target.address).number());
     messages.attribute(destination::ADDRESS, &address_bytes(&target.address));
     messages.attribute(destination::PORT, &target.port.to_be_bytes());
     messages.attribute(destination::FAMILY, &family.to_ne_bytes());
