@@ -32,6 +32,7 @@ impl Rules for PriorityClassRules {
 
     fn default(class: &mut PriorityClass) {
         defaults::text(&mut class.preemption_policy, "PreemptLowerPriority");
+        class.value.get_or_insert(0);
         class.global_default = class.global_default.filter(|is_default| *is_default);
     }
 
@@ -52,7 +53,7 @@ impl Rules for PriorityClassRules {
         } else {
             let detail =
                 format!("maximum allowed value of a user defined priority is {HIGHEST_VALUE}");
-            checks.allowed(class.value <= HIGHEST_VALUE, &Path::new("value"), &detail);
+            checks.allowed(class.value.unwrap_or_default() <= HIGHEST_VALUE, &Path::new("value"), &detail);
         }
         let policy = class.preemption_policy.as_deref().unwrap_or_default();
         let path = Path::new("preemptionPolicy");
@@ -99,7 +100,7 @@ impl Rules for PriorityClassRules {
     fn row(class: &PriorityClass, now: Timestamp) -> Vec<Value> {
         vec![
             table::name(class),
-            Value::from(class.value),
+            Value::from(class.value.unwrap_or_default()),
             Value::from(class.global_default.unwrap_or(false)),
             table::age(class, now),
             Value::from(class.preemption_policy.clone().unwrap_or_default()),
@@ -116,7 +117,7 @@ fn check_system(class: &PriorityClass, name: &str) -> Result<(), String> {
     let Some((_, value)) = SYSTEM.iter().find(|(system, _)| *system == name) else {
         return Err(format!("{name} is not a known system priority class"));
     };
-    if class.value != *value {
+    if class.value.unwrap_or_default() != *value {
         return Err(format!("value of {name} PriorityClass must be {value}"));
     }
     if class.global_default == Some(true) {

@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::fmt::Display;
 use std::time::Duration;
 
+use client::duration;
 use serde_json::{Map, Value};
 
 /// What is said about a configuration.

@@ -15,7 +15,7 @@ use anyhow::Context;
 use client::{BackOff, ControlLoop, Reconciler, Update, WorkQueue, follow, is_status};
 use futures::StreamExt;
 use futures::future::BoxFuture;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions, PropagationPolicy};
 use kube::{Api, Client};
 use serde_json::json;
