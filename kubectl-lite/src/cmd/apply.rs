@@ -6,10 +6,10 @@ use http::Method;
 use serde_json::Value;
 
 use super::create::{DryRun, Validate};
-use super::get::{self, Format};
 use crate::client::Call;
 use crate::error::{Error, Result};
 use crate::manifest::{self, Manifest};
+use crate::output::Format;
 use crate::patch::{self, Style};
 use crate::select::{self, Target};
 use crate::{Context, say};
@@ -205,10 +205,7 @@ async fn report(
     context: &Context,
 ) -> Result {
     match &arguments.output {
-        Some(output) => {
-            let format = Format::parse(Some(output))?;
-            get::print_object(&format, object, context).await
-        }
+        Some(output) => Format::parse(Some(output))?.print(object.clone(), context).await,
         None => say(format!("{} {verb}{}", target.shown(), arguments.dry_run.suffix())),
     }
 }

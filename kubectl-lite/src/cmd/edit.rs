@@ -6,9 +6,9 @@ use std::io::Write as _;
 use http::Method;
 use serde_json::Value;
 
-use super::get;
 use crate::client::Call;
 use crate::error::{Error, Result};
+use crate::output;
 use crate::patch::{self, Style};
 use crate::render::yaml;
 use crate::select::{Selection, Target};
@@ -48,7 +48,7 @@ pub async fn run(arguments: Arguments, context: &Context) -> Result {
 async fn one(target: &Target, context: &Context) -> Result {
     let path = target.path();
     let mut object = context.server.call(Call::get(&path)).await?;
-    get::without_managed_fields(&mut object);
+    output::without_managed_fields(&mut object);
     let original = yaml::yaml(&object);
     let mut text = format!("{HEADER}{original}");
     let failed =

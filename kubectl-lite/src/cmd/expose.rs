@@ -5,9 +5,9 @@ use http::Method;
 use serde_json::{Map, Value, json};
 
 use super::create::{DryRun, Sending};
-use super::get::{self, Format};
 use crate::client::Call;
 use crate::error::{Error, Result};
+use crate::output::Format;
 use crate::select;
 use crate::{Context, say};
 
@@ -71,7 +71,7 @@ pub async fn run(arguments: Arguments, context: &Context) -> Result {
         service = context.server.call(call).await?;
     }
     match &arguments.sending.output {
-        Some(output) => get::print_object(&Format::parse(Some(output))?, &service, context).await,
+        Some(output) => Format::parse(Some(output))?.print(service, context).await,
         None => say(format!(
             "service/{} exposed{}",
             service["metadata"]["name"].as_str().unwrap_or_default(),

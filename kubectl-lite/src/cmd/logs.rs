@@ -5,9 +5,9 @@ use futures::stream::FuturesUnordered;
 use http_body_util::BodyExt;
 use serde_json::Value;
 
-use super::watch::Lines;
 use crate::client::Call;
 use crate::error::{Error, Result};
+use crate::lines::Lines;
 use crate::select::{self, Target};
 use crate::{Context, labels, print, time};
 

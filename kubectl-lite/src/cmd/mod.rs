@@ -19,7 +19,6 @@ pub mod rollout;
 pub mod scale;
 pub mod version;
 pub mod wait;
-pub mod watch;
 
 use crate::Context;
 use crate::error::Result;

@@ -3,9 +3,9 @@
 use http::Method;
 
 use super::create::DryRun;
-use super::get::{self, Format};
 use crate::client::Call;
 use crate::error::{Error, Result};
+use crate::output::Format;
 use crate::select::{Selection, Target};
 use crate::{Context, say};
 
@@ -121,7 +121,7 @@ async fn one(
         context.server.call(call).await?
     };
     if let Some(output) = &arguments.output {
-        return get::print_object(&Format::parse(Some(output))?, &after, context).await;
+        return Format::parse(Some(output))?.print(after, context).await;
     }
     let version = |it: &serde_json::Value| it["metadata"]["resourceVersion"].clone();
     let same = version(&before) == version(&after);

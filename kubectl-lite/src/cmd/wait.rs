@@ -7,7 +7,8 @@ use tokio::time::Instant;
 
 use crate::client::Call;
 use crate::error::{Error, Result};
-use crate::render::jsonpath::{Template, plain};
+use crate::render::go_text;
+use crate::render::jsonpath::Template;
 use crate::select::{Selection, Target};
 use crate::{Context, say, time};
 
@@ -50,8 +51,15 @@ impl Condition {
         }
         if let Some(path) = text.strip_prefix("jsonpath=") {
             let path = path.trim_matches('\'');
-            let (path, value) = match path.rfind("}=") {
-                Some(end) => (&path[..=end], Some(path[end + 2..].trim_matches('\'').to_owned())),
+            let end = if path.starts_with('{') {
+                path.rfind("}=").map(|it| it + 1)
+            } else {
+                path.find('=')
+            };
+            let (path, value) = match end {
+                Some(end) => {
+                    (&path[..end], Some(path[end + 1..].trim_matches(['\'', '"']).to_owned()))
+                }
                 None => (path, None),
             };
             let template = Template::parse_relaxed(path).map_err(Error::message)?;
@@ -64,24 +72,34 @@ impl Condition {
         }
     }
 
-    fn is_met(&self, object: Option<&Value>) -> bool {
-        match (self, object) {
-            (Self::Deleted, object) => object.is_none(),
-            (_, None) => false,
-            (Self::Created, Some(_)) => true,
-            (Self::Status(name, value), Some(object)) => {
+    fn is_met(&self, object: Option<&Value>) -> Result<bool> {
+        let Some(object) = object else { return Ok(matches!(self, Self::Deleted)) };
+        Ok(match self {
+            Self::Deleted => false,
+            Self::Created => true,
+            Self::Status(name, value) => {
                 let mut conditions =
                     object["status"]["conditions"].as_array().into_iter().flatten();
                 let lower = |value: &Value| value.as_str().unwrap_or_default().to_lowercase();
                 conditions.any(|it| lower(&it["type"]) == *name && lower(&it["status"]) == *value)
             }
-            (Self::Field(path, value), Some(object)) => {
-                let found = path.select(object);
-                found
-                    .first()
-                    .is_some_and(|it| value.as_ref().is_none_or(|value| plain(it) == *value))
+            Self::Field(path, value) => {
+                match (&path.select(object).map_err(Error::message)?[..], value) {
+                    ([], _) => false,
+                    (_, None) => true,
+                    ([Value::Array(_) | Value::Object(_)], Some(_)) => {
+                        let text =
+                            "jsonpath leads to a nested object or list which is not supported";
+                        return Err(Error::message(text));
+                    }
+                    ([found], Some(value)) => go_text(found) == *value,
+                    _ => {
+                        let text = "given jsonpath expression matches more than one value";
+                        return Err(Error::message(text));
+                    }
+                }
             }
-        }
+        })
     }
 }
 
@@ -111,7 +129,7 @@ async fn one(target: &Target, condition: &Condition, until: Instant, context: &C
             Err(error) if error.is_not_found() => None,
             Err(error) => return Err(error),
         };
-        if condition.is_met(object.as_ref()) {
+        if condition.is_met(object.as_ref())? {
             let met =
                 if matches!(condition, Condition::Deleted) { "deleted" } else { "condition met" };
             return say(format!("{} {met}", target.shown()));

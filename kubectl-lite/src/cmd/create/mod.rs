@@ -9,9 +9,9 @@ use http::Method;
 use serde_json::Value;
 
 use crate::client::Call;
-use crate::cmd::get::{self, Format};
 use crate::error::{Error, Result};
 use crate::manifest::{self, Manifest};
+use crate::output::Format;
 use crate::{Context, patch, say, select};
 
 /// Shown by `create --help`.
@@ -158,7 +158,7 @@ async fn one(sending: &Sending, manifest: &Manifest, context: &Context) -> Resul
         context.server.call(call).await?
     };
     match &sending.output {
-        Some(output) => get::print_object(&Format::parse(Some(output))?, &created, context).await,
+        Some(output) => Format::parse(Some(output))?.print(created, context).await,
         None => {
             target.name = created["metadata"]["name"].as_str().map(str::to_owned);
             say(format!("{} created{}", target.shown(), sending.dry_run.suffix()))
