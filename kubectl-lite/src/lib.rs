@@ -13,6 +13,7 @@ pub mod lines;
 pub mod manifest;
 pub mod output;
 pub mod patch;
+pub mod pods;
 pub mod render;
 pub mod select;
 pub mod time;
@@ -81,7 +82,7 @@ impl Context {
 /// Runs one command; prints what it has to say, and returns the exit code.
 pub async fn run(options: Options) -> i32 {
     let done = match options.command {
-        cmd::Command::Config(arguments) => cmd::config::run(arguments, &options.global),
+        cmd::Command::Config(arguments) => cmd::config::show(arguments, &options.global),
         command => match Server::open(&options.global).await {
             Ok(server) => {
                 let context =

@@ -14,8 +14,7 @@ use crate::patch::{self, Style};
 use crate::select::{self, Target};
 use crate::{Context, say};
 
-/// Shown by `apply --help`.
-pub const EXAMPLES: &str = "Examples:
+const EXAMPLES: &str = "Examples:
   kubectl-lite apply -f web.yaml
   kubectl-lite apply -f manifests/ -R
   cat web.json | kubectl-lite apply -f -";
@@ -23,8 +22,9 @@ pub const EXAMPLES: &str = "Examples:
 /// How often a patch is made anew when someone else was faster.
 const MAX_ATTEMPTS: usize = 5;
 
-/// Arguments of `apply`.
+/// Apply a configuration to a resource by file name or stdin
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Arguments {
     /// Files, folders or - with the objects
     #[arg(long, short = 'f', value_name = "FILE", value_delimiter = ',', required = true)]

@@ -14,8 +14,7 @@ use crate::render::yaml;
 use crate::select::{Selection, Target};
 use crate::{Context, say};
 
-/// Shown by `edit --help`.
-pub const EXAMPLES: &str = "Examples:
+const EXAMPLES: &str = "Examples:
   kubectl-lite edit deployment web
   KUBE_EDITOR=nano kubectl-lite edit svc/web";
 
@@ -25,8 +24,9 @@ const HEADER: &str = "# Please edit the object below. Lines beginning with a '#'
 /// How often the editor is opened again after an error.
 const MAX_ATTEMPTS: usize = 10;
 
-/// Arguments of `edit`.
+/// Edit a resource on the server
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Arguments {
     /// TYPE NAME or TYPE/NAME
     pub resources: Vec<String>,

@@ -11,14 +11,14 @@ use crate::output::Format;
 use crate::select;
 use crate::{Context, say};
 
-/// Shown by `expose --help`.
-pub const EXAMPLES: &str = "Examples:
+const EXAMPLES: &str = "Examples:
   kubectl-lite expose deployment web --port=80 --target-port=8080
   kubectl-lite expose deployment web --port=80 --type=NodePort
   kubectl-lite expose pod client --port=80 --name=client-http";
 
-/// Arguments of `expose`.
+/// Take a deployment, pod or service and expose it as a new service
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Arguments {
     /// TYPE NAME or TYPE/NAME
     #[arg(required = true)]

@@ -14,16 +14,16 @@ use crate::render::table;
 use crate::select::{self, Target};
 use crate::{Context, manifest, print, time};
 
-/// Shown by `get --help`.
-pub const EXAMPLES: &str = "Examples:
+const EXAMPLES: &str = "Examples:
   kubectl-lite get pods
   kubectl-lite get svc,po,ep,deploy -o wide
   kubectl-lite get svc web -o yaml
   kubectl-lite get pods -l app=web -o jsonpath='{.items[*].status.podIP}'
   kubectl-lite get endpoints web -w";
 
-/// Arguments of `get`.
+/// Display one or many resources
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Arguments {
     /// TYPE[,TYPE] [NAME...] or TYPE/NAME...
     pub resources: Vec<String>,
@@ -228,7 +228,8 @@ pub fn as_table(answer: Value) -> Value {
     let rows: Vec<_> = items
         .into_iter()
         .map(|item| {
-            let created = item["metadata"]["creationTimestamp"].as_str().unwrap_or_default();
+            let created = item["metadata"]["creationTimestamp"].as_str();
+            let created = created.and_then(|it| it.parse().ok());
             let cells = json!([item["metadata"]["name"], time::since(created)]);
             json!({"cells": cells, "object": item})
         })

@@ -8,15 +8,22 @@ use crate::error::{Error, Result};
 use crate::select::Selection;
 use crate::{Context, say};
 
-/// Shown by `label --help`.
-pub const EXAMPLES: &str = "Examples:
+const EXAMPLES: &str = "Examples:
   kubectl-lite label pod web-1 tier=front
   kubectl-lite label pods --all tier=back --overwrite
   kubectl-lite label node worker-1 disk-";
 
-/// Arguments of `label`, and of `annotate`.
+/// Update the labels on a resource
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Arguments {
+    #[command(flatten)]
+    changes: Changes,
+}
+
+/// What to change, and of which objects.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Changes {
     /// TYPE NAME... or TYPE/NAME..., then KEY=VALUE or KEY- to remove
     #[arg(required = true)]
     pub arguments: Vec<String>,
@@ -29,11 +36,11 @@ pub struct Arguments {
 
 /// Runs `label`.
 pub async fn run(arguments: Arguments, context: &Context) -> Result {
-    change(arguments, "labels", "labeled", context).await
+    change(arguments.changes, "labels", "labeled", context).await
 }
 
 /// Changes one map of the metadata.
-pub async fn change(arguments: Arguments, field: &str, done: &str, context: &Context) -> Result {
+pub async fn change(arguments: Changes, field: &str, done: &str, context: &Context) -> Result {
     let is_pair = |it: &&String| it.contains('=') || it.ends_with('-');
     let (pairs, resources): (Vec<_>, Vec<_>) = arguments.arguments.iter().partition(is_pair);
     let resources: Vec<String> = resources.into_iter().cloned().collect();

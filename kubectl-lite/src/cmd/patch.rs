@@ -9,8 +9,7 @@ use crate::output::Format;
 use crate::select::{Selection, Target};
 use crate::{Context, say};
 
-/// Shown by `patch --help`.
-pub const EXAMPLES: &str = "Examples:
+const EXAMPLES: &str = "Examples:
   kubectl-lite patch service web -p '{\"spec\":{\"publishNotReadyAddresses\":true}}'
   kubectl-lite patch deployment web --type=json -p '[{\"op\":\"replace\",\"path\":\"/spec/replicas\",\"value\":3}]'
   kubectl-lite patch deployment web --subresource=scale --type=merge -p '{\"spec\":{\"replicas\":2}}'";
@@ -37,8 +36,9 @@ impl Type {
     }
 }
 
-/// Arguments of `patch`.
+/// Update fields of a resource
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Arguments {
     /// TYPE NAME or TYPE/NAME
     pub resources: Vec<String>,

@@ -11,16 +11,16 @@ use crate::error::{Error, Result};
 use crate::select::{Selection, Target};
 use crate::{Context, say, time};
 
-/// Shown by `rollout --help`.
-pub const EXAMPLES: &str = "Examples:
+const EXAMPLES: &str = "Examples:
   kubectl-lite rollout status deployment/web --timeout=60s
   kubectl-lite rollout restart deployment/web";
 
 /// How often the object is looked at.
 const GLANCE: Duration = Duration::from_millis(200);
 
-/// Arguments of `rollout`.
+/// Manage the rollout of a resource
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Arguments {
     #[command(subcommand)]
     verb: Verb,

@@ -9,13 +9,13 @@ use crate::error::{Error, Result};
 use crate::select::{Selection, Target};
 use crate::{Context, say};
 
-/// Shown by `scale --help`.
-pub const EXAMPLES: &str = "Examples:
+const EXAMPLES: &str = "Examples:
   kubectl-lite scale deployment web --replicas=5
   kubectl-lite scale --current-replicas=2 --replicas=3 deployment/web";
 
-/// Arguments of `scale`.
+/// Set a new size for a deployment or replica set
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Arguments {
     /// TYPE NAME... or TYPE/NAME...
     pub resources: Vec<String>,

@@ -12,8 +12,7 @@ use crate::render::jsonpath::Template;
 use crate::select::{Selection, Target};
 use crate::{Context, say, time};
 
-/// Shown by `wait --help`.
-pub const EXAMPLES: &str = "Examples:
+const EXAMPLES: &str = "Examples:
   kubectl-lite wait --for=condition=Ready pod/web-1
   kubectl-lite wait --for=jsonpath='{.status.phase}'=Running pods -l app=web
   kubectl-lite wait --for=delete pod/web-1 --timeout=60s";
@@ -21,8 +20,9 @@ pub const EXAMPLES: &str = "Examples:
 /// How often an object is looked at.
 const GLANCE: Duration = Duration::from_millis(200);
 
-/// Arguments of `wait`.
+/// Wait for a condition on one or many resources
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Arguments {
     /// TYPE NAME... or TYPE/NAME...
     pub resources: Vec<String>,

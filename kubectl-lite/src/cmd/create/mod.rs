@@ -14,8 +14,7 @@ use crate::manifest::{self, Manifest};
 use crate::output::Format;
 use crate::{Context, patch, say, select};
 
-/// Shown by `create --help`.
-pub const EXAMPLES: &str = "Examples:
+const EXAMPLES: &str = "Examples:
   kubectl-lite create -f web.yaml
   kubectl-lite create -f - < pod.json
   kubectl-lite create deployment web --image=nginx --replicas=3";
@@ -98,9 +97,9 @@ pub(super) struct Sending {
     pub output: Option<String>,
 }
 
-/// Arguments of `create`.
+/// Create a resource from a file or from stdin
 #[derive(Clone, Debug, clap::Args)]
-#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Arguments {
     #[command(subcommand)]
     made: Option<Made>,
