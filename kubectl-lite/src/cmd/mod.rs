@@ -45,6 +45,7 @@ verbs! {
     wait::Wait,
     explain::Explain,
     api_resources::ApiResources,
+    api_versions::ApiVersions,
     version::Version,
     config::Config,
 }
