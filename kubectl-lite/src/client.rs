@@ -63,6 +63,12 @@ impl<'a> Call<'a> {
         }
     }
 
+    /// A `PATCH` of this content type.
+    pub fn patch(path: &'a str, content_type: &'a str, patch: &Value) -> Self {
+        let body = Some((content_type, patch.to_string().into_bytes()));
+        Self { method: Some(Method::PATCH), path, body, ..Self::default() }
+    }
+
     /// Adds a parameter.
     pub fn parameter(mut self, name: &'a str, value: impl Into<String>) -> Self {
         self.query.push((name, value.into()));

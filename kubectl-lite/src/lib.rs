@@ -25,7 +25,7 @@ use tokio::sync::OnceCell;
 
 use crate::client::Server;
 use crate::discovery::Discovery;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// kubectl-lite controls a Kubernetes cluster.
 #[derive(Clone, Debug, clap::Parser)]
@@ -93,16 +93,7 @@ pub async fn run(options: Options) -> i32 {
             Err(error) => Err(error),
         },
     };
-    match done {
-        Ok(()) => 0,
-        Err(Error::Exit(code)) => code,
-        // Whoever read our output has seen enough.
-        Err(Error::Output(_)) => 1,
-        Err(error) => {
-            eprintln!("{error}");
-            1
-        }
-    }
+    done.map_or_else(|error| error.report(), |()| 0)
 }
 
 /// Writes to standard output.

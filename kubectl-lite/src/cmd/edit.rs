@@ -3,7 +3,6 @@
 
 use std::io::Write as _;
 
-use http::Method;
 use serde_json::Value;
 
 use crate::client::Call;
@@ -36,13 +35,8 @@ pub struct Arguments {
 
 /// Runs `edit`.
 pub async fn run(arguments: Arguments, context: &Context) -> Result {
-    let (targets, mut errors) = arguments.selection.find(context, &arguments.resources).await?;
-    for target in targets {
-        if let Err(error) = one(&target, context).await {
-            errors.push(error);
-        }
-    }
-    Error::collect(errors)
+    let (targets, errors) = arguments.selection.find(context, &arguments.resources).await?;
+    Error::for_each(targets, errors, async |target| one(target, context).await).await
 }
 
 async fn one(target: &Target, context: &Context) -> Result {
@@ -101,14 +95,9 @@ async fn send(
     if change.as_object().is_none_or(serde_json::Map::is_empty) {
         return say("Edit cancelled, no changes made.");
     }
-    let call = Call {
-        method: Some(Method::PATCH),
-        path,
-        body: Some((style.content_type(), change.to_string().into_bytes())),
-        ..Call::default()
-    }
-    .parameter("fieldManager", "kubectl-edit")
-    .parameter("fieldValidation", "Strict");
+    let call = Call::patch(path, style.content_type(), &change)
+        .parameter("fieldManager", "kubectl-edit")
+        .parameter("fieldValidation", "Strict");
     context.server.call(call).await?;
     say(format!("{} edited", target.shown()))
 }

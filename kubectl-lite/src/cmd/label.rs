@@ -1,11 +1,11 @@
 //! `label`: sets and removes labels. Never touches anything else of an object.
 
-use http::Method;
 use serde_json::{Value, json};
 
 use crate::client::Call;
 use crate::error::{Error, Result};
-use crate::select::Selection;
+use crate::patch::MERGE_PATCH;
+use crate::select::{Selection, Target};
 use crate::{Context, say};
 
 const EXAMPLES: &str = "Examples:
@@ -55,41 +55,32 @@ pub async fn change(arguments: Changes, field: &str, done: &str, context: &Conte
             None => wanted.insert(pair.trim_end_matches('-').to_owned(), Value::Null),
         };
     }
-    let (targets, mut errors) = arguments.selection.find(context, &resources).await?;
-    for target in targets {
+    let (targets, errors) = arguments.selection.find(context, &resources).await?;
+    let act = async |target: &Target| {
         let path = target.path();
-        let changed = async {
-            let object = context.server.call(Call::get(&path)).await?;
-            let present = &object["metadata"][field];
-            for (key, value) in &wanted {
-                let (now, value) = (present[key].as_str(), value.as_str());
-                if let (Some(now), Some(value), false) = (now, value, arguments.overwrite)
-                    && now != value
-                {
-                    return Err(Error::message(format!(
-                        "'{key}' already has a value ({now}), and --overwrite is false"
-                    )));
-                }
-                if value.is_none() && now.is_none() {
-                    let what = field.trim_end_matches('s');
-                    say(format!("{what} {key:?} not found."))?;
-                }
+        let object = context.server.call(Call::get(&path)).await?;
+        let present = &object["metadata"][field];
+        for (key, value) in &wanted {
+            let (now, value) = (present[key].as_str(), value.as_str());
+            if let (Some(now), Some(value), false) = (now, value, arguments.overwrite)
+                && now != value
+            {
+                return Err(Error::message(format!(
+                    "'{key}' already has a value ({now}), and --overwrite is false"
+                )));
             }
-            if wanted.iter().all(|(key, value)| present[key] == *value) {
-                return say(format!("{} not {done}", target.shown()));
+            if value.is_none() && now.is_none() {
+                let what = field.trim_end_matches('s');
+                say(format!("{what} {key:?} not found."))?;
             }
-            let patch = json!({"metadata": {field: wanted}});
-            let mut call = Call::with_json(Method::PATCH, &path, &patch);
-            call.body = Some(("application/merge-patch+json", patch.to_string().into_bytes()));
-            context.server.call(call).await?;
-            let only_removed = field == "labels" && wanted.values().all(Value::is_null);
-            say(format!("{} {}", target.shown(), if only_removed { "unlabeled" } else { done }))
-        };
-        match changed.await {
-            Err(error @ Error::Output(_)) => return Err(error),
-            Err(error) => errors.push(error),
-            Ok(()) => {}
         }
-    }
-    Error::collect(errors)
+        if wanted.iter().all(|(key, value)| present[key] == *value) {
+            return say(format!("{} not {done}", target.shown()));
+        }
+        let patch = json!({"metadata": {field: wanted}});
+        context.server.call(Call::patch(&path, MERGE_PATCH, &patch)).await?;
+        let only_removed = field == "labels" && wanted.values().all(Value::is_null);
+        say(format!("{} {}", target.shown(), if only_removed { "unlabeled" } else { done }))
+    };
+    Error::for_each(targets, errors, act).await
 }

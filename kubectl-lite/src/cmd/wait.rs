@@ -106,19 +106,13 @@ impl Condition {
 /// Runs `wait`.
 pub async fn run(arguments: Arguments, context: &Context) -> Result {
     let condition = Condition::parse(&arguments.condition)?;
-    let (targets, mut errors) = arguments.selection.find(context, &arguments.resources).await?;
+    let (targets, errors) = arguments.selection.find(context, &arguments.resources).await?;
     if targets.is_empty() && errors.is_empty() && !matches!(condition, Condition::Deleted) {
         return Err(Error::message("no matching resources found"));
     }
     let until = Instant::now() + arguments.timeout;
-    for target in targets {
-        match one(&target, &condition, until, context).await {
-            Err(error @ Error::Output(_)) => return Err(error),
-            Err(error) => errors.push(error),
-            Ok(()) => {}
-        }
-    }
-    Error::collect(errors)
+    let act = async |target: &Target| one(target, &condition, until, context).await;
+    Error::for_each(targets, errors, act).await
 }
 
 async fn one(target: &Target, condition: &Condition, until: Instant, context: &Context) -> Result {
