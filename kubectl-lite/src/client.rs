@@ -10,6 +10,7 @@ use http::{Method, Request, Response};
 use http_body_util::BodyExt;
 use kube::client::Body;
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::Global;
@@ -62,6 +63,12 @@ impl<'a> Call<'a> {
         }
     }
 
+    /// A `PATCH` of this content type.
+    pub fn patch(path: &'a str, content_type: &'a str, patch: &Value) -> Self {
+        let body = Some((content_type, patch.to_string().into_bytes()));
+        Self { method: Some(Method::PATCH), path, body, ..Self::default() }
+    }
+
     /// Adds a parameter.
     pub fn parameter(mut self, name: &'a str, value: impl Into<String>) -> Self {
         self.query.push((name, value.into()));
@@ -69,7 +76,22 @@ impl<'a> Call<'a> {
     }
 }
 
+/// An answer, or a part of one, as an object of a known type.
+pub fn typed<T: DeserializeOwned>(value: &Value) -> Result<T> {
+    T::deserialize(value)
+        .map_err(|error| Error::message(format!("the server's answer cannot be read: {error}")))
+}
+
 impl Server {
+    /// Sends a request for a list, and returns its items.
+    pub async fn list<T: DeserializeOwned>(&self, call: Call<'_>) -> Result<Vec<T>> {
+        let mut answer = self.call(call).await?;
+        match answer["items"].take() {
+            Value::Null => Ok(Vec::new()),
+            items => typed(&items),
+        }
+    }
+
     /// Reads the kubeconfig and prepares a client; connects with the first request.
     pub async fn open(global: &Global) -> Result<Self> {
         // Another component of the same process may have been first.

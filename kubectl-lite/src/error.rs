@@ -1,4 +1,4 @@
-//! What went wrong, in kubectl's words. Never prints by itself.
+//! What went wrong in kubectl's words, and the exit codes.
 
 use serde_json::Value;
 
@@ -58,6 +58,35 @@ impl Error {
             Self::Status { status, .. } => Self::Status { status, doing: Some(text.into()) },
             other => other,
         }
+    }
+
+    /// Says it on standard error, and gives the exit code: a command's own for `Exit`, else 1.
+    pub fn report(&self) -> i32 {
+        match self {
+            Self::Exit(code) => *code,
+            // Whoever read our output has seen enough.
+            Self::Output(_) => 1,
+            error => {
+                eprintln!("{error}");
+                1
+            }
+        }
+    }
+
+    /// Does something for each item and goes on after errors, but not when the output's reader is
+    /// gone. All errors are one at the end, after those from before.
+    pub async fn for_each<T>(
+        items: impl IntoIterator<Item = T>,
+        mut errors: Vec<Self>,
+        act: impl AsyncFn(&T) -> Result,
+    ) -> Result {
+        for item in items {
+            match act(&item).await {
+                Err(error @ Self::Output(_)) => return Err(error),
+                done => errors.extend(done.err()),
+            }
+        }
+        Self::collect(errors)
     }
 
     /// One error of many, or success of none.

@@ -9,8 +9,11 @@ pub mod cmd;
 pub mod discovery;
 pub mod error;
 pub mod labels;
+pub mod lines;
 pub mod manifest;
+pub mod output;
 pub mod patch;
+pub mod pods;
 pub mod render;
 pub mod select;
 pub mod time;
@@ -22,7 +25,7 @@ use tokio::sync::OnceCell;
 
 use crate::client::Server;
 use crate::discovery::Discovery;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// kubectl-lite controls a Kubernetes cluster.
 #[derive(Clone, Debug, clap::Parser)]
@@ -79,7 +82,7 @@ impl Context {
 /// Runs one command; prints what it has to say, and returns the exit code.
 pub async fn run(options: Options) -> i32 {
     let done = match options.command {
-        cmd::Command::Config(arguments) => cmd::config::run(arguments, &options.global),
+        cmd::Command::Config(arguments) => cmd::config::show(arguments, &options.global),
         command => match Server::open(&options.global).await {
             Ok(server) => {
                 let context =
@@ -90,16 +93,7 @@ pub async fn run(options: Options) -> i32 {
             Err(error) => Err(error),
         },
     };
-    match done {
-        Ok(()) => 0,
-        Err(Error::Exit(code)) => code,
-        // Whoever read our output has seen enough.
-        Err(Error::Output(_)) => 1,
-        Err(error) => {
-            eprintln!("{error}");
-            1
-        }
-    }
+    done.map_or_else(|error| error.report(), |()| 0)
 }
 
 /// Writes to standard output.

@@ -8,6 +8,11 @@ use serde_json::{Map, Value, json};
 /// Annotation that keeps what was applied last.
 pub const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
+/// Content type of a patch that replaces lists whole (RFC 7386).
+pub const MERGE_PATCH: &str = "application/merge-patch+json";
+/// Content type of a patch that merges lists by their items' keys.
+pub const STRATEGIC_PATCH: &str = "application/strategic-merge-patch+json";
+
 /// How lists are merged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Style {
@@ -21,8 +26,8 @@ impl Style {
     /// The content type of a patch in this style.
     pub fn content_type(self) -> &'static str {
         match self {
-            Self::Strategic => "application/strategic-merge-patch+json",
-            Self::Merge => "application/merge-patch+json",
+            Self::Strategic => STRATEGIC_PATCH,
+            Self::Merge => MERGE_PATCH,
         }
     }
 

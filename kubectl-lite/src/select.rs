@@ -1,8 +1,9 @@
 //! Which objects a command means: `TYPE[,TYPE] [NAME…]`, `TYPE/NAME…`, files.
-//! Never changes one.
 
 use std::path::PathBuf;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::Context;
@@ -36,6 +37,12 @@ impl Target {
         let name = self.name.as_deref().unwrap_or_default();
         format!("{}/{name}", self.kind.qualified_singular())
     }
+}
+
+/// What is read of objects whose names are wanted.
+#[derive(serde::Deserialize)]
+struct Named {
+    metadata: ObjectMeta,
 }
 
 /// Flags that choose objects, for commands that change them.
@@ -89,31 +96,29 @@ impl Selection {
                 let text = "resource(s) were provided, but no name was specified";
                 return Err(Error::message(text));
             }
-            for object in list(context, &target, self.selector.as_deref()).await? {
-                let name = object["metadata"]["name"].as_str().map(str::to_owned);
-                found.push(Target { name, ..target.clone() });
-            }
+            let named: Vec<Named> = list(context, &target, self.selector.as_deref()).await?;
+            found.extend(
+                named
+                    .into_iter()
+                    .map(|object| Target { name: object.metadata.name, ..target.clone() }),
+            );
         }
         Ok((found, Vec::new()))
     }
 }
 
 /// The objects of a collection.
-pub async fn list(
+pub async fn list<T: DeserializeOwned>(
     context: &Context,
     target: &Target,
     selector: Option<&str>,
-) -> Result<Vec<Value>> {
+) -> Result<Vec<T>> {
     let path = target.path();
     let mut call = Call::get(&path);
     if let Some(selector) = selector {
         call = call.parameter("labelSelector", selector);
     }
-    let mut answer = context.server.call(call).await?;
-    Ok(match answer["items"].take() {
-        Value::Array(items) => items,
-        _ => Vec::new(),
-    })
+    context.server.list(call).await
 }
 
 /// Reads `TYPE[,TYPE] [NAME…]` or `TYPE/NAME…`.

@@ -3,20 +3,19 @@
 pub use api::duration::human;
 use jiff::{Timestamp, tz::TimeZone};
 
-/// Time since an RFC 3339 time, `<unknown>` without one.
-pub fn since(text: &str) -> String {
-    match text.parse::<Timestamp>() {
-        Ok(time) => human(Timestamp::now().as_second() - time.as_second()),
-        Err(_) => "<unknown>".to_owned(),
+/// Time since then, `<unknown>` without one.
+pub fn since(time: Option<Timestamp>) -> String {
+    match time {
+        Some(time) => human(Timestamp::now().as_second() - time.as_second()),
+        None => "<unknown>".to_owned(),
     }
 }
 
 /// `Sat, 21 Nov 2026 06:00:00 +0000` in the local zone, as `describe` shows it.
-pub fn date(text: &str) -> String {
-    let zoned = text.parse::<Timestamp>().map(|it| it.to_zoned(TimeZone::system()));
-    match zoned {
-        Ok(zoned) => zoned.strftime("%a, %d %b %Y %H:%M:%S %z").to_string(),
-        Err(_) => "<unset>".to_owned(),
+pub fn date(time: Option<Timestamp>) -> String {
+    match time.map(|it| it.to_zoned(TimeZone::system())) {
+        Some(zoned) => zoned.strftime("%a, %d %b %Y %H:%M:%S %z").to_string(),
+        None => "<unset>".to_owned(),
     }
 }
 

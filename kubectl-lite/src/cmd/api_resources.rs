@@ -4,13 +4,13 @@ use crate::error::Result;
 use crate::render::tabs;
 use crate::{Context, print};
 
-/// Shown by `api-resources --help`.
-pub const EXAMPLES: &str = "Examples:
+const EXAMPLES: &str = "Examples:
   kubectl-lite api-resources
   kubectl-lite api-resources --namespaced=true -o wide";
 
-/// Arguments of `api-resources`.
+/// Print the supported API resources on the server
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Arguments {
     /// wide or name
     #[arg(long, short)]

@@ -6,16 +6,15 @@ use http::Method;
 use serde_json::Value;
 
 use super::create::{DryRun, Validate};
-use super::get::{self, Format};
 use crate::client::Call;
 use crate::error::{Error, Result};
 use crate::manifest::{self, Manifest};
+use crate::output::Format;
 use crate::patch::{self, Style};
 use crate::select::{self, Target};
 use crate::{Context, say};
 
-/// Shown by `apply --help`.
-pub const EXAMPLES: &str = "Examples:
+const EXAMPLES: &str = "Examples:
   kubectl-lite apply -f web.yaml
   kubectl-lite apply -f manifests/ -R
   cat web.json | kubectl-lite apply -f -";
@@ -23,8 +22,9 @@ pub const EXAMPLES: &str = "Examples:
 /// How often a patch is made anew when someone else was faster.
 const MAX_ATTEMPTS: usize = 5;
 
-/// Arguments of `apply`.
+/// Apply a configuration to a resource by file name or stdin
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Arguments {
     /// Files, folders or - with the objects
     #[arg(long, short = 'f', value_name = "FILE", value_delimiter = ',', required = true)]
@@ -51,16 +51,9 @@ pub struct Arguments {
 
 /// Runs `apply`.
 pub async fn run(arguments: Arguments, context: &Context) -> Result {
-    let (manifests, mut errors) = manifest::read(&arguments.filename, arguments.recursive);
-    for manifest in manifests {
-        if let Err(error) = one(&arguments, &manifest, context).await {
-            if matches!(error, Error::Output(_)) {
-                return Err(error);
-            }
-            errors.push(error);
-        }
-    }
-    Error::collect(errors)
+    let (manifests, errors) = manifest::read(&arguments.filename, arguments.recursive);
+    let act = async |manifest: &Manifest| one(&arguments, manifest, context).await;
+    Error::for_each(manifests, errors, act).await
 }
 
 async fn one(arguments: &Arguments, manifest: &Manifest, context: &Context) -> Result {
@@ -115,10 +108,7 @@ fn parameters<'a>(arguments: &Arguments, call: Call<'a>) -> Call<'a> {
     let call = call
         .parameter("fieldManager", "kubectl-client-side-apply")
         .parameter("fieldValidation", arguments.validate.parameter());
-    match arguments.dry_run {
-        DryRun::Server => call.parameter("dryRun", "All"),
-        _ => call,
-    }
+    arguments.dry_run.ask(call)
 }
 
 async fn update(
@@ -151,12 +141,7 @@ async fn update(
             return Ok((live, "configured"));
         }
         let path = target.path();
-        let call = Call {
-            method: Some(Method::PATCH),
-            path: &path,
-            body: Some((style.content_type(), change.to_string().into_bytes())),
-            ..Call::default()
-        };
+        let call = Call::patch(&path, style.content_type(), &change);
         match context.server.call(parameters(arguments, call)).await {
             Ok(applied) => {
                 let version = |it: &Value| it["metadata"]["resourceVersion"].clone();
@@ -181,16 +166,11 @@ async fn server_side(
     context: &Context,
 ) -> Result<Value> {
     let path = target.path();
-    let mut call = Call {
-        method: Some(Method::PATCH),
-        path: &path,
-        // JSON is YAML.
-        body: Some(("application/apply-patch+yaml", wanted.to_string().into_bytes())),
-        ..Call::default()
-    }
-    .parameter("fieldManager", "kubectl")
-    .parameter("force", arguments.force_conflicts.to_string())
-    .parameter("fieldValidation", arguments.validate.parameter());
+    // JSON is YAML.
+    let mut call = Call::patch(&path, "application/apply-patch+yaml", wanted)
+        .parameter("fieldManager", "kubectl")
+        .parameter("force", arguments.force_conflicts.to_string())
+        .parameter("fieldValidation", arguments.validate.parameter());
     if arguments.dry_run != DryRun::None {
         call = call.parameter("dryRun", "All");
     }
@@ -205,10 +185,7 @@ async fn report(
     context: &Context,
 ) -> Result {
     match &arguments.output {
-        Some(output) => {
-            let format = Format::parse(Some(output))?;
-            get::print_object(&format, object, context).await
-        }
+        Some(output) => Format::parse(Some(output))?.print(object.clone(), context).await,
         None => say(format!("{} {verb}{}", target.shown(), arguments.dry_run.suffix())),
     }
 }

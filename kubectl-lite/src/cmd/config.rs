@@ -5,15 +5,15 @@ use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
 use crate::render::{self, tabs, yaml};
-use crate::{Global, client, print, say};
+use crate::{Context, Global, client, print, say};
 
-/// Shown by `config --help`.
-pub const EXAMPLES: &str = "Examples:
+const EXAMPLES: &str = "Examples:
   kubectl-lite config view
   kubectl-lite config current-context";
 
-/// Arguments of `config`.
+/// Look at the kubeconfig
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Arguments {
     #[command(subcommand)]
     verb: Verb,
@@ -41,7 +41,12 @@ enum Verb {
 }
 
 /// Runs `config`.
-pub fn run(arguments: Arguments, global: &Global) -> Result {
+pub async fn run(arguments: Arguments, context: &Context) -> Result {
+    show(arguments, &context.global)
+}
+
+/// Runs `config` without a server.
+pub fn show(arguments: Arguments, global: &Global) -> Result {
     let file = client::kubeconfig(global)?;
     let mut value = serde_json::to_value(&file)
         .map_err(|error| Error::message(format!("the kubeconfig cannot be shown: {error}")))?;

@@ -12,8 +12,7 @@ use crate::error::{Error, Result};
 use crate::select::{Selection, Target};
 use crate::{Context, say, time};
 
-/// Shown by `delete --help`.
-pub const EXAMPLES: &str = "Examples:
+const EXAMPLES: &str = "Examples:
   kubectl-lite delete pod web-1
   kubectl-lite delete -f web.yaml
   kubectl-lite delete pods -l app=web
@@ -36,8 +35,9 @@ pub enum Cascade {
     Orphan,
 }
 
-/// Arguments of `delete`.
+/// Delete resources by file names, stdin, resources and names, or by label selector
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Arguments {
     /// TYPE[,TYPE] NAME... or TYPE/NAME...
     pub resources: Vec<String>,

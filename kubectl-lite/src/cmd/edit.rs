@@ -3,19 +3,17 @@
 
 use std::io::Write as _;
 
-use http::Method;
 use serde_json::Value;
 
-use super::get;
 use crate::client::Call;
 use crate::error::{Error, Result};
+use crate::output;
 use crate::patch::{self, Style};
 use crate::render::yaml;
 use crate::select::{Selection, Target};
 use crate::{Context, say};
 
-/// Shown by `edit --help`.
-pub const EXAMPLES: &str = "Examples:
+const EXAMPLES: &str = "Examples:
   kubectl-lite edit deployment web
   KUBE_EDITOR=nano kubectl-lite edit svc/web";
 
@@ -25,8 +23,9 @@ const HEADER: &str = "# Please edit the object below. Lines beginning with a '#'
 /// How often the editor is opened again after an error.
 const MAX_ATTEMPTS: usize = 10;
 
-/// Arguments of `edit`.
+/// Edit a resource on the server
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Arguments {
     /// TYPE NAME or TYPE/NAME
     pub resources: Vec<String>,
@@ -36,19 +35,14 @@ pub struct Arguments {
 
 /// Runs `edit`.
 pub async fn run(arguments: Arguments, context: &Context) -> Result {
-    let (targets, mut errors) = arguments.selection.find(context, &arguments.resources).await?;
-    for target in targets {
-        if let Err(error) = one(&target, context).await {
-            errors.push(error);
-        }
-    }
-    Error::collect(errors)
+    let (targets, errors) = arguments.selection.find(context, &arguments.resources).await?;
+    Error::for_each(targets, errors, async |target| one(target, context).await).await
 }
 
 async fn one(target: &Target, context: &Context) -> Result {
     let path = target.path();
     let mut object = context.server.call(Call::get(&path)).await?;
-    get::without_managed_fields(&mut object);
+    output::without_managed_fields(&mut object);
     let original = yaml::yaml(&object);
     let mut text = format!("{HEADER}{original}");
     let failed =
@@ -101,14 +95,9 @@ async fn send(
     if change.as_object().is_none_or(serde_json::Map::is_empty) {
         return say("Edit cancelled, no changes made.");
     }
-    let call = Call {
-        method: Some(Method::PATCH),
-        path,
-        body: Some((style.content_type(), change.to_string().into_bytes())),
-        ..Call::default()
-    }
-    .parameter("fieldManager", "kubectl-edit")
-    .parameter("fieldValidation", "Strict");
+    let call = Call::patch(path, style.content_type(), &change)
+        .parameter("fieldManager", "kubectl-edit")
+        .parameter("fieldValidation", "Strict");
     context.server.call(call).await?;
     say(format!("{} edited", target.shown()))
 }

@@ -12,12 +12,10 @@ use rustix::termios::{self, OptionalActions, Termios};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::logs;
-use crate::Context;
 use crate::error::{Error, Result};
+use crate::{Context, pods};
 
-/// Shown by `exec --help`.
-pub const EXAMPLES: &str = "Examples:
+const EXAMPLES: &str = "Examples:
   kubectl-lite exec web-1 -- cat /etc/resolv.conf
   kubectl-lite exec -it web-1 -c server -- sh
   echo hello | kubectl-lite exec -i deployment/web -- cat";
@@ -25,8 +23,9 @@ pub const EXAMPLES: &str = "Examples:
 /// Bytes copied at once, each way.
 const COPY_BYTES: usize = 32 * 1024;
 
-/// Arguments of `exec`.
+/// Execute a command in a container
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Arguments {
     /// POD or TYPE/NAME
     pub resource: String,
@@ -49,14 +48,13 @@ pub struct Arguments {
 
 /// Runs `exec`.
 pub async fn run(arguments: Arguments, context: &Context) -> Result {
-    let pod = logs::pod(context, &arguments.resource).await?;
-    let name = pod["metadata"]["name"].as_str().unwrap_or_default();
-    if let Some(phase @ ("Succeeded" | "Failed")) = pod["status"]["phase"].as_str() {
+    let pod = pods::find(context, &arguments.resource).await?;
+    if let phase @ ("Succeeded" | "Failed") = pods::phase(&pod) {
         return Err(Error::message(format!(
             "cannot exec into a container in a completed pod; current phase is {phase}"
         )));
     }
-    let container = logs::container(&pod, arguments.container.as_deref())?;
+    let container = pods::container(&pod, arguments.container.as_deref())?;
     let tty = arguments.tty && arguments.stdin && std::io::stdin().is_terminal();
     if arguments.tty && !tty {
         eprintln!("Unable to use a TTY - input is not a terminal or the right kind of file");
@@ -71,8 +69,9 @@ pub async fn run(arguments: Arguments, context: &Context) -> Result {
         .max_stdin_buf_size(COPY_BYTES)
         .max_stdout_buf_size(COPY_BYTES)
         .max_stderr_buf_size(COPY_BYTES);
-    let pods: Api<Pod> = Api::namespaced(context.server.client(), context.namespace());
-    let mut process = pods.exec(name, &arguments.command, &parameters).await.map_err(refused)?;
+    let api: Api<Pod> = Api::namespaced(context.server.client(), context.namespace());
+    let mut process =
+        api.exec(pods::name(&pod), &arguments.command, &parameters).await.map_err(refused)?;
     let _raw = tty.then(RawTerminal::enter).flatten();
     if tty && let Some(sizes) = process.terminal_size() {
         tokio::spawn(follow_size(sizes));

@@ -6,8 +6,7 @@ use crate::client::Call;
 use crate::error::{Error, Result};
 use crate::{Context, print};
 
-/// Shown by `explain --help`.
-pub const EXAMPLES: &str = "Examples:
+const EXAMPLES: &str = "Examples:
   kubectl-lite explain deployment
   kubectl-lite explain service.spec.ports
   kubectl-lite explain pods.spec --recursive";
@@ -17,8 +16,9 @@ const WIDTH: usize = 80;
 /// Deepest nesting that `--recursive` shows: schemas may contain themselves.
 const MAX_DEPTH: usize = 12;
 
-/// Arguments of `explain`.
+/// Get documentation for a resource
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Arguments {
     /// TYPE[.FIELD...]
     pub path: String,

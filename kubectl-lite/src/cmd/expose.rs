@@ -1,24 +1,30 @@
 //! `expose`: a Service for the pods that an object selects. Knows no kind: it looks for a
 //! selector, and takes the labels where there is none.
 
+use std::collections::BTreeMap;
+
 use http::Method;
-use serde_json::{Map, Value, json};
+use k8s_openapi::api::core::v1::{Container, PodTemplateSpec, Service, ServicePort, ServiceSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use serde::Deserialize;
+use serde_json::Value;
 
 use super::create::{DryRun, Sending};
-use super::get::{self, Format};
-use crate::client::Call;
+use crate::client::{Call, typed};
 use crate::error::{Error, Result};
+use crate::output::Format;
 use crate::select;
 use crate::{Context, say};
 
-/// Shown by `expose --help`.
-pub const EXAMPLES: &str = "Examples:
+const EXAMPLES: &str = "Examples:
   kubectl-lite expose deployment web --port=80 --target-port=8080
   kubectl-lite expose deployment web --port=80 --type=NodePort
   kubectl-lite expose pod client --port=80 --name=client-http";
 
-/// Arguments of `expose`.
+/// Take a deployment, pod or service and expose it as a new service
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Arguments {
     /// TYPE NAME or TYPE/NAME
     #[arg(required = true)]
@@ -63,15 +69,12 @@ pub async fn run(arguments: Arguments, context: &Context) -> Result {
     service["metadata"]["namespace"] = target.namespace.clone().into();
     if arguments.sending.dry_run != DryRun::Client {
         let path = discovery.find("services")?.collection(Some(&target.namespace));
-        let mut call = Call::with_json(Method::POST, &path, &service)
+        let call = Call::with_json(Method::POST, &path, &service)
             .parameter("fieldManager", "kubectl-expose");
-        if arguments.sending.dry_run == DryRun::Server {
-            call = call.parameter("dryRun", "All");
-        }
-        service = context.server.call(call).await?;
+        service = context.server.call(arguments.sending.dry_run.ask(call)).await?;
     }
     match &arguments.sending.output {
-        Some(output) => get::print_object(&Format::parse(Some(output))?, &service, context).await,
+        Some(output) => Format::parse(Some(output))?.print(service, context).await,
         None => say(format!(
             "service/{} exposed{}",
             service["metadata"]["name"].as_str().unwrap_or_default(),
@@ -80,80 +83,97 @@ pub async fn run(arguments: Arguments, context: &Context) -> Result {
     }
 }
 
+/// What is read of the object to expose, whatever its kind.
+#[derive(Deserialize)]
+struct Exposed {
+    metadata: ObjectMeta,
+    #[serde(default)]
+    spec: Spec,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Spec {
+    selector: Option<Selector>,
+    template: Option<PodTemplateSpec>,
+    containers: Vec<Container>,
+}
+
+/// A Service's selector, or that of a controller.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Selector {
+    Plain(BTreeMap<String, String>),
+    Labels(LabelSelector),
+}
+
 /// The Service for an object.
 fn service(arguments: &Arguments, object: &Value) -> Result<Value> {
-    let name = arguments.name.as_deref();
-    let name = name.or(object["metadata"]["name"].as_str());
-    let mut spec = json!({"selector": selector(object)?, "ports": ports(arguments, object)?});
-    for (field, value) in [
-        ("type", &arguments.kind),
-        ("clusterIP", &arguments.cluster_ip),
-        ("sessionAffinity", &arguments.session_affinity),
-    ] {
-        if let Some(value) = value {
-            spec[field] = json!(value);
-        }
-    }
-    let mut service = json!({
-        "apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec,
-    });
-    if let labels @ Value::Object(_) = &object["metadata"]["labels"] {
-        service["metadata"]["labels"] = labels.clone();
-    }
-    Ok(service)
+    let exposed: Exposed = typed(object)?;
+    let service = Service {
+        metadata: ObjectMeta {
+            name: arguments.name.clone().or(exposed.metadata.name.clone()),
+            labels: exposed.metadata.labels.clone(),
+            ..ObjectMeta::default()
+        },
+        spec: Some(ServiceSpec {
+            ports: Some(ports(arguments, &exposed.spec)?),
+            selector: Some(selector(exposed)?),
+            type_: arguments.kind.clone(),
+            cluster_ip: arguments.cluster_ip.clone(),
+            session_affinity: arguments.session_affinity.clone(),
+            ..ServiceSpec::default()
+        }),
+        status: None,
+    };
+    serde_json::to_value(service).map_err(|error| Error::message(error.to_string()))
 }
 
 /// `matchLabels`, a plain selector, or the labels of what selects nothing itself.
-fn selector(object: &Value) -> Result<Map<String, Value>> {
-    let selector = &object["spec"]["selector"];
-    let expressions = selector["matchExpressions"].as_array();
-    if expressions.is_some_and(|all| !all.is_empty()) {
-        return Err(Error::message(
-            "couldn't convert expressions - a Service selects by labels alone: apply a Service of your own",
-        ));
-    }
-    let found = match selector {
-        Value::Object(plain) if !plain.contains_key("matchLabels") => Some(plain),
-        Value::Object(_) => selector["matchLabels"].as_object(),
-        _ => object["metadata"]["labels"].as_object(),
+fn selector(exposed: Exposed) -> Result<BTreeMap<String, String>> {
+    let found = match exposed.spec.selector {
+        Some(Selector::Labels(it))
+            if it.match_expressions.as_ref().is_some_and(|it| !it.is_empty()) =>
+        {
+            return Err(Error::message(
+                "couldn't convert expressions - a Service selects by labels alone: apply a Service of your own",
+            ));
+        }
+        Some(Selector::Labels(labels)) => labels.match_labels,
+        Some(Selector::Plain(labels)) => Some(labels),
+        None => exposed.metadata.labels,
     };
     found
         .filter(|labels| !labels.is_empty())
-        .cloned()
         .ok_or_else(|| Error::message("the object has neither a selector nor labels to expose"))
 }
 
 /// `--port`, else every port of the containers.
-fn ports(arguments: &Arguments, object: &Value) -> Result<Vec<Value>> {
-    let template = &object["spec"]["template"]["spec"]["containers"];
-    let containers = template.as_array().or(object["spec"]["containers"].as_array());
-    let known = containers
-        .into_iter()
-        .flatten()
-        .flat_map(|container| container["ports"].as_array().into_iter().flatten());
-    let given = arguments.port.map(|port| (json!(port), None));
-    let found: Vec<(Value, Option<Value>)> = match given {
-        Some(given) => vec![given],
-        None => known
-            .map(|port| (port["containerPort"].clone(), port.get("protocol").cloned()))
-            .collect(),
+fn ports(arguments: &Arguments, spec: &Spec) -> Result<Vec<ServicePort>> {
+    let template = spec.template.as_ref().and_then(|it| it.spec.as_ref());
+    let containers = template.map_or(&spec.containers, |it| &it.containers);
+    let known = containers.iter().flat_map(|it| it.ports.iter().flatten());
+    let found: Vec<(i32, Option<String>)> = match arguments.port {
+        Some(port) => vec![(port.into(), None)],
+        None => known.map(|port| (port.container_port, port.protocol.clone())).collect(),
     };
     if found.is_empty() {
         return Err(Error::message("couldn't find port via --port flag or introspection"));
     }
     let several = found.len() > 1;
-    let port = |(index, (number, protocol)): (usize, (Value, Option<Value>))| {
-        let target = match &arguments.target_port {
-            Some(text) => text.parse::<u16>().map_or(json!(text), |port| json!(port)),
-            None => number.clone(),
-        };
-        let given = arguments.protocol.as_ref().map(|text| json!(text));
-        let protocol = given.or(protocol).unwrap_or_else(|| json!("TCP"));
-        let mut port = json!({"port": number, "targetPort": target, "protocol": protocol});
-        if several {
-            port["name"] = json!(format!("port-{}", index + 1));
-        }
-        port
+    let target = |number: i32| match &arguments.target_port {
+        Some(text) => match text.parse::<u16>() {
+            Ok(number) => IntOrString::Int(number.into()),
+            Err(_) => IntOrString::String(text.clone()),
+        },
+        None => IntOrString::Int(number),
+    };
+    let port = |(index, (number, protocol)): (usize, (i32, Option<String>))| ServicePort {
+        name: several.then(|| format!("port-{}", index + 1)),
+        port: number,
+        target_port: Some(target(number)),
+        protocol: arguments.protocol.clone().or(protocol).or(Some("TCP".to_owned())),
+        ..ServicePort::default()
     };
     Ok(found.into_iter().enumerate().map(port).collect())
 }
@@ -161,6 +181,7 @@ fn ports(arguments: &Arguments, object: &Value) -> Result<Vec<Value>> {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
+    use serde_json::json;
 
     use super::*;
 

@@ -1,28 +1,29 @@
-//! `get`: lists and objects in every output format. Never changes anything.
+//! `get`: lists and objects in every output format.
+
+mod watch;
 
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::watch;
 use crate::client::{ACCEPT_TABLE, Call};
 use crate::error::{Error, Result};
-use crate::render::columns::Columns;
+use crate::output::{self, Format};
 use crate::render::jsonpath::Template;
-use crate::render::{self, table, yaml};
+use crate::render::table;
 use crate::select::{self, Target};
 use crate::{Context, manifest, print, time};
 
-/// Shown by `get --help`.
-pub const EXAMPLES: &str = "Examples:
+const EXAMPLES: &str = "Examples:
   kubectl-lite get pods
   kubectl-lite get svc,po,ep,deploy -o wide
   kubectl-lite get svc web -o yaml
   kubectl-lite get pods -l app=web -o jsonpath='{.items[*].status.podIP}'
   kubectl-lite get endpoints web -w";
 
-/// Arguments of `get`.
+/// Display one or many resources
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Arguments {
     /// TYPE[,TYPE] [NAME...] or TYPE/NAME...
     pub resources: Vec<String>,
@@ -77,59 +78,6 @@ pub struct Arguments {
     /// Print the server's answer to this path as it is
     #[arg(long, value_name = "PATH")]
     pub raw: Option<String>,
-}
-
-/// A parsed `--output`.
-#[derive(Debug)]
-pub enum Format {
-    /// The server's table.
-    Table,
-    /// JSON.
-    Json,
-    /// YAML.
-    Yaml,
-    /// `kind/name`.
-    Name,
-    /// A JSONPath template.
-    JsonPath(Template),
-    /// Columns of one's own.
-    Columns(Columns),
-}
-
-impl Format {
-    /// Reads `--output`.
-    pub fn parse(text: Option<&str>) -> Result<Self> {
-        let Some(text) = text else {
-            return Ok(Self::Table);
-        };
-        let (name, value) = text.split_once('=').unwrap_or((text, ""));
-        let template = |text: &str| {
-            let template = Template::parse(text);
-            template
-                .map_err(|error| Error::message(format!("error parsing jsonpath {text}, {error}")))
-        };
-        match name {
-            "wide" | "" => Ok(Self::Table),
-            "json" => Ok(Self::Json),
-            "yaml" => Ok(Self::Yaml),
-            "name" => Ok(Self::Name),
-            "jsonpath" if value.is_empty() => {
-                Err(Error::message("template format specified but no template given"))
-            }
-            "jsonpath" | "jsonpath-as-json" => template(value).map(Self::JsonPath),
-            "jsonpath-file" => {
-                let text = std::fs::read_to_string(value).map_err(|error| {
-                    Error::message(format!("cannot read the template {value:?}: {error}"))
-                })?;
-                template(&text).map(Self::JsonPath)
-            }
-            "custom-columns" => Columns::parse(value).map(Self::Columns).map_err(Error::message),
-            _ => Err(Error::message(format!(
-                "unable to match a printer suitable for the output format {name:?}, allowed formats are: \
-                 custom-columns,json,jsonpath,jsonpath-file,name,wide,yaml"
-            ))),
-        }
-    }
 }
 
 /// Runs `get`.
@@ -280,7 +228,8 @@ pub fn as_table(answer: Value) -> Value {
     let rows: Vec<_> = items
         .into_iter()
         .map(|item| {
-            let created = item["metadata"]["creationTimestamp"].as_str().unwrap_or_default();
+            let created = item["metadata"]["creationTimestamp"].as_str();
+            let created = created.and_then(|it| it.parse().ok());
             let cells = json!([item["metadata"]["name"], time::since(created)]);
             json!({"cells": cells, "object": item})
         })
@@ -289,18 +238,31 @@ pub fn as_table(answer: Value) -> Value {
     json!({"kind": "Table", "columnDefinitions": columns, "rows": rows})
 }
 
-fn sort(items: &mut [Value], path: &str, object: impl Fn(&Value) -> &Value) -> Result {
-    let path = Template::parse_relaxed(path).map_err(Error::message)?;
-    items.sort_by(|left, right| {
-        let left = path.select(object(left)).first().copied().cloned();
-        let right = path.select(object(right)).first().copied().cloned();
-        let numbers =
-            (left.as_ref().and_then(Value::as_f64), right.as_ref().and_then(Value::as_f64));
-        match numbers {
+/// By a field, as numbers where all have one.
+fn sort(items: &mut Vec<Value>, path: &str, object: impl Fn(&Value) -> &Value) -> Result {
+    let template = Template::parse_relaxed(path).map_err(Error::message)?;
+    let mut keyed = Vec::with_capacity(items.len());
+    for item in items.drain(..) {
+        let found = template.select(object(&item)).map_err(Error::message)?;
+        keyed.push((found.first().copied().cloned(), item));
+    }
+    if !keyed.is_empty() && keyed.iter().all(|(key, _)| key.is_none()) {
+        let path = path.trim_matches(['{', '}', '.']);
+        let text =
+            format!("couldn't find any field with path \"{{.{path}}}\" in the list of objects");
+        return Err(Error::message(text));
+    }
+    keyed.sort_by(|(left, _), (right, _)| {
+        let number = |key: &Option<Value>| key.as_ref().and_then(Value::as_f64);
+        match (number(left), number(right)) {
             (Some(left), Some(right)) => left.total_cmp(&right),
-            _ => left.map(|it| it.to_string()).cmp(&right.map(|it| it.to_string())),
+            _ => {
+                let text = |key: &Option<Value>| key.as_ref().map(Value::to_string);
+                text(left).cmp(&text(right))
+            }
         }
     });
+    items.extend(keyed.into_iter().map(|(_, item)| item));
     Ok(())
 }
 
@@ -342,29 +304,20 @@ async fn objects(
         sort(&mut items, path, |item| item)?;
     }
     if !arguments.show_managed_fields {
-        items.iter_mut().for_each(without_managed_fields);
+        items.iter_mut().for_each(output::without_managed_fields);
     }
-    let items_found = items.len();
-    let whole = || match &items[..] {
-        [only] if single => only.clone(),
+    if items.is_empty() && matches!(format, Format::Columns(_) | Format::Name) {
+        eprintln!("No resources found in {} namespace.", context.namespace());
+    }
+    let whole = match items.len() {
+        1 if single => items.remove(0),
         _ => json!({
             "apiVersion": "v1", "kind": "List", "items": items, "metadata": {"resourceVersion": ""},
         }),
     };
-    let text = match format {
-        Format::Columns(columns) => columns.render(items.iter(), !arguments.no_headers),
-        Format::Name => {
-            let discovery = context.discovery().await?;
-            items.iter().map(|item| name(discovery, item) + "\n").collect()
-        }
-        Format::JsonPath(template) => template.render(&whole()),
-        Format::Yaml => yaml::yaml(&whole()),
-        Format::Json | Format::Table => render::json(&whole()),
-    };
-    if items_found == 0 && matches!(format, Format::Columns(_) | Format::Name) {
-        eprintln!("No resources found in {} namespace.", context.namespace());
-    }
-    print(&text)
+    let items = whole["items"].as_array().filter(|_| !single);
+    let items = items.map_or(std::slice::from_ref(&whole), Vec::as_slice);
+    print(&format.text(&whole, items, !arguments.no_headers, context).await?)
 }
 
 /// Items of a list come without their kind.
@@ -374,33 +327,4 @@ fn typed(mut item: Value, target: &Target) -> Value {
         map.entry("kind").or_insert_with(|| target.kind.kind.clone().into());
     }
     item
-}
-
-/// Drops what is long and rarely wanted.
-pub fn without_managed_fields(object: &mut Value) {
-    if let Some(metadata) = object["metadata"].as_object_mut() {
-        metadata.remove("managedFields");
-    }
-}
-
-/// `deployment.apps/web` for an object.
-pub fn name(discovery: &crate::discovery::Discovery, object: &Value) -> String {
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let kind = text(&object["kind"]);
-    let known = discovery.of_object(&text(&object["apiVersion"]), &kind);
-    let kind = known.map_or_else(|| kind.to_lowercase(), |it| it.qualified_singular());
-    format!("{kind}/{}", text(&object["metadata"]["name"]))
-}
-
-/// Prints an object in a format a command was asked for.
-pub async fn print_object(format: &Format, object: &Value, context: &Context) -> Result {
-    let mut object = object.clone();
-    without_managed_fields(&mut object);
-    match format {
-        Format::Json | Format::Table => print(&render::json(&object)),
-        Format::Yaml => print(&yaml::yaml(&object)),
-        Format::Name => print(&(name(context.discovery().await?, &object) + "\n")),
-        Format::JsonPath(template) => print(&template.render(&object)),
-        Format::Columns(columns) => print(&columns.render(std::iter::once(&object), true)),
-    }
 }

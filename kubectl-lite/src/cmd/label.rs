@@ -1,22 +1,29 @@
 //! `label`: sets and removes labels. Never touches anything else of an object.
 
-use http::Method;
 use serde_json::{Value, json};
 
 use crate::client::Call;
 use crate::error::{Error, Result};
-use crate::select::Selection;
+use crate::patch::MERGE_PATCH;
+use crate::select::{Selection, Target};
 use crate::{Context, say};
 
-/// Shown by `label --help`.
-pub const EXAMPLES: &str = "Examples:
+const EXAMPLES: &str = "Examples:
   kubectl-lite label pod web-1 tier=front
   kubectl-lite label pods --all tier=back --overwrite
   kubectl-lite label node worker-1 disk-";
 
-/// Arguments of `label`, and of `annotate`.
+/// Update the labels on a resource
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Arguments {
+    #[command(flatten)]
+    changes: Changes,
+}
+
+/// What to change, and of which objects.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Changes {
     /// TYPE NAME... or TYPE/NAME..., then KEY=VALUE or KEY- to remove
     #[arg(required = true)]
     pub arguments: Vec<String>,
@@ -29,11 +36,11 @@ pub struct Arguments {
 
 /// Runs `label`.
 pub async fn run(arguments: Arguments, context: &Context) -> Result {
-    change(arguments, "labels", "labeled", context).await
+    change(arguments.changes, "labels", "labeled", context).await
 }
 
 /// Changes one map of the metadata.
-pub async fn change(arguments: Arguments, field: &str, done: &str, context: &Context) -> Result {
+pub async fn change(arguments: Changes, field: &str, done: &str, context: &Context) -> Result {
     let is_pair = |it: &&String| it.contains('=') || it.ends_with('-');
     let (pairs, resources): (Vec<_>, Vec<_>) = arguments.arguments.iter().partition(is_pair);
     let resources: Vec<String> = resources.into_iter().cloned().collect();
@@ -48,41 +55,32 @@ pub async fn change(arguments: Arguments, field: &str, done: &str, context: &Con
             None => wanted.insert(pair.trim_end_matches('-').to_owned(), Value::Null),
         };
     }
-    let (targets, mut errors) = arguments.selection.find(context, &resources).await?;
-    for target in targets {
+    let (targets, errors) = arguments.selection.find(context, &resources).await?;
+    let act = async |target: &Target| {
         let path = target.path();
-        let changed = async {
-            let object = context.server.call(Call::get(&path)).await?;
-            let present = &object["metadata"][field];
-            for (key, value) in &wanted {
-                let (now, value) = (present[key].as_str(), value.as_str());
-                if let (Some(now), Some(value), false) = (now, value, arguments.overwrite)
-                    && now != value
-                {
-                    return Err(Error::message(format!(
-                        "'{key}' already has a value ({now}), and --overwrite is false"
-                    )));
-                }
-                if value.is_none() && now.is_none() {
-                    let what = field.trim_end_matches('s');
-                    say(format!("{what} {key:?} not found."))?;
-                }
+        let object = context.server.call(Call::get(&path)).await?;
+        let present = &object["metadata"][field];
+        for (key, value) in &wanted {
+            let (now, value) = (present[key].as_str(), value.as_str());
+            if let (Some(now), Some(value), false) = (now, value, arguments.overwrite)
+                && now != value
+            {
+                return Err(Error::message(format!(
+                    "'{key}' already has a value ({now}), and --overwrite is false"
+                )));
             }
-            if wanted.iter().all(|(key, value)| present[key] == *value) {
-                return say(format!("{} not {done}", target.shown()));
+            if value.is_none() && now.is_none() {
+                let what = field.trim_end_matches('s');
+                say(format!("{what} {key:?} not found."))?;
             }
-            let patch = json!({"metadata": {field: wanted}});
-            let mut call = Call::with_json(Method::PATCH, &path, &patch);
-            call.body = Some(("application/merge-patch+json", patch.to_string().into_bytes()));
-            context.server.call(call).await?;
-            let only_removed = field == "labels" && wanted.values().all(Value::is_null);
-            say(format!("{} {}", target.shown(), if only_removed { "unlabeled" } else { done }))
-        };
-        match changed.await {
-            Err(error @ Error::Output(_)) => return Err(error),
-            Err(error) => errors.push(error),
-            Ok(()) => {}
         }
-    }
-    Error::collect(errors)
+        if wanted.iter().all(|(key, value)| present[key] == *value) {
+            return say(format!("{} not {done}", target.shown()));
+        }
+        let patch = json!({"metadata": {field: wanted}});
+        context.server.call(Call::patch(&path, MERGE_PATCH, &patch)).await?;
+        let only_removed = field == "labels" && wanted.values().all(Value::is_null);
+        say(format!("{} {}", target.shown(), if only_removed { "unlabeled" } else { done }))
+    };
+    Error::for_each(targets, errors, act).await
 }

@@ -1,18 +1,17 @@
-//! `logs`, and finding the pod behind another object. Never changes anything.
+//! `logs`: what containers wrote.
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use http_body_util::BodyExt;
-use serde_json::Value;
+use k8s_openapi::api::core::v1::Pod;
 
-use super::watch::Lines;
 use crate::client::Call;
 use crate::error::{Error, Result};
+use crate::lines::Lines;
 use crate::select::{self, Target};
-use crate::{Context, labels, print, time};
+use crate::{Context, pods, print, time};
 
-/// Shown by `logs --help`.
-pub const EXAMPLES: &str = "Examples:
+const EXAMPLES: &str = "Examples:
   kubectl-lite logs web-1
   kubectl-lite logs -f --tail=20 deployment/web
   kubectl-lite logs -p -c server web-1
@@ -23,8 +22,9 @@ const MAX_FOLLOWED: usize = 5;
 /// Lines of each pod's log that a selector shows when `--tail` is not given.
 const SELECTOR_TAIL_LINES: i64 = 10;
 
-/// Arguments of `logs`.
+/// Print the logs for a container in a pod
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Arguments {
     /// POD or TYPE/NAME
     pub resource: Option<String>,
@@ -65,14 +65,14 @@ pub struct Arguments {
 /// Runs `logs`.
 pub async fn run(arguments: Arguments, context: &Context) -> Result {
     let pods = match (&arguments.resource, &arguments.selector) {
-        (Some(resource), None) => vec![pod(context, resource).await?],
+        (Some(resource), None) => vec![pods::find(context, resource).await?],
         (None, Some(selector)) => {
             let all = Target {
                 kind: context.discovery().await?.find("pods")?.clone(),
                 namespace: context.namespace().to_owned(),
                 name: None,
             };
-            select::list(context, &all, Some(selector)).await?
+            select::list::<Pod>(context, &all, Some(selector)).await?
         }
         _ => {
             let text = "expected 'logs [-f] [-p] (POD | TYPE/NAME) [-c CONTAINER]', or a selector";
@@ -82,13 +82,13 @@ pub async fn run(arguments: Arguments, context: &Context) -> Result {
     let mut logs = Vec::new();
     for pod in &pods {
         let containers = if arguments.all_containers {
-            names(pod)
+            pods::containers(pod)
         } else {
             let wanted = arguments.container.as_ref().or(arguments.container_name.as_ref());
-            vec![container(pod, wanted.map(String::as_str))?]
+            vec![pods::container(pod, wanted.map(String::as_str))?]
         };
-        let name = pod["metadata"]["name"].as_str().unwrap_or_default();
-        logs.extend(containers.into_iter().map(|container| (name.to_owned(), container)));
+        let name = pod.metadata.name.clone().unwrap_or_default();
+        logs.extend(containers.into_iter().map(|container| (name.clone(), container)));
     }
     if logs.is_empty() {
         eprintln!("No resources found in {} namespace.", context.namespace());
@@ -156,82 +156,4 @@ async fn copy(arguments: &Arguments, pod: &str, container: &str, context: &Conte
         }
     }
     Ok(())
-}
-
-/// The pod that `POD` or `TYPE/NAME` means; of another object's pods the first one that runs.
-pub async fn pod(context: &Context, resource: &str) -> Result<Value> {
-    let discovery = context.discovery().await?;
-    let words = match resource.contains('/') {
-        true => vec![resource.to_owned()],
-        false => vec!["pods".to_owned(), resource.to_owned()],
-    };
-    let mut targets = select::targets(discovery, &words, context.namespace())?;
-    let target = targets.remove(0);
-    let object = context.server.call(Call::get(&target.path())).await?;
-    if target.kind.kind == "Pod" {
-        return Ok(object);
-    }
-    let spec = &object["spec"]["selector"];
-    let selector = if spec["matchLabels"].is_object() || spec["matchExpressions"].is_array() {
-        labels::selector(spec)
-    } else {
-        labels::format(spec, ",", "")
-    };
-    if selector.is_empty() {
-        return Err(Error::message(format!(
-            "cannot get the pods of {}: it selects none",
-            target.shown()
-        )));
-    }
-    let pods = Target {
-        kind: discovery.find("pods")?.clone(),
-        namespace: target.namespace.clone(),
-        name: None,
-    };
-    let mut found = select::list(context, &pods, Some(&selector)).await?;
-    found.sort_by_key(|pod| pod["status"]["phase"] != "Running");
-    if found.is_empty() {
-        return Err(Error::message(format!("no pods of {} found", target.shown())));
-    }
-    if found.len() > 1 {
-        let name = found[0]["metadata"]["name"].as_str().unwrap_or_default();
-        eprintln!("Found {} pods, using pod/{name}", found.len());
-    }
-    Ok(found.remove(0))
-}
-
-/// Names of the containers, then of the init containers.
-fn names(pod: &Value) -> Vec<String> {
-    let of = |field: &str| pod["spec"][field].as_array().cloned().unwrap_or_default();
-    let all = ["containers", "initContainers"].into_iter().flat_map(of);
-    all.filter_map(|it| it["name"].as_str().map(str::to_owned)).collect()
-}
-
-/// The container that is meant, by name or as the pod's default one.
-pub fn container(pod: &Value, wanted: Option<&str>) -> Result<String> {
-    let name = pod["metadata"]["name"].as_str().unwrap_or_default();
-    let known = names(pod);
-    if let Some(wanted) = wanted {
-        if known.iter().any(|it| it == wanted) {
-            return Ok(wanted.to_owned());
-        }
-        return Err(Error::message(format!(
-            "container {wanted} not found in pod {name}; it has {}",
-            known.join(", ")
-        )));
-    }
-    let annotation = &pod["metadata"]["annotations"]["kubectl.kubernetes.io/default-container"];
-    if let Some(default) = annotation.as_str().filter(|it| known.iter().any(|name| name == it)) {
-        return Ok(default.to_owned());
-    }
-    let first = pod["spec"]["containers"][0]["name"].as_str();
-    let first = first.ok_or_else(|| Error::message(format!("pod {name} has no containers")))?;
-    let count = pod["spec"]["containers"].as_array().map_or(0, Vec::len);
-    if known.len() > 1 {
-        let regular = known.iter().take(count).cloned();
-        let init = known.iter().skip(count);
-        let shown: Vec<_> = regular.chain(init.map(|it| format!("{it} (init)"))).collect();
-        eprintln!("Defaulted container {first:?} out of: {}", shown.join(", "));
-    }
-    Ok(first.to_owned())
 }

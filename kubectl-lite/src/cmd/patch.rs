@@ -1,16 +1,14 @@
-//! `patch`: sends the given patch as it is. Never computes one.
-
-use http::Method;
+//! `patch`: sends the given patch as it is.
 
 use super::create::DryRun;
-use super::get::{self, Format};
 use crate::client::Call;
 use crate::error::{Error, Result};
+use crate::output::Format;
+use crate::patch::{MERGE_PATCH, STRATEGIC_PATCH};
 use crate::select::{Selection, Target};
 use crate::{Context, say};
 
-/// Shown by `patch --help`.
-pub const EXAMPLES: &str = "Examples:
+const EXAMPLES: &str = "Examples:
   kubectl-lite patch service web -p '{\"spec\":{\"publishNotReadyAddresses\":true}}'
   kubectl-lite patch deployment web --type=json -p '[{\"op\":\"replace\",\"path\":\"/spec/replicas\",\"value\":3}]'
   kubectl-lite patch deployment web --subresource=scale --type=merge -p '{\"spec\":{\"replicas\":2}}'";
@@ -30,15 +28,16 @@ pub enum Type {
 impl Type {
     fn content_type(self) -> &'static str {
         match self {
-            Self::Strategic => "application/strategic-merge-patch+json",
-            Self::Merge => "application/merge-patch+json",
+            Self::Strategic => STRATEGIC_PATCH,
+            Self::Merge => MERGE_PATCH,
             Self::Json => "application/json-patch+json",
         }
     }
 }
 
-/// Arguments of `patch`.
+/// Update fields of a resource
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Arguments {
     /// TYPE NAME or TYPE/NAME
     pub resources: Vec<String>,
@@ -82,15 +81,9 @@ pub async fn run(arguments: Arguments, context: &Context) -> Result {
         Error::message(format!("unable to parse {text:?}: {}", error.without_snippet()))
     })?;
     let selection = Selection { filename: arguments.filename.clone(), ..Selection::default() };
-    let (targets, mut errors) = selection.find(context, &arguments.resources).await?;
-    for target in targets {
-        match one(&arguments, &target, &patch, context).await {
-            Err(error @ Error::Output(_)) => return Err(error),
-            Err(error) => errors.push(error),
-            Ok(()) => {}
-        }
-    }
-    Error::collect(errors)
+    let (targets, errors) = selection.find(context, &arguments.resources).await?;
+    let act = async |target: &Target| one(&arguments, target, &patch, context).await;
+    Error::for_each(targets, errors, act).await
 }
 
 async fn one(
@@ -108,20 +101,12 @@ async fn one(
     let after = if arguments.dry_run == DryRun::Client {
         before.clone()
     } else {
-        let mut call = Call {
-            method: Some(Method::PATCH),
-            path: &path,
-            body: Some((arguments.kind.content_type(), patch.to_string().into_bytes())),
-            ..Call::default()
-        }
-        .parameter("fieldManager", "kubectl-patch");
-        if arguments.dry_run == DryRun::Server {
-            call = call.parameter("dryRun", "All");
-        }
-        context.server.call(call).await?
+        let call = Call::patch(&path, arguments.kind.content_type(), patch)
+            .parameter("fieldManager", "kubectl-patch");
+        context.server.call(arguments.dry_run.ask(call)).await?
     };
     if let Some(output) = &arguments.output {
-        return get::print_object(&Format::parse(Some(output))?, &after, context).await;
+        return Format::parse(Some(output))?.print(after, context).await;
     }
     let version = |it: &serde_json::Value| it["metadata"]["resourceVersion"].clone();
     let same = version(&before) == version(&after);

@@ -1,26 +1,28 @@
-//! `rollout status` and `rollout restart` of Deployments and DaemonSets. Never rolls back.
+//! `rollout status` and `rollout restart` of Deployments and DaemonSets.
 
 use std::time::Duration;
 
-use http::Method;
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, DeploymentCondition};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::client::Call;
+use crate::client::{Call, typed};
 use crate::error::{Error, Result};
+use crate::patch::MERGE_PATCH;
 use crate::select::{Selection, Target};
 use crate::{Context, say, time};
 
-/// Shown by `rollout --help`.
-pub const EXAMPLES: &str = "Examples:
+const EXAMPLES: &str = "Examples:
   kubectl-lite rollout status deployment/web --timeout=60s
   kubectl-lite rollout restart deployment/web";
 
 /// How often the object is looked at.
 const GLANCE: Duration = Duration::from_millis(200);
 
-/// Arguments of `rollout`.
+/// Manage the rollout of a resource
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Arguments {
     #[command(subcommand)]
     verb: Verb,
@@ -72,13 +74,7 @@ async fn restart(target: &Target, context: &Context) -> Result {
     let annotations = json!({"kubectl.kubernetes.io/restartedAt": now});
     let patch = json!({"spec": {"template": {"metadata": {"annotations": annotations}}}});
     let path = target.path();
-    let call = Call {
-        method: Some(Method::PATCH),
-        path: &path,
-        body: Some(("application/merge-patch+json", patch.to_string().into_bytes())),
-        ..Call::default()
-    };
-    context.server.call(call).await?;
+    context.server.call(Call::patch(&path, MERGE_PATCH, &patch)).await?;
     say(format!("{} restarted", target.shown()))
 }
 
@@ -105,35 +101,32 @@ async fn status(target: &Target, until: Option<Instant>, watch: bool, context: &
 /// How far a rollout is, and whether that is the end.
 fn progress(object: &Value) -> Result<(String, bool)> {
     match object["kind"].as_str().unwrap_or_default() {
-        "Deployment" => deployment(object),
-        "DaemonSet" => daemon_set(object),
+        "Deployment" => deployment(&typed(object)?),
+        "DaemonSet" => daemon_set(&typed(object)?),
         kind => Err(Error::message(format!("no status viewer has been implemented for {kind}"))),
     }
 }
 
-fn number(value: &Value) -> i64 {
-    value.as_i64().unwrap_or(0)
+fn is_unseen(metadata: &ObjectMeta, observed: Option<i64>) -> bool {
+    metadata.generation.unwrap_or(0) > observed.unwrap_or(0)
 }
 
-fn is_unseen(object: &Value) -> bool {
-    number(&object["metadata"]["generation"]) > number(&object["status"]["observedGeneration"])
-}
-
-fn daemon_set(object: &Value) -> Result<(String, bool)> {
-    let name = object["metadata"]["name"].as_str().unwrap_or_default();
-    if object["spec"]["updateStrategy"]["type"] != "RollingUpdate" {
+fn daemon_set(object: &DaemonSet) -> Result<(String, bool)> {
+    let name = object.metadata.name.as_deref().unwrap_or_default();
+    let strategy = object.spec.as_ref().and_then(|it| it.update_strategy.as_ref());
+    if strategy.and_then(|it| it.type_.as_deref()) != Some("RollingUpdate") {
         return Err(Error::message(
             "rollout status is only available for RollingUpdate strategy type",
         ));
     }
-    if is_unseen(object) {
+    let status = object.status.clone().unwrap_or_default();
+    if is_unseen(&object.metadata, status.observed_generation) {
         let text = "Waiting for daemon set spec update to be observed...";
         return Ok((text.to_owned(), false));
     }
-    let status = &object["status"];
-    let wanted = number(&status["desiredNumberScheduled"]);
-    let updated = number(&status["updatedNumberScheduled"]);
-    let available = number(&status["numberAvailable"]);
+    let wanted = status.desired_number_scheduled;
+    let updated = status.updated_number_scheduled.unwrap_or(0);
+    let available = status.number_available.unwrap_or(0);
     let what = if updated < wanted {
         format!("{updated} out of {wanted} new pods have been updated")
     } else if available < wanted {
@@ -141,38 +134,35 @@ fn daemon_set(object: &Value) -> Result<(String, bool)> {
     } else {
         return Ok((format!("daemon set {name:?} successfully rolled out"), true));
     };
-    let text = format!("Waiting for daemon set {name:?} rollout to finish: {what}...");
-    Ok((text, false))
+    Ok((format!("Waiting for daemon set {name:?} rollout to finish: {what}..."), false))
 }
 
-fn deployment(object: &Value) -> Result<(String, bool)> {
-    let name = object["metadata"]["name"].as_str().unwrap_or_default();
-    let status = &object["status"];
-    if is_unseen(object) {
+fn deployment(object: &Deployment) -> Result<(String, bool)> {
+    let name = object.metadata.name.as_deref().unwrap_or_default();
+    let status = object.status.clone().unwrap_or_default();
+    if is_unseen(&object.metadata, status.observed_generation) {
         return Ok(("Waiting for deployment spec update to be observed...".to_owned(), false));
     }
-    let mut conditions = status["conditions"].as_array().into_iter().flatten();
-    if conditions
-        .any(|it| it["type"] == "Progressing" && it["reason"] == "ProgressDeadlineExceeded")
-    {
+    let late = |it: &DeploymentCondition| {
+        it.type_ == "Progressing" && it.reason.as_deref() == Some("ProgressDeadlineExceeded")
+    };
+    if status.conditions.iter().flatten().any(late) {
         return Err(Error::message(format!("deployment {name:?} exceeded its progress deadline")));
     }
-    let wanted = object["spec"]["replicas"].as_i64().unwrap_or(1);
-    let (updated, total) = (number(&status["updatedReplicas"]), number(&status["replicas"]));
-    let available = number(&status["availableReplicas"]);
-    let waiting = |what: String| {
-        Ok((format!("Waiting for deployment {name:?} rollout to finish: {what}..."), false))
+    let wanted = object.spec.as_ref().and_then(|it| it.replicas).unwrap_or(1);
+    let number = |value: Option<i32>| value.unwrap_or(0);
+    let (updated, total) = (number(status.updated_replicas), number(status.replicas));
+    let available = number(status.available_replicas);
+    let what = if updated < wanted {
+        format!("{updated} out of {wanted} new replicas have been updated")
+    } else if total > updated {
+        format!("{} old replicas are pending termination", total - updated)
+    } else if available < updated {
+        format!("{available} of {updated} updated replicas are available")
+    } else {
+        return Ok((format!("deployment {name:?} successfully rolled out"), true));
     };
-    if updated < wanted {
-        return waiting(format!("{updated} out of {wanted} new replicas have been updated"));
-    }
-    if total > updated {
-        return waiting(format!("{} old replicas are pending termination", total - updated));
-    }
-    if available < updated {
-        return waiting(format!("{available} of {updated} updated replicas are available"));
-    }
-    Ok((format!("deployment {name:?} successfully rolled out"), true))
+    Ok((format!("Waiting for deployment {name:?} rollout to finish: {what}..."), false))
 }
 
 #[cfg(test)]

@@ -1,21 +1,21 @@
 //! `scale`: the number of replicas, through the `scale` subresource where there
 //! is one. Never touches anything else of an object.
 
-use http::Method;
 use serde_json::json;
 
 use crate::client::Call;
 use crate::error::{Error, Result};
+use crate::patch::MERGE_PATCH;
 use crate::select::{Selection, Target};
 use crate::{Context, say};
 
-/// Shown by `scale --help`.
-pub const EXAMPLES: &str = "Examples:
+const EXAMPLES: &str = "Examples:
   kubectl-lite scale deployment web --replicas=5
   kubectl-lite scale --current-replicas=2 --replicas=3 deployment/web";
 
-/// Arguments of `scale`.
+/// Set a new size for a deployment or replica set
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Arguments {
     /// TYPE NAME... or TYPE/NAME...
     pub resources: Vec<String>,
@@ -31,15 +31,8 @@ pub struct Arguments {
 
 /// Runs `scale`.
 pub async fn run(arguments: Arguments, context: &Context) -> Result {
-    let (targets, mut errors) = arguments.selection.find(context, &arguments.resources).await?;
-    for target in targets {
-        match one(&arguments, &target, context).await {
-            Err(error @ Error::Output(_)) => return Err(error),
-            Err(error) => errors.push(error),
-            Ok(()) => {}
-        }
-    }
-    Error::collect(errors)
+    let (targets, errors) = arguments.selection.find(context, &arguments.resources).await?;
+    Error::for_each(targets, errors, async |target| one(&arguments, target, context).await).await
 }
 
 async fn one(arguments: &Arguments, target: &Target, context: &Context) -> Result {
@@ -55,12 +48,6 @@ async fn one(arguments: &Arguments, target: &Target, context: &Context) -> Resul
         }
     }
     let patch = json!({"spec": {"replicas": arguments.replicas}});
-    let call = Call {
-        method: Some(Method::PATCH),
-        path: &path,
-        body: Some(("application/merge-patch+json", patch.to_string().into_bytes())),
-        ..Call::default()
-    };
-    context.server.call(call).await?;
+    context.server.call(Call::patch(&path, MERGE_PATCH, &patch)).await?;
     say(format!("{} scaled", target.shown()))
 }

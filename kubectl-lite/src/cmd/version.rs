@@ -7,13 +7,13 @@ use crate::error::{Error, Result};
 use crate::render::{self, yaml};
 use crate::{Context, print};
 
-/// Shown by `version --help`.
-pub const EXAMPLES: &str = "Examples:
+const EXAMPLES: &str = "Examples:
   kubectl-lite version
   kubectl-lite version --client -o yaml";
 
-/// Arguments of `version`.
+/// Print the client and server version
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Arguments {
     /// Only the client's
     #[arg(long)]

@@ -7,12 +7,12 @@ use tokio::time::Instant;
 
 use crate::client::Call;
 use crate::error::{Error, Result};
-use crate::render::jsonpath::{Template, plain};
+use crate::render::go_text;
+use crate::render::jsonpath::Template;
 use crate::select::{Selection, Target};
 use crate::{Context, say, time};
 
-/// Shown by `wait --help`.
-pub const EXAMPLES: &str = "Examples:
+const EXAMPLES: &str = "Examples:
   kubectl-lite wait --for=condition=Ready pod/web-1
   kubectl-lite wait --for=jsonpath='{.status.phase}'=Running pods -l app=web
   kubectl-lite wait --for=delete pod/web-1 --timeout=60s";
@@ -20,8 +20,9 @@ pub const EXAMPLES: &str = "Examples:
 /// How often an object is looked at.
 const GLANCE: Duration = Duration::from_millis(200);
 
-/// Arguments of `wait`.
+/// Wait for a condition on one or many resources
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Arguments {
     /// TYPE NAME... or TYPE/NAME...
     pub resources: Vec<String>,
@@ -50,8 +51,15 @@ impl Condition {
         }
         if let Some(path) = text.strip_prefix("jsonpath=") {
             let path = path.trim_matches('\'');
-            let (path, value) = match path.rfind("}=") {
-                Some(end) => (&path[..=end], Some(path[end + 2..].trim_matches('\'').to_owned())),
+            let end = if path.starts_with('{') {
+                path.rfind("}=").map(|it| it + 1)
+            } else {
+                path.find('=')
+            };
+            let (path, value) = match end {
+                Some(end) => {
+                    (&path[..end], Some(path[end + 1..].trim_matches(['\'', '"']).to_owned()))
+                }
                 None => (path, None),
             };
             let template = Template::parse_relaxed(path).map_err(Error::message)?;
@@ -64,43 +72,47 @@ impl Condition {
         }
     }
 
-    fn is_met(&self, object: Option<&Value>) -> bool {
-        match (self, object) {
-            (Self::Deleted, object) => object.is_none(),
-            (_, None) => false,
-            (Self::Created, Some(_)) => true,
-            (Self::Status(name, value), Some(object)) => {
+    fn is_met(&self, object: Option<&Value>) -> Result<bool> {
+        let Some(object) = object else { return Ok(matches!(self, Self::Deleted)) };
+        Ok(match self {
+            Self::Deleted => false,
+            Self::Created => true,
+            Self::Status(name, value) => {
                 let mut conditions =
                     object["status"]["conditions"].as_array().into_iter().flatten();
                 let lower = |value: &Value| value.as_str().unwrap_or_default().to_lowercase();
                 conditions.any(|it| lower(&it["type"]) == *name && lower(&it["status"]) == *value)
             }
-            (Self::Field(path, value), Some(object)) => {
-                let found = path.select(object);
-                found
-                    .first()
-                    .is_some_and(|it| value.as_ref().is_none_or(|value| plain(it) == *value))
+            Self::Field(path, value) => {
+                match (&path.select(object).map_err(Error::message)?[..], value) {
+                    ([], _) => false,
+                    (_, None) => true,
+                    ([Value::Array(_) | Value::Object(_)], Some(_)) => {
+                        let text =
+                            "jsonpath leads to a nested object or list which is not supported";
+                        return Err(Error::message(text));
+                    }
+                    ([found], Some(value)) => go_text(found) == *value,
+                    _ => {
+                        let text = "given jsonpath expression matches more than one value";
+                        return Err(Error::message(text));
+                    }
+                }
             }
-        }
+        })
     }
 }
 
 /// Runs `wait`.
 pub async fn run(arguments: Arguments, context: &Context) -> Result {
     let condition = Condition::parse(&arguments.condition)?;
-    let (targets, mut errors) = arguments.selection.find(context, &arguments.resources).await?;
+    let (targets, errors) = arguments.selection.find(context, &arguments.resources).await?;
     if targets.is_empty() && errors.is_empty() && !matches!(condition, Condition::Deleted) {
         return Err(Error::message("no matching resources found"));
     }
     let until = Instant::now() + arguments.timeout;
-    for target in targets {
-        match one(&target, &condition, until, context).await {
-            Err(error @ Error::Output(_)) => return Err(error),
-            Err(error) => errors.push(error),
-            Ok(()) => {}
-        }
-    }
-    Error::collect(errors)
+    let act = async |target: &Target| one(target, &condition, until, context).await;
+    Error::for_each(targets, errors, act).await
 }
 
 async fn one(target: &Target, condition: &Condition, until: Instant, context: &Context) -> Result {
@@ -111,7 +123,7 @@ async fn one(target: &Target, condition: &Condition, until: Instant, context: &C
             Err(error) if error.is_not_found() => None,
             Err(error) => return Err(error),
         };
-        if condition.is_met(object.as_ref()) {
+        if condition.is_met(object.as_ref())? {
             let met =
                 if matches!(condition, Condition::Deleted) { "deleted" } else { "condition met" };
             return say(format!("{} {met}", target.shown()));

@@ -1,9 +1,9 @@
-//! `-o custom-columns=NAME:.metadata.name,…`. Never asks the server for its own columns.
+//! `-o custom-columns=NAME:.metadata.name,…`: columns of one's own instead of the server's.
 
 use serde_json::Value;
 
-use super::jsonpath::{Template, plain};
-use super::tabs;
+use super::jsonpath::Template;
+use super::{go_text, tabs};
 
 /// Parsed columns: title and what to print.
 #[derive(Debug)]
@@ -28,25 +28,29 @@ impl Columns {
     }
 
     /// The table of these objects.
-    pub fn render<'a>(&self, objects: impl Iterator<Item = &'a Value>, headers: bool) -> String {
+    pub fn render<'a>(
+        &self,
+        objects: impl Iterator<Item = &'a Value>,
+        headers: bool,
+    ) -> Result<String, String> {
         let mut text = String::new();
         if headers {
             let titles: Vec<_> = self.0.iter().map(|(title, _)| title.as_str()).collect();
             text.push_str(&(titles.join("\t") + "\n"));
         }
         for object in objects {
-            let cells: Vec<_> = self.0.iter().map(|(_, path)| cell(path, object)).collect();
-            text.push_str(&(cells.join("\t") + "\n"));
+            let cells: Result<Vec<_>, _> =
+                self.0.iter().map(|(_, path)| cell(path, object)).collect();
+            text.push_str(&(cells?.join("\t") + "\n"));
         }
-        tabs::align(&text, tabs::GET)
+        Ok(tabs::align(&text, tabs::GET))
     }
 }
 
-fn cell(path: &Template, object: &Value) -> String {
-    let found = path.select(object);
+fn cell(path: &Template, object: &Value) -> Result<String, String> {
+    let found = path.select(object)?;
     if found.is_empty() {
-        return "<none>".to_owned();
+        return Ok("<none>".to_owned());
     }
-    let texts: Vec<_> = found.into_iter().map(plain).collect();
-    texts.join(",")
+    Ok(found.into_iter().map(go_text).collect::<Vec<_>>().join(","))
 }

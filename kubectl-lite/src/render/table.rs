@@ -1,8 +1,10 @@
 //! The server's `Table` as text. Never computes a cell: what a kind shows is the server's to say.
 
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::tabs;
+use crate::labels;
 
 /// What is shown beside the server's own columns.
 #[derive(Clone, Debug, Default)]
@@ -66,12 +68,12 @@ fn row_cells(definitions: &[Value], row: &Value, visible: &[usize], shown: &Show
             _ => cells.push(text),
         }
     }
-    let labels = &metadata["labels"];
+    let all = &metadata["labels"];
     for label in &shown.label_columns {
-        cells.push(labels[label].as_str().unwrap_or_default().to_owned());
+        cells.push(all[label].as_str().unwrap_or_default().to_owned());
     }
     if shown.labels {
-        cells.push(crate::labels::format(labels, ",", "<none>"));
+        cells.push(labels::format(Deserialize::deserialize(all).ok().as_ref(), ",", "<none>"));
     }
     cells
 }

@@ -1,4 +1,4 @@
-//! `create deployment`: a Deployment from an image's name. Pure; the parent sends it.
+//! `create deployment`: a Deployment from an image's name; the parent sends it.
 
 use serde_json::{Value, json};
 

@@ -9,13 +9,12 @@ use http::Method;
 use serde_json::Value;
 
 use crate::client::Call;
-use crate::cmd::get::{self, Format};
 use crate::error::{Error, Result};
 use crate::manifest::{self, Manifest};
+use crate::output::Format;
 use crate::{Context, patch, say, select};
 
-/// Shown by `create --help`.
-pub const EXAMPLES: &str = "Examples:
+const EXAMPLES: &str = "Examples:
   kubectl-lite create -f web.yaml
   kubectl-lite create -f - < pod.json
   kubectl-lite create deployment web --image=nginx --replicas=3";
@@ -33,6 +32,11 @@ pub enum DryRun {
 }
 
 impl DryRun {
+    /// Adds the parameter that says so to a request.
+    pub fn ask(self, call: Call<'_>) -> Call<'_> {
+        if self == Self::Server { call.parameter("dryRun", "All") } else { call }
+    }
+
     /// What is said behind a verb.
     pub fn suffix(self) -> &'static str {
         match self {
@@ -98,9 +102,9 @@ pub(super) struct Sending {
     pub output: Option<String>,
 }
 
-/// Arguments of `create`.
+/// Create a resource from a file or from stdin
 #[derive(Clone, Debug, clap::Args)]
-#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Arguments {
     #[command(subcommand)]
     made: Option<Made>,
@@ -123,17 +127,12 @@ pub async fn run(arguments: Arguments, context: &Context) -> Result {
         };
         return one(sending, &manifest, context).await;
     }
-    let (manifests, mut errors) = manifest::read(&arguments.filename, arguments.recursive);
-    for manifest in manifests {
-        match one(&arguments.sending, &manifest, context).await {
-            Err(error @ Error::Output(_)) => return Err(error),
-            Err(error) => {
-                errors.push(error.doing(format!("error when creating {:?}", manifest.source)))
-            }
-            Ok(()) => {}
-        }
-    }
-    Error::collect(errors)
+    let (manifests, errors) = manifest::read(&arguments.filename, arguments.recursive);
+    let act = async |manifest: &Manifest| {
+        let made = one(&arguments.sending, manifest, context).await;
+        made.map_err(|error| error.doing(format!("error when creating {:?}", manifest.source)))
+    };
+    Error::for_each(manifests, errors, act).await
 }
 
 async fn one(sending: &Sending, manifest: &Manifest, context: &Context) -> Result {
@@ -149,16 +148,13 @@ async fn one(sending: &Sending, manifest: &Manifest, context: &Context) -> Resul
         object
     } else {
         let path = target.kind.collection(Some(&target.namespace));
-        let mut call = Call::with_json(Method::POST, &path, &object)
+        let call = Call::with_json(Method::POST, &path, &object)
             .parameter("fieldManager", "kubectl-create")
             .parameter("fieldValidation", sending.validate.parameter());
-        if sending.dry_run == DryRun::Server {
-            call = call.parameter("dryRun", "All");
-        }
-        context.server.call(call).await?
+        context.server.call(sending.dry_run.ask(call)).await?
     };
     match &sending.output {
-        Some(output) => get::print_object(&Format::parse(Some(output))?, &created, context).await,
+        Some(output) => Format::parse(Some(output))?.print(created, context).await,
         None => {
             target.name = created["metadata"]["name"].as_str().map(str::to_owned);
             say(format!("{} created{}", target.shown(), sending.dry_run.suffix()))

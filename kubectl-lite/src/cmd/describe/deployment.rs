@@ -1,8 +1,9 @@
-//! A Deployment, and a ReplicaSet. Never looks at pods by itself.
+//! A Deployment with its ReplicaSets.
 
-use serde_json::Value;
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::fields::{annotations, items, labels, plain, text};
+use super::fields::{conditions, joined, maps, name, number_or_name, text};
 use super::page::Page;
 use super::pod_template;
 use crate::{labels as selectors, time};
@@ -10,123 +11,59 @@ use crate::{labels as selectors, time};
 /// Annotation that numbers a Deployment's ReplicaSets.
 const REVISION: &str = "deployment.kubernetes.io/revision";
 
-fn number(value: &Value) -> i64 {
-    value.as_i64().unwrap_or(0)
-}
-
 /// Writes the Deployment; `sets` are the ReplicaSets its selector finds.
-pub fn describe(page: &mut Page, object: &Value, sets: &[Value]) {
-    let (metadata, spec, status) = (&object["metadata"], &object["spec"], &object["status"]);
-    page.field(0, "Name", text(&metadata["name"]));
-    page.field(0, "Namespace", text(&metadata["namespace"]));
-    page.field(0, "CreationTimestamp", time::date(text(&metadata["creationTimestamp"])));
-    labels(page, 0, "Labels", &metadata["labels"]);
-    annotations(page, 0, "Annotations", &metadata["annotations"]);
-    page.field(0, "Selector", selectors::selector(&spec["selector"]));
+pub fn describe(page: &mut Page, object: &Deployment, sets: &[ReplicaSet]) {
+    let spec = object.spec.clone().unwrap_or_default();
+    let status = object.status.clone().unwrap_or_default();
+    let created = object.metadata.creation_timestamp.as_ref().map(|it| it.0);
+    let number = |value: Option<i32>| value.unwrap_or(0);
+    name(page, &object.metadata);
+    page.field(0, "CreationTimestamp", time::date(created));
+    maps(page, &object.metadata);
+    page.field(0, "Selector", selectors::selector(&spec.selector));
     page.field(
         0,
         "Replicas",
         format!(
             "{} desired | {} updated | {} total | {} available | {} unavailable",
-            number(&spec["replicas"]),
-            number(&status["updatedReplicas"]),
-            number(&status["replicas"]),
-            number(&status["availableReplicas"]),
-            number(&status["unavailableReplicas"]),
+            number(spec.replicas),
+            number(status.updated_replicas),
+            number(status.replicas),
+            number(status.available_replicas),
+            number(status.unavailable_replicas),
         ),
     );
-    page.field(0, "StrategyType", text(&spec["strategy"]["type"]));
-    page.field(0, "MinReadySeconds", number(&spec["minReadySeconds"]));
-    let rolling = &spec["strategy"]["rollingUpdate"];
-    if rolling.is_object() {
-        let (unavailable, surge) = (plain(&rolling["maxUnavailable"]), plain(&rolling["maxSurge"]));
-        page.field(
-            0,
-            "RollingUpdateStrategy",
-            format!("{unavailable} max unavailable, {surge} max surge"),
-        );
+    let strategy = spec.strategy.unwrap_or_default();
+    page.field(0, "StrategyType", text(&strategy.type_));
+    page.field(0, "MinReadySeconds", number(spec.min_ready_seconds));
+    if let Some(rolling) = &strategy.rolling_update {
+        let unavailable = number_or_name(rolling.max_unavailable.as_ref());
+        let surge = number_or_name(rolling.max_surge.as_ref());
+        let shown = format!("{unavailable} max unavailable, {surge} max surge");
+        page.field(0, "RollingUpdateStrategy", shown);
     }
-    pod_template::describe(page, &spec["template"]);
-    conditions(page, &status["conditions"], true);
-    owned_sets(page, object, sets);
+    pod_template::describe(page, &spec.template);
+    let all = status.conditions.iter().flatten();
+    conditions(page, all.map(|it| (&it.type_, &it.status, Some(text(&it.reason)))));
+    owned_sets(page, &object.metadata, sets);
 }
 
-fn conditions(page: &mut Page, conditions: &Value, reason: bool) {
-    if items(conditions).next().is_none() {
-        return;
-    }
-    page.line(0, "Conditions:");
-    let (titles, rules) = if reason { ("\tReason", "\t------") } else { ("", "") };
-    page.line(1, format!("Type\tStatus{titles}"));
-    page.line(1, format!("----\t------{rules}"));
-    for condition in items(conditions) {
-        let line = format!("{} \t{}", text(&condition["type"]), text(&condition["status"]));
-        page.line(
-            1,
-            match reason {
-                true => format!("{line}\t{}", text(&condition["reason"])),
-                false => line,
-            },
-        );
-    }
-}
-
-fn owned_sets(page: &mut Page, object: &Value, sets: &[Value]) {
+fn owned_sets(page: &mut Page, metadata: &ObjectMeta, sets: &[ReplicaSet]) {
+    let revision = |it: &ObjectMeta| it.annotations.as_ref()?.get(REVISION).cloned();
     let owned = sets.iter().filter(|set| {
-        items(&set["metadata"]["ownerReferences"]).any(|it| it["uid"] == object["metadata"]["uid"])
+        let mut owners = set.metadata.owner_references.iter().flatten();
+        owners.any(|it| Some(&it.uid) == metadata.uid.as_ref())
     });
-    let revision = &object["metadata"]["annotations"][REVISION];
     let (new, old): (Vec<_>, Vec<_>) =
-        owned.partition(|set| set["metadata"]["annotations"][REVISION] == *revision);
+        owned.partition(|set| revision(&set.metadata) == revision(metadata));
     if new.is_empty() && old.is_empty() {
         return;
     }
-    let show = |sets: Vec<&Value>| {
-        let texts: Vec<_> = sets
-            .into_iter()
-            .map(|set| {
-                let (have, want) =
-                    (number(&set["status"]["replicas"]), number(&set["spec"]["replicas"]));
-                format!("{} ({have}/{want} replicas created)", text(&set["metadata"]["name"]))
-            })
-            .collect();
-        if texts.is_empty() { "<none>".to_owned() } else { texts.join(", ") }
+    let show = |set: &ReplicaSet| {
+        let have = set.status.as_ref().map_or(0, |it| it.replicas);
+        let want = set.spec.as_ref().and_then(|it| it.replicas).unwrap_or(0);
+        format!("{} ({have}/{want} replicas created)", text(&set.metadata.name))
     };
-    page.field(0, "OldReplicaSets", show(old));
-    page.field(0, "NewReplicaSet", show(new));
-}
-
-/// Writes a ReplicaSet; `pods` are those its selector finds.
-pub fn describe_replica_set(page: &mut Page, object: &Value, pods: &[Value]) {
-    let (metadata, spec, status) = (&object["metadata"], &object["spec"], &object["status"]);
-    page.field(0, "Name", text(&metadata["name"]));
-    page.field(0, "Namespace", text(&metadata["namespace"]));
-    page.field(0, "Selector", selectors::selector(&spec["selector"]));
-    labels(page, 0, "Labels", &metadata["labels"]);
-    annotations(page, 0, "Annotations", &metadata["annotations"]);
-    if let Some(owner) = items(&metadata["ownerReferences"]).find(|it| it["controller"] == true) {
-        page.field(
-            0,
-            "Controlled By",
-            format!("{}/{}", text(&owner["kind"]), text(&owner["name"])),
-        );
-    }
-    let (current, desired) = (number(&status["replicas"]), number(&spec["replicas"]));
-    page.field(0, "Replicas", format!("{current} current / {desired} desired"));
-    let phases = ["Running", "Pending", "Succeeded", "Failed"];
-    let counts =
-        phases.map(|phase| pods.iter().filter(|it| it["status"]["phase"] == phase).count());
-    let [running, waiting, succeeded, failed] = counts;
-    page.field(
-        0,
-        "Pods Status",
-        format!("{running} Running / {waiting} Waiting / {succeeded} Succeeded / {failed} Failed"),
-    );
-    pod_template::describe(page, &spec["template"]);
-    conditions(page, &status["conditions"], true);
-}
-
-/// Writes a pod's conditions, which come without a reason.
-pub fn plain_conditions(page: &mut Page, object: &Value) {
-    conditions(page, &object["status"]["conditions"], false);
+    page.field(0, "OldReplicaSets", joined(old.into_iter().map(show), ", "));
+    page.field(0, "NewReplicaSet", joined(new.into_iter().map(show), ", "));
 }

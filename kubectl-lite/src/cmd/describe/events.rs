@@ -1,6 +1,7 @@
-//! The Events at the end of a description. Never writes one.
+//! The Events at the end of a description.
 
-use serde_json::Value;
+use k8s_openapi::api::core::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::fields::text;
 use super::page::Page;
@@ -9,36 +10,27 @@ use crate::error::Result;
 use crate::{Context, time};
 
 /// The events about an object, oldest first; none where the server has no events.
-pub async fn fetch(context: &Context, object: &Value, kind: &str) -> Result<Vec<Value>> {
-    let metadata = &object["metadata"];
-    let namespace = match text(&metadata["namespace"]) {
-        "" => "default",
-        namespace => namespace,
-    };
-    let path = format!("/api/v1/namespaces/{namespace}/events");
+pub async fn fetch(context: &Context, metadata: &ObjectMeta, kind: &str) -> Result<Vec<Event>> {
+    let (name, namespace) = (text(&metadata.name), text(&metadata.namespace));
+    let of_cluster = if namespace.is_empty() { "default" } else { namespace };
+    let path = format!("/api/v1/namespaces/{of_cluster}/events");
     let mut selector = format!(
-        "involvedObject.name={},involvedObject.namespace={},involvedObject.kind={kind}",
-        text(&metadata["name"]),
-        text(&metadata["namespace"]),
+        "involvedObject.name={name},involvedObject.namespace={namespace},involvedObject.kind={kind}"
     );
-    if !text(&metadata["uid"]).is_empty() {
-        selector.push_str(&format!(",involvedObject.uid={}", text(&metadata["uid"])));
+    if let Some(uid) = &metadata.uid {
+        selector.push_str(&format!(",involvedObject.uid={uid}"));
     }
     let call = Call::get(&path).parameter("fieldSelector", selector).parameter("limit", "500");
-    let mut events = match context.server.call(call).await {
-        Ok(mut answer) => match answer["items"].take() {
-            Value::Array(items) => items,
-            _ => Vec::new(),
-        },
+    let mut events: Vec<Event> = match context.server.list(call).await {
         Err(error) if error.is_not_found() => Vec::new(),
-        Err(error) => return Err(error),
+        listed => listed?,
     };
-    events.sort_by(|left, right| text(&left["lastTimestamp"]).cmp(text(&right["lastTimestamp"])));
+    events.sort_by_key(|event| event.last_timestamp.clone());
     Ok(events)
 }
 
 /// Writes them.
-pub fn describe(page: &mut Page, events: &[Value]) {
+pub fn describe(page: &mut Page, events: &[Event]) {
     if events.is_empty() {
         page.field(0, "Events", "<none>");
         return;
@@ -48,34 +40,24 @@ pub fn describe(page: &mut Page, events: &[Value]) {
     page.line(1, "Type\tReason\tAge\tFrom\tMessage");
     page.line(1, "----\t------\t----\t----\t-------");
     for event in events {
-        let source = match text(&event["source"]["component"]) {
-            "" => text(&event["reportingComponent"]),
-            source => source,
-        };
-        let kind = text(&event["type"]);
-        let message = text(&event["message"]).trim();
-        page.line(
-            1,
-            format!("{kind}\t{}\t{}\t{source}\t{message}", text(&event["reason"]), age(event)),
-        );
+        let component = event.source.as_ref().and_then(|it| it.component.as_deref());
+        let component = component.filter(|it| !it.is_empty());
+        let source = component.unwrap_or(text(&event.reporting_component));
+        let (kind, reason) = (text(&event.type_), text(&event.reason));
+        let (age, message) = (age(event), text(&event.message).trim());
+        page.line(1, format!("{kind}\t{reason}\t{age}\t{source}\t{message}"));
     }
 }
 
-fn age(event: &Value) -> String {
-    let first = match text(&event["eventTime"]) {
-        "" => text(&event["firstTimestamp"]),
-        time => time,
-    };
-    let first = time::since(first);
-    if event["series"].is_object() {
-        let last = time::since(text(&event["series"]["lastObservedTime"]));
-        return format!("{last} (x{} over {first})", event["series"]["count"]);
-    }
-    match event["count"].as_i64() {
-        Some(count @ 2..) => {
-            let last = time::since(text(&event["lastTimestamp"]));
-            format!("{last} (x{count} over {first})")
+fn age(event: &Event) -> String {
+    let reported = event.event_time.as_ref().map(|it| it.0);
+    let first = time::since(reported.or(event.first_timestamp.as_ref().map(|it| it.0)));
+    let (count, last) = match (&event.series, event.count) {
+        (Some(series), _) => {
+            (series.count.unwrap_or(0), series.last_observed_time.as_ref().map(|it| it.0))
         }
-        _ => first,
-    }
+        (None, Some(count @ 2..)) => (count, event.last_timestamp.as_ref().map(|it| it.0)),
+        _ => return first,
+    };
+    format!("{} (x{count} over {first})", time::since(last))
 }

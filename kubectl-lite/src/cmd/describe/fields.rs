@@ -1,6 +1,9 @@
-//! Fields that several kinds share. Never knows a kind.
+//! Fields that several kinds share.
 
-use serde_json::Value;
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::page::Page;
 use crate::patch::LAST_APPLIED;
@@ -8,74 +11,98 @@ use crate::patch::LAST_APPLIED;
 /// Longest annotation that is shown on its name's line.
 const MAX_ANNOTATION_CHARS: usize = 140;
 
+type Map = BTreeMap<String, String>;
+
 /// A string, or nothing.
-pub fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_default()
+pub fn text(value: &Option<String>) -> &str {
+    value.as_deref().unwrap_or_default()
 }
 
-/// A number or string as text.
-pub fn plain(value: &Value) -> String {
-    crate::render::jsonpath::plain(value)
-}
-
-/// The items of a list, none of anything else.
-pub fn items(value: &Value) -> impl Iterator<Item = &Value> + Clone {
-    value.as_array().map_or(&[][..], Vec::as_slice).iter()
-}
-
-/// A list of strings, joined; `<none>` when empty.
-pub fn joined(value: &Value, separator: &str) -> String {
-    let texts: Vec<_> = items(value).filter_map(Value::as_str).collect();
-    if texts.is_empty() {
-        return "<none>".to_owned();
+/// A number, or a name, as text.
+pub fn number_or_name(value: Option<&IntOrString>) -> String {
+    match value {
+        Some(IntOrString::Int(number)) => number.to_string(),
+        Some(IntOrString::String(name)) => name.clone(),
+        None => String::new(),
     }
-    texts.join(separator)
+}
+
+/// Texts with a separator between; `<none>` when there are none.
+pub fn joined<S: AsRef<str>>(texts: impl IntoIterator<Item = S>, separator: &str) -> String {
+    let texts: Vec<_> = texts.into_iter().collect();
+    let texts: Vec<_> = texts.iter().map(AsRef::as_ref).collect();
+    if texts.is_empty() { "<none>".to_owned() } else { texts.join(separator) }
+}
+
+/// Texts one below the other, the title before the first.
+pub fn column(page: &mut Page, level: usize, title: &str, texts: impl Iterator<Item = String>) {
+    let mut texts = texts.peekable();
+    if texts.peek().is_none() {
+        page.field(level, title, "<none>");
+    }
+    for (index, text) in texts.enumerate() {
+        let title = if index == 0 { format!("{title}:") } else { String::new() };
+        page.line(level, format!("{title}\t{text}"));
+    }
 }
 
 /// Labels, one a line.
-pub fn labels(page: &mut Page, level: usize, title: &str, labels: &Value) {
-    let pairs: Vec<_> = labels.as_object().into_iter().flatten().collect();
-    if pairs.is_empty() {
-        page.field(level, title, "<none>");
-    }
-    for (index, (key, value)) in pairs.into_iter().enumerate() {
-        let title = if index == 0 { format!("{title}:") } else { String::new() };
-        page.line(level, format!("{title}\t{key}={}", text(value)));
-    }
+pub fn labels(page: &mut Page, level: usize, title: &str, labels: Option<&Map>) {
+    let pairs = labels.into_iter().flatten().map(|(key, value)| format!("{key}={value}"));
+    column(page, level, title, pairs);
 }
 
 /// Annotations, one a line; what `apply` keeps for itself is not shown.
-pub fn annotations(page: &mut Page, level: usize, title: &str, annotations: &Value) {
-    let pairs: Vec<_> = annotations
-        .as_object()
-        .into_iter()
-        .flatten()
-        .filter(|(key, _)| *key != LAST_APPLIED)
-        .collect();
-    if pairs.is_empty() {
-        page.field(level, title, "<none>");
-    }
-    for (index, (key, value)) in pairs.into_iter().enumerate() {
-        let title = if index == 0 { format!("{title}:") } else { String::new() };
-        let value = text(value).trim_end_matches('\n');
+pub fn annotations(page: &mut Page, level: usize, title: &str, annotations: Option<&Map>) {
+    let pairs = annotations.into_iter().flatten().filter(|(key, _)| *key != LAST_APPLIED);
+    let lines = pairs.flat_map(|(key, value)| {
+        let value = value.trim_end_matches('\n');
         if key.len() + value.len() + 2 <= MAX_ANNOTATION_CHARS && !value.contains('\n') {
-            page.line(level, format!("{title}\t{key}: {value}"));
-            continue;
+            return vec![format!("{key}: {value}")];
         }
-        page.line(level, format!("{title}\t{key}:"));
-        for line in value.lines() {
+        let cut = value.lines().map(|line| {
             let cut: String = line.chars().take(MAX_ANNOTATION_CHARS - 2).collect();
             let more = if cut.len() < line.len() { "..." } else { "" };
-            page.line(level, format!("\t  {cut}{more}"));
-        }
+            format!("  {cut}{more}")
+        });
+        std::iter::once(format!("{key}:")).chain(cut).collect()
+    });
+    column(page, level, title, lines);
+}
+
+/// Name and namespace.
+pub fn name(page: &mut Page, metadata: &ObjectMeta) {
+    page.field(0, "Name", text(&metadata.name));
+    page.field(0, "Namespace", text(&metadata.namespace));
+}
+
+/// Labels and annotations.
+pub fn maps(page: &mut Page, metadata: &ObjectMeta) {
+    labels(page, 0, "Labels", metadata.labels.as_ref());
+    annotations(page, 0, "Annotations", metadata.annotations.as_ref());
+}
+
+/// The owner that controls the object.
+pub fn controller(page: &mut Page, metadata: &ObjectMeta) {
+    let mut owners = metadata.owner_references.iter().flatten();
+    if let Some(owner) = owners.find(|it| it.controller == Some(true)) {
+        page.field(0, "Controlled By", format!("{}/{}", owner.kind, owner.name));
     }
 }
 
-/// Name, namespace, labels and annotations.
-pub fn head(page: &mut Page, object: &Value) {
-    let metadata = &object["metadata"];
-    page.field(0, "Name", text(&metadata["name"]));
-    page.field(0, "Namespace", text(&metadata["namespace"]));
-    labels(page, 0, "Labels", &metadata["labels"]);
-    annotations(page, 0, "Annotations", &metadata["annotations"]);
+/// Conditions with type, status and, in a third column, a reason.
+pub fn conditions<'a>(
+    page: &mut Page,
+    conditions: impl Iterator<Item = (&'a String, &'a String, Option<&'a str>)>,
+) {
+    for (index, (kind, status, reason)) in conditions.enumerate() {
+        if index == 0 {
+            let (title, rule) = reason.map_or(("", ""), |_| ("\tReason", "\t------"));
+            page.line(0, "Conditions:");
+            page.line(1, format!("Type\tStatus{title}"));
+            page.line(1, format!("----\t------{rule}"));
+        }
+        let reason = reason.map(|it| format!("\t{it}")).unwrap_or_default();
+        page.line(1, format!("{kind} \t{status}{reason}"));
+    }
 }

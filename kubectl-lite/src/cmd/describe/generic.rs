@@ -1,14 +1,16 @@
-//! Any kind without a file of its own: its fields as they are. Never skips one
-//! but what is long and rarely wanted.
+//! Any kind without a file of its own: its fields as they are, but what is long and rarely wanted.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 
-use super::fields::{head, plain};
+use super::fields;
 use super::page::Page;
+use crate::render::go_text;
 
 /// Writes the object.
-pub fn describe(page: &mut Page, object: &Value) {
-    head(page, object);
+pub fn describe(page: &mut Page, metadata: &ObjectMeta, object: &Value) {
+    fields::name(page, metadata);
+    fields::maps(page, metadata);
     page.field(0, "API Version", plain(&object["apiVersion"]));
     page.field(0, "Kind", plain(&object["kind"]));
     const HEAD: [&str; 2] = ["apiVersion", "kind"];
@@ -55,6 +57,11 @@ fn field(page: &mut Page, level: usize, key: &str, value: &Value) {
         }
         other => page.field(level, &title, plain(other)),
     }
+}
+
+/// A field's value; nothing for null.
+fn plain(value: &Value) -> String {
+    if value.is_null() { String::new() } else { go_text(value) }
 }
 
 /// `holderIdentity` → `Holder Identity`; keys that are no field names stay.

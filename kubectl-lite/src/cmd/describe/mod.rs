@@ -1,5 +1,4 @@
-//! `describe`: the one verb that knows kinds by name. Each has a file; others
-//! are shown as they are. Never changes anything.
+//! `describe`: the one verb that knows kinds by name. Each has a file; others are shown as they are.
 
 mod deployment;
 mod endpoints;
@@ -9,25 +8,31 @@ mod generic;
 mod page;
 mod pod;
 mod pod_template;
+mod replica_set;
 mod service;
+mod volumes;
 
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use self::page::Page;
-use crate::client::Call;
+use crate::client::{Call, typed};
 use crate::error::{Error, Result};
 use crate::select::{self, Target};
-use crate::{Context, manifest, print};
+use crate::{Context, labels, manifest, print};
 
-/// Shown by `describe --help`.
-pub const EXAMPLES: &str = "Examples:
+const EXAMPLES: &str = "Examples:
   kubectl-lite describe svc web
   kubectl-lite describe pods/web-1
   kubectl-lite describe deploy we        (all whose name starts with we)
   kubectl-lite describe ep -l app=web";
 
-/// Arguments of `describe`.
+/// Show details of a resource or group of resources
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Arguments {
     /// TYPE [NAME | NAME_PREFIX]... or TYPE/NAME...
     pub resources: Vec<String>,
@@ -100,11 +105,7 @@ async fn find(
         if let Some(selector) = &arguments.selector {
             call = call.parameter("labelSelector", selector);
         }
-        let mut answer = context.server.call(call).await?;
-        return Ok(match answer["items"].take() {
-            Value::Array(items) => (items, false),
-            _ => (Vec::new(), false),
-        });
+        return Ok((context.server.list(call).await?, false));
     };
     let missing = match context.server.call(Call::get(&target.path())).await {
         Ok(object) => return Ok((vec![object], false)),
@@ -112,7 +113,7 @@ async fn find(
         Err(error) => return Err(error),
     };
     let all = Target { name: None, ..target.clone() };
-    let mut found = select::list(context, &all, None).await?;
+    let mut found: Vec<Value> = select::list(context, &all, None).await?;
     found.retain(|it| {
         let found = it["metadata"]["name"].as_str();
         found.is_some_and(|it| it.starts_with(name))
@@ -129,49 +130,53 @@ async fn describe(
     object: &Value,
     context: &Context,
 ) -> Result<String> {
-    let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default();
+    let metadata: ObjectMeta = typed(&object["metadata"])?;
+    let namespace = metadata.namespace.as_deref().unwrap_or_default();
     let mut page = Page::default();
     match (target.kind.group.as_str(), target.kind.kind.as_str()) {
         ("", "Service") => {
-            let name = object["metadata"]["name"].as_str().unwrap_or_default();
+            let service: Service = typed(object)?;
+            let name = metadata.name.as_deref().unwrap_or_default();
             let of_service = format!("kubernetes.io/service-name={name}");
             let slices = related(context, "endpointslices", namespace, &of_service).await?;
-            service::describe(&mut page, object, &slices);
+            service::describe(&mut page, &service, &slices);
         }
-        ("", "Endpoints") => endpoints::describe(&mut page, object),
-        ("", "Pod") => pod::describe(&mut page, object),
+        ("", "Endpoints") => endpoints::describe(&mut page, &typed(object)?),
+        ("", "Pod") => pod::describe(&mut page, &typed(object)?),
         ("apps", "Deployment") => {
-            let selector = crate::labels::selector(&object["spec"]["selector"]);
+            let deployment: Deployment = typed(object)?;
+            let selector = deployment.spec.as_ref().map(|it| labels::selector(&it.selector));
+            let selector = selector.unwrap_or_default();
             let sets = related(context, "replicasets.apps", namespace, &selector).await?;
-            deployment::describe(&mut page, object, &sets);
+            deployment::describe(&mut page, &deployment, &sets);
         }
         ("apps", "ReplicaSet") => {
-            let selector = crate::labels::selector(&object["spec"]["selector"]);
-            let pods = related(context, "pods", namespace, &selector).await?;
-            deployment::describe_replica_set(&mut page, object, &pods);
+            let set: ReplicaSet = typed(object)?;
+            let selector = set.spec.as_ref().map(|it| labels::selector(&it.selector));
+            let pods = related(context, "pods", namespace, &selector.unwrap_or_default()).await?;
+            replica_set::describe(&mut page, &set, &pods);
         }
         _ => {
             let mut object = object.clone();
-            let entry = |value: String| Value::String(value);
-            object["apiVersion"] = entry(target.kind.api_version());
-            object["kind"] = entry(target.kind.kind.clone());
-            generic::describe(&mut page, &object);
+            object["apiVersion"] = target.kind.api_version().into();
+            object["kind"] = target.kind.kind.clone().into();
+            generic::describe(&mut page, &metadata, &object);
         }
     }
     if arguments.show_events {
-        let events = events::fetch(context, object, &target.kind.kind).await?;
+        let events = events::fetch(context, &metadata, &target.kind.kind).await?;
         events::describe(&mut page, &events);
     }
     Ok(page.text())
 }
 
 /// The objects of another kind in the namespace; none where the server has no such kind.
-async fn related(
+async fn related<T: DeserializeOwned>(
     context: &Context,
     kind: &str,
     namespace: &str,
     selector: &str,
-) -> Result<Vec<Value>> {
+) -> Result<Vec<T>> {
     let Ok(kind) = context.discovery().await?.find(kind) else {
         return Ok(Vec::new());
     };

@@ -1,4 +1,4 @@
-//! The lines of a description while they are written. Never knows a kind.
+//! The lines of a description while they are written.
 
 use crate::render::tabs;
 
@@ -20,6 +20,14 @@ impl Page {
     /// Adds `Name:⇥value`.
     pub fn field(&mut self, level: usize, name: &str, value: impl std::fmt::Display) {
         self.line(level, format!("{name}:\t{value}"));
+    }
+
+    /// Adds a field that there may not be; an empty text counts as none.
+    pub fn given(&mut self, level: usize, name: &str, value: Option<impl std::fmt::Display>) {
+        let text = value.map(|it| it.to_string()).filter(|it| !it.is_empty());
+        if let Some(text) = text {
+            self.field(level, name, text);
+        }
     }
 
     /// Ends a part: what follows is aligned by itself.

@@ -1,90 +1,71 @@
-//! A Pod. Never looks at its node or its log.
+//! A Pod.
 
-use serde_json::Value;
+use k8s_openapi::api::core::v1::{Pod, PodSpec, PodStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::deployment::plain_conditions;
-use super::fields::{annotations, items, labels, text};
+use super::fields::{conditions, controller, maps, name, text};
 use super::page::Page;
-use super::pod_template::{containers, tolerations, volumes};
-use crate::{labels as selectors, time};
+use super::pod_template::{containers, tolerations};
+use super::volumes::volumes;
+use crate::{labels, time};
 
 /// Writes the Pod.
-pub fn describe(page: &mut Page, object: &Value) {
-    let (metadata, spec, status) = (&object["metadata"], &object["spec"], &object["status"]);
-    page.field(0, "Name", text(&metadata["name"]));
-    page.field(0, "Namespace", text(&metadata["namespace"]));
-    placement(page, spec, status);
-    labels(page, 0, "Labels", &metadata["labels"]);
-    annotations(page, 0, "Annotations", &metadata["annotations"]);
-    phase(page, metadata, status);
-    page.field(0, "IP", text(&status["podIP"]));
-    addresses(page, &status["podIPs"]);
-    if let Some(owner) = items(&metadata["ownerReferences"]).find(|it| it["controller"] == true) {
-        page.field(
-            0,
-            "Controlled By",
-            format!("{}/{}", text(&owner["kind"]), text(&owner["name"])),
-        );
+pub fn describe(page: &mut Page, object: &Pod) {
+    let spec = object.spec.clone().unwrap_or_default();
+    let status = object.status.clone().unwrap_or_default();
+    name(page, &object.metadata);
+    placement(page, &spec, &status);
+    maps(page, &object.metadata);
+    phase(page, &object.metadata, &status);
+    page.field(0, "IP", text(&status.pod_ip));
+    let addresses = status.pod_ips.unwrap_or_default();
+    match addresses.is_empty() {
+        true => page.field(0, "IPs", "<none>"),
+        false => page.line(0, "IPs:"),
     }
-    if items(&spec["initContainers"]).next().is_some() {
-        let statuses = &status["initContainerStatuses"];
-        containers(page, 0, "Init Containers", &spec["initContainers"], statuses);
+    for address in &addresses {
+        page.field(1, "IP", &address.ip);
     }
-    containers(page, 0, "Containers", &spec["containers"], &status["containerStatuses"]);
-    plain_conditions(page, object);
-    volumes(page, 0, &spec["volumes"]);
-    page.field(0, "QoS Class", text(&status["qosClass"]));
-    page.field(0, "Node-Selectors", selectors::format(&spec["nodeSelector"], "\n\t", "<none>"));
-    tolerations(page, 0, &spec["tolerations"]);
+    controller(page, &object.metadata);
+    let init = spec.init_containers.unwrap_or_default();
+    if !init.is_empty() {
+        let statuses = status.init_container_statuses.unwrap_or_default();
+        containers(page, 0, "Init Containers", &init, &statuses);
+    }
+    let statuses = status.container_statuses.unwrap_or_default();
+    containers(page, 0, "Containers", &spec.containers, &statuses);
+    let all = status.conditions.iter().flatten();
+    conditions(page, all.map(|it| (&it.type_, &it.status, None)));
+    volumes(page, 0, spec.volumes.as_deref().unwrap_or_default());
+    page.field(0, "QoS Class", text(&status.qos_class));
+    let nodes = labels::format(spec.node_selector.as_ref(), "\n\t", "<none>");
+    page.field(0, "Node-Selectors", nodes);
+    tolerations(page, 0, spec.tolerations.as_deref().unwrap_or_default());
 }
 
 /// With what rank and as whom it runs, where, and since when.
-fn placement(page: &mut Page, spec: &Value, status: &Value) {
-    if let Some(priority) = spec["priority"].as_i64() {
-        page.field(0, "Priority", priority);
-    }
-    for (title, field) in [
-        ("Priority Class Name", "priorityClassName"),
-        ("Runtime Class Name", "runtimeClassName"),
-        ("Service Account", "serviceAccountName"),
-    ] {
-        if !text(&spec[field]).is_empty() {
-            page.field(0, title, text(&spec[field]));
-        }
-    }
-    match text(&spec["nodeName"]) {
+fn placement(page: &mut Page, spec: &PodSpec, status: &PodStatus) {
+    page.given(0, "Priority", spec.priority);
+    page.given(0, "Priority Class Name", spec.priority_class_name.as_ref());
+    page.given(0, "Runtime Class Name", spec.runtime_class_name.as_ref());
+    page.given(0, "Service Account", spec.service_account_name.as_ref());
+    match text(&spec.node_name) {
         "" => page.field(0, "Node", "<none>"),
-        node => page.field(0, "Node", format!("{node}/{}", text(&status["hostIP"]))),
+        node => page.field(0, "Node", format!("{node}/{}", text(&status.host_ip))),
     }
-    if status["startTime"].is_string() {
-        page.field(0, "Start Time", time::date(text(&status["startTime"])));
-    }
+    page.given(0, "Start Time", status.start_time.as_ref().map(|it| time::date(Some(it.0))));
 }
 
 /// How far it is in its life, and why.
-fn phase(page: &mut Page, metadata: &Value, status: &Value) {
-    if metadata["deletionTimestamp"].is_string() {
-        let since = time::since(text(&metadata["deletionTimestamp"]));
+fn phase(page: &mut Page, metadata: &ObjectMeta, status: &PodStatus) {
+    if let Some(deleted) = &metadata.deletion_timestamp {
+        let since = time::since(Some(deleted.0));
         page.field(0, "Status", format!("Terminating (lasts {since})"));
-        let grace = metadata["deletionGracePeriodSeconds"].as_i64().unwrap_or(0);
+        let grace = metadata.deletion_grace_period_seconds.unwrap_or(0);
         page.field(0, "Termination Grace Period", format!("{grace}s"));
     } else {
-        page.field(0, "Status", text(&status["phase"]));
+        page.field(0, "Status", text(&status.phase));
     }
-    for (title, field) in [("Reason", "reason"), ("Message", "message")] {
-        if !text(&status[field]).is_empty() {
-            page.field(0, title, text(&status[field]));
-        }
-    }
-}
-
-fn addresses(page: &mut Page, addresses: &Value) {
-    if items(addresses).next().is_none() {
-        page.field(0, "IPs", "<none>");
-        return;
-    }
-    page.line(0, "IPs:");
-    for address in items(addresses) {
-        page.field(1, "IP", text(&address["ip"]));
-    }
+    page.given(0, "Reason", status.reason.as_ref());
+    page.given(0, "Message", status.message.as_ref());
 }

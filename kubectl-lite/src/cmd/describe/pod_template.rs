@@ -1,340 +1,225 @@
-//! Containers and volumes, of a pod or of a pod template. Never asks for anything.
+//! A controller's pod template, and the containers and tolerations of it or of a pod.
 
-use serde_json::Value;
+use std::collections::BTreeMap;
 
-use super::fields::{annotations, items, labels, plain, text};
+use k8s_openapi::api::core::v1::{
+    Container, ContainerPort, ContainerState, ContainerStatus, EnvFromSource, EnvVar,
+    PodTemplateSpec, Probe, Toleration,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+
+use super::fields::{annotations, column, joined, labels, number_or_name, text};
 use super::page::Page;
+use super::volumes::{mounts, volumes};
 use crate::{labels as selectors, time};
 
 /// Writes a controller's pod template.
-pub fn describe(page: &mut Page, template: &Value) {
+pub fn describe(page: &mut Page, template: &PodTemplateSpec) {
+    let metadata = template.metadata.clone().unwrap_or_default();
+    let spec = template.spec.clone().unwrap_or_default();
     page.line(0, "Pod Template:");
-    labels(page, 1, "Labels", &template["metadata"]["labels"]);
-    if template["metadata"]["annotations"].as_object().is_some_and(|it| !it.is_empty()) {
-        annotations(page, 1, "Annotations", &template["metadata"]["annotations"]);
+    labels(page, 1, "Labels", metadata.labels.as_ref());
+    if metadata.annotations.as_ref().is_some_and(|it| !it.is_empty()) {
+        annotations(page, 1, "Annotations", metadata.annotations.as_ref());
     }
-    let spec = &template["spec"];
-    if !text(&spec["serviceAccountName"]).is_empty() {
-        page.field(1, "Service Account", text(&spec["serviceAccountName"]));
+    page.given(1, "Service Account", spec.service_account_name);
+    let init = spec.init_containers.unwrap_or_default();
+    if !init.is_empty() {
+        containers(page, 1, "Init Containers", &init, &[]);
     }
-    if items(&spec["initContainers"]).next().is_some() {
-        containers(page, 1, "Init Containers", &spec["initContainers"], &Value::Null);
-    }
-    containers(page, 1, "Containers", &spec["containers"], &Value::Null);
-    volumes(page, 1, &spec["volumes"]);
-    if !text(&spec["priorityClassName"]).is_empty() {
-        page.field(1, "Priority Class Name", text(&spec["priorityClassName"]));
-    }
-    page.field(1, "Node-Selectors", selectors::format(&spec["nodeSelector"], "\n\t", "<none>"));
-    tolerations(page, 1, &spec["tolerations"]);
+    containers(page, 1, "Containers", &spec.containers, &[]);
+    volumes(page, 1, spec.volumes.as_deref().unwrap_or_default());
+    page.given(1, "Priority Class Name", spec.priority_class_name);
+    let nodes = selectors::format(spec.node_selector.as_ref(), "\n\t", "<none>");
+    page.field(1, "Node-Selectors", nodes);
+    tolerations(page, 1, spec.tolerations.as_deref().unwrap_or_default());
 }
 
-/// Writes containers; `statuses` is null for a template.
-pub fn containers(page: &mut Page, level: usize, title: &str, list: &Value, statuses: &Value) {
-    if items(list).next().is_none() {
+/// Writes containers; there are no `statuses` for a template.
+pub fn containers(
+    page: &mut Page,
+    level: usize,
+    title: &str,
+    list: &[Container],
+    statuses: &[ContainerStatus],
+) {
+    if list.is_empty() {
         page.field(level, title, "<none>");
         return;
     }
     page.line(level, format!("{title}:"));
-    for container in items(list) {
-        let status = items(statuses).find(|it| it["name"] == container["name"]);
-        let margin = if level > 0 { " " } else { "" };
-        page.line(
-            level,
-            format!("{margin}{}{}:", if level > 0 { "" } else { "  " }, text(&container["name"])),
-        );
-        one(page, container, status);
+    for container in list {
+        let margin = if level > 0 { " " } else { "  " };
+        page.line(level, format!("{margin}{}:", container.name));
+        one(page, container, statuses.iter().find(|it| it.name == container.name));
     }
 }
 
-fn one(page: &mut Page, container: &Value, status: Option<&Value>) {
+fn one(page: &mut Page, container: &Container, status: Option<&ContainerStatus>) {
     if let Some(status) = status {
-        page.field(2, "Container ID", text(&status["containerID"]));
+        page.field(2, "Container ID", text(&status.container_id));
     }
-    page.field(2, "Image", text(&container["image"]));
+    page.field(2, "Image", text(&container.image));
     if let Some(status) = status {
-        page.field(2, "Image ID", text(&status["imageID"]));
+        page.field(2, "Image ID", &status.image_id);
     }
-    ports(page, container, "Port", "containerPort");
-    ports(page, container, "Host Port", "hostPort");
-    for (title, field) in [("Command", "command"), ("Args", "args")] {
-        if items(&container[field]).next().is_some() {
+    ports(page, container, "Port", |it| it.container_port);
+    ports(page, container, "Host Port", |it| it.host_port.unwrap_or(0));
+    for (title, words) in [("Command", &container.command), ("Args", &container.args)] {
+        let words = words.as_deref().unwrap_or_default();
+        if !words.is_empty() {
             page.line(2, format!("{title}:"));
         }
-        for word in items(&container[field]) {
-            for line in text(word).lines() {
-                page.line(3, line);
-            }
+        for line in words.iter().flat_map(|word| word.lines()) {
+            page.line(3, line);
         }
     }
     if let Some(status) = status {
-        state(page, "State", &status["state"]);
-        if status["lastState"]["terminated"].is_object() {
-            state(page, "Last State", &status["lastState"]);
+        state(page, "State", status.state.as_ref());
+        if status.last_state.as_ref().is_some_and(|it| it.terminated.is_some()) {
+            state(page, "Last State", status.last_state.as_ref());
         }
-        page.field(2, "Ready", if status["ready"] == true { "True" } else { "False" });
-        page.field(2, "Restart Count", status["restartCount"].as_i64().unwrap_or(0));
+        page.field(2, "Ready", if status.ready { "True" } else { "False" });
+        page.field(2, "Restart Count", status.restart_count);
     }
-    for (title, field) in [("Limits", "limits"), ("Requests", "requests")] {
-        let amounts = container["resources"][field].as_object();
-        if amounts.is_some_and(|it| !it.is_empty()) {
-            page.line(2, format!("{title}:"));
-        }
-        for (name, amount) in amounts.into_iter().flatten() {
-            page.field(3, name, plain(amount));
-        }
-    }
-    for (title, field) in [
-        ("Liveness", "livenessProbe"),
-        ("Readiness", "readinessProbe"),
-        ("Startup", "startupProbe"),
-    ] {
-        if container[field].is_object() {
-            page.field(2, title, probe(&container[field]));
-        }
-    }
+    let resources = container.resources.clone().unwrap_or_default();
+    amounts(page, "Limits", resources.limits.unwrap_or_default());
+    amounts(page, "Requests", resources.requests.unwrap_or_default());
+    page.given(2, "Liveness", container.liveness_probe.as_ref().map(probe));
+    page.given(2, "Readiness", container.readiness_probe.as_ref().map(probe));
+    page.given(2, "Startup", container.startup_probe.as_ref().map(probe));
     environment(page, container);
-    mounts(page, &container["volumeMounts"]);
+    mounts(page, container.volume_mounts.as_deref().unwrap_or_default());
 }
 
-fn ports(page: &mut Page, container: &Value, title: &str, field: &str) {
-    let texts: Vec<_> = items(&container["ports"])
-        .map(|port| {
-            let number = port[field].as_i64().unwrap_or(0);
-            format!("{number}/{}", text(&port["protocol"]))
-        })
-        .collect();
-    let plural = if texts.len() > 1 { "s" } else { "" };
-    let shown = if texts.is_empty() { "<none>".to_owned() } else { texts.join(", ") };
-    page.field(2, &format!("{title}{plural}"), shown);
+fn amounts(page: &mut Page, title: &str, amounts: BTreeMap<String, Quantity>) {
+    if !amounts.is_empty() {
+        page.line(2, format!("{title}:"));
+    }
+    for (name, amount) in amounts {
+        page.field(3, &name, amount.0);
+    }
 }
 
-fn state(page: &mut Page, title: &str, state: &Value) {
-    let with_text = |page: &mut Page, name: &str, value: &Value| {
-        if !text(value).is_empty() {
-            page.field(3, name, text(value));
-        }
-    };
-    if state["running"].is_object() {
+fn ports(page: &mut Page, container: &Container, title: &str, of: fn(&ContainerPort) -> i32) {
+    let ports = container.ports.as_deref().unwrap_or_default();
+    let shown = ports.iter().map(|it| format!("{}/{}", of(it), text(&it.protocol)));
+    let plural = if ports.len() > 1 { "s" } else { "" };
+    page.field(2, &format!("{title}{plural}"), joined(shown, ", "));
+}
+
+fn state(page: &mut Page, title: &str, state: Option<&ContainerState>) {
+    if let Some(running) = state.and_then(|it| it.running.as_ref()) {
         page.field(2, title, "Running");
-        page.field(3, "Started", time::date(text(&state["running"]["startedAt"])));
-    } else if state["terminated"].is_object() {
-        let ended = &state["terminated"];
+        page.field(3, "Started", time::date(running.started_at.as_ref().map(|it| it.0)));
+    } else if let Some(ended) = state.and_then(|it| it.terminated.as_ref()) {
         page.field(2, title, "Terminated");
-        with_text(page, "Reason", &ended["reason"]);
-        with_text(page, "Message", &ended["message"]);
-        page.field(3, "Exit Code", ended["exitCode"].as_i64().unwrap_or(0));
-        if let Some(signal @ 1..) = ended["signal"].as_i64() {
-            page.field(3, "Signal", signal);
-        }
-        page.field(3, "Started", time::date(text(&ended["startedAt"])));
-        page.field(3, "Finished", time::date(text(&ended["finishedAt"])));
+        page.given(3, "Reason", ended.reason.as_ref());
+        page.given(3, "Message", ended.message.as_ref());
+        page.field(3, "Exit Code", ended.exit_code);
+        page.given(3, "Signal", ended.signal.filter(|it| *it > 0));
+        page.field(3, "Started", time::date(ended.started_at.as_ref().map(|it| it.0)));
+        page.field(3, "Finished", time::date(ended.finished_at.as_ref().map(|it| it.0)));
     } else {
         page.field(2, title, "Waiting");
-        with_text(page, "Reason", &state["waiting"]["reason"]);
+        let waiting = state.and_then(|it| it.waiting.as_ref());
+        page.given(3, "Reason", waiting.and_then(|it| it.reason.as_ref()));
     }
 }
 
-fn probe(probe: &Value) -> String {
-    let seconds = |field: &str| probe[field].as_i64().unwrap_or(0);
-    let attributes = format!(
-        "delay={}s timeout={}s period={}s #success={} #failure={}",
-        seconds("initialDelaySeconds"),
-        seconds("timeoutSeconds"),
-        seconds("periodSeconds"),
-        seconds("successThreshold"),
-        seconds("failureThreshold"),
-    );
-    if probe["exec"].is_object() {
-        let words: Vec<_> = items(&probe["exec"]["command"]).map(text).collect();
-        return format!("exec [{}] {attributes}", words.join(" "));
-    }
-    if probe["httpGet"].is_object() {
-        let get = &probe["httpGet"];
-        let scheme = text(&get["scheme"]).to_lowercase();
-        let path = text(&get["path"]);
+fn probe(probe: &Probe) -> String {
+    let number = |value: Option<i32>| value.unwrap_or(0);
+    let what = if let Some(exec) = &probe.exec {
+        format!("exec [{}]", exec.command.as_deref().unwrap_or_default().join(" "))
+    } else if let Some(get) = &probe.http_get {
+        let (scheme, host, path) =
+            (text(&get.scheme).to_lowercase(), text(&get.host), text(&get.path));
         let slash = if path.starts_with('/') { "" } else { "/" };
-        let (host, port) = (text(&get["host"]), plain(&get["port"]));
-        return format!("http-get {scheme}://{host}:{port}{slash}{path} {attributes}");
-    }
-    if probe["tcpSocket"].is_object() {
-        let socket = &probe["tcpSocket"];
-        return format!(
-            "tcp-socket {}:{} {attributes}",
-            text(&socket["host"]),
-            plain(&socket["port"])
-        );
-    }
-    if probe["grpc"].is_object() {
-        let grpc = &probe["grpc"];
-        return format!("grpc <pod>:{} {} {attributes}", grpc["port"], text(&grpc["service"]));
-    }
-    format!("unknown {attributes}")
+        format!("http-get {scheme}://{host}:{}{slash}{path}", number_or_name(Some(&get.port)))
+    } else if let Some(socket) = &probe.tcp_socket {
+        format!("tcp-socket {}:{}", text(&socket.host), number_or_name(Some(&socket.port)))
+    } else if let Some(grpc) = &probe.grpc {
+        format!("grpc <pod>:{} {}", grpc.port, text(&grpc.service))
+    } else {
+        "unknown".to_owned()
+    };
+    format!(
+        "{what} delay={}s timeout={}s period={}s #success={} #failure={}",
+        number(probe.initial_delay_seconds),
+        number(probe.timeout_seconds),
+        number(probe.period_seconds),
+        number(probe.success_threshold),
+        number(probe.failure_threshold),
+    )
 }
 
-fn environment(page: &mut Page, container: &Value) {
-    if items(&container["envFrom"]).next().is_some() {
+fn environment(page: &mut Page, container: &Container) {
+    let sources = container.env_from.as_deref().unwrap_or_default();
+    if !sources.is_empty() {
         page.line(2, "Environment Variables from:");
     }
-    for source in items(&container["envFrom"]) {
-        let (kind, from) = match source["configMapRef"].is_object() {
-            true => ("ConfigMap", &source["configMapRef"]),
-            false => ("Secret", &source["secretRef"]),
-        };
-        let optional = from["optional"].as_bool().unwrap_or(false);
-        page.line(3, format!("{}\t{kind}\tOptional: {optional}", text(&from["name"])));
+    for source in sources {
+        page.line(3, from(source));
     }
-    if items(&container["env"]).next().is_none() {
-        page.field(2, "Environment", "<none>");
-        return;
+    let variables = container.env.as_deref().unwrap_or_default();
+    match variables.is_empty() {
+        true => page.field(2, "Environment", "<none>"),
+        false => page.line(2, "Environment:"),
     }
-    page.line(2, "Environment:");
-    for variable in items(&container["env"]) {
-        let from = &variable["valueFrom"];
-        let name = text(&variable["name"]);
-        let reference = |source: &Value, kind: &str| {
-            let optional = source["optional"].as_bool().unwrap_or(false);
-            format!(
-                "<set to the key '{}' {kind} '{}'>\tOptional: {optional}",
-                text(&source["key"]),
-                text(&source["name"])
-            )
-        };
-        let value = if from["fieldRef"].is_object() {
-            let field = &from["fieldRef"];
-            format!(" ({}:{})", text(&field["apiVersion"]), text(&field["fieldPath"]))
-        } else if from["configMapKeyRef"].is_object() {
-            reference(&from["configMapKeyRef"], "of config map")
-        } else if from["secretKeyRef"].is_object() {
-            reference(&from["secretKeyRef"], "in secret")
-        } else {
-            text(&variable["value"]).to_owned()
-        };
+    for variable in variables {
+        let value = value(variable);
         let mut lines = value.split('\n');
-        page.field(3, name, lines.next().unwrap_or_default());
+        page.field(3, &variable.name, lines.next().unwrap_or_default());
         for line in lines {
             page.line(3, format!("\t{line}"));
         }
     }
 }
 
-fn mounts(page: &mut Page, mounts: &Value) {
-    if items(mounts).next().is_none() {
-        page.field(2, "Mounts", "<none>");
-        return;
-    }
-    page.line(2, "Mounts:");
-    let mut sorted: Vec<_> = items(mounts).collect();
-    sorted.sort_by_key(|it| text(&it["mountPath"]));
-    for mount in sorted {
-        let mut flags = vec![if mount["readOnly"] == true { "ro" } else { "rw" }.to_owned()];
-        if !text(&mount["subPath"]).is_empty() {
-            flags.push(format!("path={:?}", text(&mount["subPath"])));
-        }
-        page.line(
-            3,
-            format!(
-                "{} from {} ({})",
-                text(&mount["mountPath"]),
-                text(&mount["name"]),
-                flags.join(",")
-            ),
-        );
-    }
+fn from(source: &EnvFromSource) -> String {
+    let map = source.config_map_ref.as_ref().map(|it| (&it.name, "ConfigMap", it.optional));
+    let secret = source.secret_ref.as_ref().map(|it| (&it.name, "Secret", it.optional));
+    let Some((name, kind, optional)) = map.or(secret) else { return String::new() };
+    format!("{name}\t{kind}\tOptional: {}", optional.unwrap_or(false))
 }
 
-/// Writes volumes with their source's fields.
-pub fn volumes(page: &mut Page, level: usize, volumes: &Value) {
-    if items(volumes).next().is_none() {
-        page.field(level, "Volumes", "<none>");
-        return;
-    }
-    page.line(level, "Volumes:");
-    for volume in items(volumes) {
-        let margin = if level > 0 { " " } else { "  " };
-        page.line(level, format!("{margin}{}:", text(&volume["name"])));
-        volume_source(page, volume);
-    }
-}
-
-fn volume_source(page: &mut Page, volume: &Value) {
-    let optional = |source: &Value| source["optional"].as_bool().unwrap_or(false);
-    if volume["hostPath"].is_object() {
-        page.field(2, "Type", "HostPath (bare host directory volume)");
-        page.field(2, "Path", text(&volume["hostPath"]["path"]));
-        page.field(2, "HostPathType", text(&volume["hostPath"]["type"]));
-    } else if volume["emptyDir"].is_object() {
-        page.field(2, "Type", "EmptyDir (a temporary directory that shares a pod's lifetime)");
-        page.field(2, "Medium", text(&volume["emptyDir"]["medium"]));
-        let limit = &volume["emptyDir"]["sizeLimit"];
-        page.field(2, "SizeLimit", limit.as_str().unwrap_or("<unset>"));
-    } else if volume["configMap"].is_object() {
-        page.field(2, "Type", "ConfigMap (a volume populated by a ConfigMap)");
-        page.field(2, "Name", text(&volume["configMap"]["name"]));
-        page.field(2, "Optional", optional(&volume["configMap"]));
-    } else if volume["secret"].is_object() {
-        page.field(2, "Type", "Secret (a volume populated by a Secret)");
-        page.field(2, "SecretName", text(&volume["secret"]["secretName"]));
-        page.field(2, "Optional", optional(&volume["secret"]));
-    } else if volume["projected"].is_object() {
-        page.field(
-            2,
-            "Type",
-            "Projected (a volume that contains injected data from multiple sources)",
-        );
-        projected(page, &volume["projected"]["sources"]);
+fn value(variable: &EnvVar) -> String {
+    let from = variable.value_from.clone().unwrap_or_default();
+    let reference = |name: &str, key: &str, kind: &str, optional: Option<bool>| {
+        let optional = optional.unwrap_or(false);
+        format!("<set to the key '{key}' {kind} '{name}'>\tOptional: {optional}")
+    };
+    if let Some(field) = from.field_ref {
+        format!(" ({}:{})", text(&field.api_version), field.field_path)
+    } else if let Some(map) = from.config_map_key_ref {
+        reference(&map.name, &map.key, "of config map", map.optional)
+    } else if let Some(secret) = from.secret_key_ref {
+        reference(&secret.name, &secret.key, "in secret", secret.optional)
     } else {
-        let kinds = volume.as_object().into_iter().flatten();
-        let kind = kinds.map(|(name, _)| name.as_str()).find(|name| *name != "name");
-        page.field(2, "Type", kind.unwrap_or("<unknown>"));
-    }
-}
-
-fn projected(page: &mut Page, sources: &Value) {
-    for source in items(sources) {
-        let optional = |it: &Value| it["optional"].as_bool().unwrap_or(false);
-        if source["serviceAccountToken"].is_object() {
-            let seconds = &source["serviceAccountToken"]["expirationSeconds"];
-            page.field(2, "TokenExpirationSeconds", seconds);
-        } else if source["configMap"].is_object() {
-            page.field(2, "ConfigMapName", text(&source["configMap"]["name"]));
-            page.field(2, "Optional", optional(&source["configMap"]));
-        } else if source["secret"].is_object() {
-            page.field(2, "SecretName", text(&source["secret"]["name"]));
-            page.field(2, "Optional", optional(&source["secret"]));
-        } else if source["downwardAPI"].is_object() {
-            page.field(2, "DownwardAPI", "true");
-        }
+        text(&variable.value).to_owned()
     }
 }
 
 /// Writes tolerations, one a line.
-pub fn tolerations(page: &mut Page, level: usize, tolerations: &Value) {
-    let mut texts: Vec<_> = items(tolerations)
-        .map(|it| {
-            let (key, value) = (text(&it["key"]), text(&it["value"]));
-            let mut shown =
-                if value.is_empty() { key.to_owned() } else { format!("{key}={value}") };
-            if !text(&it["effect"]).is_empty() {
-                let colon = if shown.is_empty() { "" } else { ":" };
-                shown = format!("{shown}{colon}{}", text(&it["effect"]));
-            }
-            if it["operator"] == "Exists" && value.is_empty() {
-                let space = if key.is_empty() && text(&it["effect"]).is_empty() { "" } else { " " };
-                shown = format!("{shown}{space}op=Exists");
-            }
-            match it["tolerationSeconds"].as_i64() {
-                Some(seconds) => format!("{shown} for {seconds}s"),
-                None => shown,
-            }
-        })
-        .collect();
+pub fn tolerations(page: &mut Page, level: usize, tolerations: &[Toleration]) {
+    let mut texts: Vec<_> = tolerations.iter().map(toleration).collect();
     texts.sort();
-    if texts.is_empty() {
-        page.field(level, "Tolerations", "<none>");
+    column(page, level, "Tolerations", texts.into_iter());
+}
+
+fn toleration(it: &Toleration) -> String {
+    let (key, value, effect) = (text(&it.key), text(&it.value), text(&it.effect));
+    let mut shown = if value.is_empty() { key.to_owned() } else { format!("{key}={value}") };
+    if !effect.is_empty() {
+        let colon = if shown.is_empty() { "" } else { ":" };
+        shown = format!("{shown}{colon}{effect}");
     }
-    for (index, shown) in texts.iter().enumerate() {
-        let title = if index == 0 { "Tolerations:" } else { "" };
-        page.line(level, format!("{title}\t{shown}"));
+    if it.operator.as_deref() == Some("Exists") && value.is_empty() {
+        let space = if key.is_empty() && effect.is_empty() { "" } else { " " };
+        shown = format!("{shown}{space}op=Exists");
+    }
+    match it.toleration_seconds {
+        Some(seconds) => format!("{shown} for {seconds}s"),
+        None => shown,
     }
 }

@@ -1,111 +1,93 @@
-//! A Service. Never asks for its endpoints by itself.
+//! A Service with its endpoints.
 
-use serde_json::Value;
+use k8s_openapi::api::core::v1::{LoadBalancerIngress, Service, ServicePort};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 
-use super::fields::{head, items, joined, plain, text};
+use super::fields::{joined, maps, name, number_or_name, text};
 use super::page::Page;
 use crate::labels;
 
 /// Most endpoints that are listed.
 const MAX_ENDPOINTS: usize = 3;
 
-/// Writes the Service.
-pub fn describe(page: &mut Page, object: &Value, slices: &[Value]) {
-    let spec = &object["spec"];
-    head(page, object);
-    page.field(0, "Selector", labels::format(&spec["selector"], ",", "<none>"));
-    page.field(0, "Type", text(&spec["type"]));
-    if spec["ipFamilyPolicy"].is_string() {
-        page.field(0, "IP Family Policy", text(&spec["ipFamilyPolicy"]));
-    }
-    page.field(0, "IP Families", joined(&spec["ipFamilies"], ","));
-    page.field(0, "IP", text(&spec["clusterIP"]));
-    page.field(0, "IPs", joined(&spec["clusterIPs"], ","));
-    if items(&spec["externalIPs"]).next().is_some() {
-        page.field(0, "External IPs", joined(&spec["externalIPs"], ","));
-    }
-    if !text(&spec["loadBalancerIP"]).is_empty() {
-        page.field(0, "Desired LoadBalancer IP", text(&spec["loadBalancerIP"]));
-    }
-    if !text(&spec["externalName"]).is_empty() {
-        page.field(0, "External Name", text(&spec["externalName"]));
-    }
-    let ingress = &object["status"]["loadBalancer"]["ingress"];
-    if items(ingress).next().is_some() {
-        page.field(0, "LoadBalancer Ingress", load_balancer(ingress));
-    }
-    for port in items(&spec["ports"]) {
+/// Writes the Service; `slices` are those of its name.
+pub fn describe(page: &mut Page, object: &Service, slices: &[EndpointSlice]) {
+    let spec = object.spec.clone().unwrap_or_default();
+    let list = |list: &Option<Vec<String>>| joined(list.iter().flatten(), ",");
+    let some = |list: &Option<Vec<String>>| list.as_ref().filter(|it| !it.is_empty()).map(|it| it.join(","));
+    name(page, &object.metadata);
+    maps(page, &object.metadata);
+    page.field(0, "Selector", labels::format(spec.selector.as_ref(), ",", "<none>"));
+    page.field(0, "Type", text(&spec.type_));
+    page.given(0, "IP Family Policy", spec.ip_family_policy);
+    page.field(0, "IP Families", list(&spec.ip_families));
+    page.field(0, "IP", text(&spec.cluster_ip));
+    page.field(0, "IPs", list(&spec.cluster_ips));
+    page.given(0, "External IPs", some(&spec.external_ips));
+    page.given(0, "Desired LoadBalancer IP", spec.load_balancer_ip);
+    page.given(0, "External Name", spec.external_name);
+    let balancer = object.status.as_ref().and_then(|it| it.load_balancer.as_ref());
+    let ingress: Vec<_> =
+        balancer.and_then(|it| it.ingress.as_ref()).into_iter().flatten().map(point).collect();
+    page.given(0, "LoadBalancer Ingress", Some(ingress.join(", ")));
+    for port in spec.ports.iter().flatten() {
         port_lines(page, port, slices);
     }
-    page.field(0, "Session Affinity", text(&spec["sessionAffinity"]));
-    for (title, field) in [
-        ("External Traffic Policy", "externalTrafficPolicy"),
-        ("Internal Traffic Policy", "internalTrafficPolicy"),
-        ("Traffic Distribution", "trafficDistribution"),
-    ] {
-        if !text(&spec[field]).is_empty() {
-            page.field(0, title, text(&spec[field]));
-        }
-    }
-    if let Some(port @ 1..) = spec["healthCheckNodePort"].as_i64() {
-        page.field(0, "HealthCheck NodePort", port);
-    }
-    if items(&spec["loadBalancerSourceRanges"]).next().is_some() {
-        let ranges = joined(&spec["loadBalancerSourceRanges"], ",");
-        page.field(0, "LoadBalancer Source Ranges", ranges);
-    }
+    page.field(0, "Session Affinity", text(&spec.session_affinity));
+    page.given(0, "External Traffic Policy", spec.external_traffic_policy);
+    page.given(0, "Internal Traffic Policy", spec.internal_traffic_policy);
+    page.given(0, "Traffic Distribution", spec.traffic_distribution);
+    page.given(0, "HealthCheck NodePort", spec.health_check_node_port.filter(|it| *it > 0));
+    page.given(0, "LoadBalancer Source Ranges", some(&spec.load_balancer_source_ranges));
 }
 
-fn port_lines(page: &mut Page, port: &Value, slices: &[Value]) {
-    let name = text(&port["name"]);
+fn port_lines(page: &mut Page, port: &ServicePort, slices: &[EndpointSlice]) {
+    let (name, protocol) = (text(&port.name), text(&port.protocol));
     let shown = if name.is_empty() { "<unset>" } else { name };
-    let protocol = text(&port["protocol"]);
-    page.line(0, format!("Port:\t{shown}\t{}/{protocol}", port["port"]));
-    page.line(0, format!("TargetPort:\t{}/{protocol}", plain(&port["targetPort"])));
-    if let Some(number @ 1..) = port["nodePort"].as_i64() {
+    page.line(0, format!("Port:\t{shown}\t{}/{protocol}", port.port));
+    let target = number_or_name(port.target_port.as_ref());
+    page.line(0, format!("TargetPort:\t{target}/{protocol}"));
+    if let Some(number @ 1..) = port.node_port {
         page.line(0, format!("NodePort:\t{shown}\t{number}/{protocol}"));
     }
     page.field(0, "Endpoints", endpoints(slices, name));
 }
 
 /// The ready endpoints of one port: the first few, and how many more.
-fn endpoints(slices: &[Value], port_name: &str) -> String {
+fn endpoints(slices: &[EndpointSlice], port_name: &str) -> String {
     if slices.is_empty() {
         return "<none>".to_owned();
     }
     let mut found = Vec::new();
     for slice in slices {
-        let ready = || items(&slice["endpoints"]).filter(|it| it["conditions"]["ready"] != false);
-        let address = |endpoint: &Value| text(&endpoint["addresses"][0]).to_owned();
+        let endpoints = slice.endpoints.iter().flatten();
+        let ready = endpoints
+            .filter(|it| it.conditions.as_ref().and_then(|it| it.ready) != Some(false))
+            .map(|it| it.addresses.first().map(String::as_str).unwrap_or_default());
+        let ports = slice.ports.as_deref().unwrap_or_default();
         // A headless Service may have no ports.
-        if items(&slice["ports"]).next().is_none() {
-            found.extend(ready().map(address));
+        if ports.is_empty() {
+            found.extend(ready.clone().map(str::to_owned));
         }
-        for port in items(&slice["ports"]).filter(|it| text(&it["name"]) == port_name) {
-            found.extend(ready().map(|endpoint| {
-                let address = address(endpoint);
-                match address.contains(':') {
-                    true => format!("[{address}]:{}", port["port"]),
-                    false => format!("{address}:{}", port["port"]),
-                }
+        for port in ports.iter().filter(|it| text(&it.name) == port_name) {
+            let number = port.port.unwrap_or(0);
+            found.extend(ready.clone().map(|address| match address.contains(':') {
+                true => format!("[{address}]:{number}"),
+                false => format!("{address}:{number}"),
             }));
         }
     }
-    let first: Vec<_> = found.iter().take(MAX_ENDPOINTS).cloned().collect();
-    let shown = first.join(",");
+    let shown = found[..found.len().min(MAX_ENDPOINTS)].join(",");
     match found.len().saturating_sub(MAX_ENDPOINTS) {
         0 => shown,
         more => format!("{shown} + {more} more..."),
     }
 }
 
-fn load_balancer(ingress: &Value) -> String {
-    let points: Vec<_> = items(ingress)
-        .map(|it| match (text(&it["ip"]), text(&it["ipMode"])) {
-            ("", _) => text(&it["hostname"]).to_owned(),
-            (ip, "") => ip.to_owned(),
-            (ip, mode) => format!("{ip} ({mode})"),
-        })
-        .collect();
-    points.join(", ")
+fn point(ingress: &LoadBalancerIngress) -> String {
+    match (text(&ingress.ip), text(&ingress.ip_mode)) {
+        ("", _) => text(&ingress.hostname).to_owned(),
+        (ip, "") => ip.to_owned(),
+        (ip, mode) => format!("{ip} ({mode})"),
+    }
 }

@@ -1,58 +1,15 @@
-//! `get --watch`: a list, then a line for each change until the server closes
-//! the watch. Never changes anything.
+//! `get --watch`: a list, then a line for each change until the server closes the watch.
 
-use http_body_util::BodyExt;
-use kube::client::Body;
 use serde_json::Value;
 
-use super::get::{self, Arguments, Format};
+use super::Arguments;
 use crate::client::{ACCEPT_TABLE, Call};
 use crate::error::{Error, Result};
-use crate::render::{self, table, tabs, yaml};
+use crate::lines::Lines;
+use crate::output::{self, Format};
+use crate::render::{table, tabs};
 use crate::select::Target;
 use crate::{Context, print};
-
-/// Longest event that is read, in bytes: an object of the largest size with room to spare.
-const MAX_LINE_BYTES: usize = 16 * 1024 * 1024;
-
-/// The lines of a body that has no end.
-pub struct Lines {
-    body: Body,
-    buffer: Vec<u8>,
-}
-
-impl Lines {
-    /// Reads this body.
-    pub fn new(body: Body) -> Self {
-        Self { body, buffer: Vec::new() }
-    }
-
-    /// The next line without its end; `None` when the server has closed.
-    pub async fn next(&mut self) -> Result<Option<String>> {
-        let mut searched = 0;
-        loop {
-            if let Some(end) = self.buffer[searched..].iter().position(|it| *it == b'\n') {
-                let line: Vec<u8> = self.buffer.drain(..=searched + end).collect();
-                return Ok(Some(String::from_utf8_lossy(&line).trim_end().to_owned()));
-            }
-            searched = self.buffer.len();
-            if searched > MAX_LINE_BYTES {
-                return Err(Error::message("the server sent an event without an end"));
-            }
-            match self.body.frame().await {
-                None => return Ok(None),
-                Some(Ok(frame)) => {
-                    if let Ok(data) = frame.into_data() {
-                        self.buffer.extend_from_slice(&data);
-                    }
-                }
-                Some(Err(error)) => {
-                    return Err(Error::message(format!("the watch broke: {error}")));
-                }
-            }
-        }
-    }
-}
 
 /// Runs `get --watch` and `get --watch-only`.
 pub async fn run(
@@ -66,10 +23,10 @@ pub async fn run(
     };
     let tables = matches!(format, Format::Table);
     let collection = Target { name: None, ..target.clone() };
-    let path = get::path(arguments, &collection);
+    let path = super::path(arguments, &collection);
     let by_name = target.name.as_ref().map(|name| format!("metadata.name={name}"));
     let call = |path| {
-        let mut call = get::select(arguments, Call::get(path));
+        let mut call = super::select(arguments, Call::get(path));
         if let Some(by_name) = &by_name {
             call = call.parameter("fieldSelector", by_name);
         }
@@ -83,7 +40,7 @@ pub async fn run(
     }
     let version = listed["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
     let mut printer = Printer {
-        shown: get::shown(arguments, target, false),
+        shown: super::shown(arguments, target, false),
         definitions: Vec::new(),
         widest: Vec::new(),
         header: true,
@@ -91,7 +48,7 @@ pub async fn run(
     };
     if !arguments.watch_only {
         if tables {
-            printer.rows("ADDED", &get::as_table(listed))?;
+            printer.rows("ADDED", &super::as_table(listed))?;
         } else {
             for item in listed["items"].as_array().into_iter().flatten() {
                 printer.object("ADDED", item, format, context).await?;
@@ -125,7 +82,9 @@ impl Printer {
                     return Err(Error::Status { status: object, doing: None });
                 }
                 "BOOKMARK" => {}
-                _ if matches!(format, Format::Table) => self.rows(&kind, &get::as_table(object))?,
+                _ if matches!(format, Format::Table) => {
+                    self.rows(&kind, &super::as_table(object))?
+                }
                 _ => self.object(&kind, &object, format, context).await?,
             }
         }
@@ -167,14 +126,11 @@ impl Printer {
         context: &Context,
     ) -> Result {
         let mut object = object.clone();
-        get::without_managed_fields(&mut object);
         if self.events {
+            output::without_managed_fields(&mut object);
             object = serde_json::json!({"type": event, "object": object});
         }
-        match format {
-            Format::Yaml => print(&format!("---\n{}", yaml::yaml(&object))),
-            Format::Json => print(&render::json(&object)),
-            _ => get::print_object(format, &object, context).await,
-        }
+        print(if matches!(format, Format::Yaml) { "---\n" } else { "" })?;
+        format.print(object, context).await
     }
 }
