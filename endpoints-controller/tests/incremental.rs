@@ -192,6 +192,8 @@ impl Kept {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn changes_are_planned_as_everything_is(history in history()) {
         let (mut cluster, mut kept) = (Cluster::default(), Kept::default());

@@ -1,5 +1,6 @@
 //! What the measurements create: pods of a wanted size on a node that nobody runs, and Services.
 
+use std::fmt::Debug;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,6 +13,8 @@ use k8s_openapi::api::core::v1::{Node, Service};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, Patch, PatchParams, PostParams, Request};
 use kube::{Client, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
@@ -35,10 +38,9 @@ impl HollowNode {
         let node = json!({"metadata": {"name": NODE, "labels": {
             "kubernetes.io/hostname": NODE, "topology.kubernetes.io/zone": "zone-a",
         }}});
+        ensure(&nodes, node).await.context("the node")?;
         let leases: Api<Lease> = Api::namespaced(client, NODE_LEASES);
-        let params = PatchParams::apply("hot-paths").force();
-        let node = Patch::Apply(with_kind(node, "v1", "Node"));
-        nodes.patch(NODE, &params, &node).await.context("the node")?;
+        ensure(&leases, json!({"metadata": {"name": NODE}})).await.context("the node's lease")?;
         renew(&leases).await.context("the node's lease")?;
         let ready = json!({"status": {"conditions": [{"type": "Ready", "status": "True",
             "reason": "KubeletReady", "message": "hollow",
@@ -64,18 +66,19 @@ impl Drop for HollowNode {
 async fn renew(leases: &Api<Lease>) -> anyhow::Result<()> {
     let spec = json!({"spec": {"holderIdentity": NODE, "leaseDurationSeconds": 40,
         "renewTime": format!("{:.6}", Timestamp::now())}});
-    let lease = Patch::Apply(with_kind(spec, "coordination.k8s.io/v1", "Lease"));
-    leases.patch(NODE, &PatchParams::apply("hot-paths").force(), &lease).await?;
+    leases.patch(NODE, &PatchParams::default(), &Patch::Merge(spec)).await?;
     Ok(())
 }
 
-fn with_kind(mut object: Value, version: &str, kind: &str) -> Value {
-    object["apiVersion"] = version.into();
-    object["kind"] = kind.into();
-    if object["metadata"].is_null() {
-        object["metadata"] = json!({"name": NODE});
+/// Creates an object that may be there from an earlier measurement.
+async fn ensure<K>(api: &Api<K>, object: Value) -> anyhow::Result<()>
+where
+    K: DeserializeOwned + Serialize + Clone + Debug,
+{
+    match api.create(&PostParams::default(), &serde_json::from_value(object)?).await {
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+        other => Ok(other.map(drop)?),
     }
-    object
 }
 
 /// Now, as objects have it.

@@ -116,6 +116,23 @@ impl Lab {
         Ok(lab)
     }
 
+    /// The processes of [`COMPONENTS`]; the controllers start when the API server is ready.
+    async fn components(&self) -> anyhow::Result<Vec<Process>> {
+        let deadline = Instant::now() + START_PATIENCE;
+        loop {
+            let running = descendants(self.process.id());
+            let find = |name: &&str| running.iter().find(|process| process.name == **name).cloned();
+            let found: Vec<Process> = COMPONENTS.iter().filter_map(find).collect();
+            if found.len() == COMPONENTS.len() {
+                return Ok(found);
+            }
+            if Instant::now() > deadline {
+                bail!("of {COMPONENTS:?} only {found:?} run:\n{}", self.log());
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     fn log(&self) -> String {
         fs::read_to_string(self.directory.path().join("bench-log")).unwrap_or_default()
     }
@@ -138,8 +155,7 @@ impl Drop for Lab {
 impl Server {
     async fn start(program: &Path) -> anyhow::Result<Self> {
         let lab = Lab::start(program, &["--control-plane-only"]).await?;
-        let mut processes = descendants(lab.process.id());
-        processes.retain(|process| COMPONENTS.contains(&process.name.as_str()));
+        let processes = lab.components().await?;
         let config = lab.config().await?;
         Ok(Self { config, processes, namespace: "bench".to_owned(), lab: Some(lab) })
     }
