@@ -21,7 +21,6 @@ use crate::catalog::{Catalog, Change, ServiceName};
 use crate::conntrack::{self, Cleaned, Wanted};
 use crate::explain::desk::Desk;
 use crate::health::Health;
-use crate::memory;
 use crate::metrics::Metrics;
 use crate::mode::{self, Mode};
 use crate::netlink::KernelError;
@@ -187,7 +186,7 @@ impl Agent {
             self.look_beside().await;
         }
         if was_full {
-            memory::give_back();
+            client::memory::give_back();
         }
     }
 

@@ -17,7 +17,6 @@ mod health;
 mod health_check_node_port;
 mod http_server;
 pub mod loopback;
-mod memory;
 mod metrics;
 pub mod mode;
 pub mod modes;
