@@ -6,24 +6,12 @@ use serde_json::Value;
 
 use crate::{
     conform,
+    decode_error::DecodeError,
     document::Document,
-    kind::{Kind, Object},
-    protobuf,
+    kind::{Kind, Names, Object},
+    plain, protobuf,
+    version::Version,
 };
-
-/// Why a body is not an object of the kind. The message has the position or the field path.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct DecodeError {
-    /// For people: what was wrong, and where.
-    pub message: String,
-}
-
-impl DecodeError {
-    pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into() }
-    }
-}
 
 /// The form of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +48,12 @@ pub fn parse(body: &[u8], format: Format) -> Result<(Value, Vec<String>), Decode
 /// A body as an object of the kind. `apiVersion` and `kind` may be missing; where they are
 /// there, they must be the kind's.
 pub fn decode(kind: &dyn Kind, body: &[u8], format: Format) -> Result<Decoded, DecodeError> {
+    if format == Format::Json
+        && plain::is_plain(kind, body)
+        && let Ok(object) = kind.decode(body)
+    {
+        return Ok(Decoded { object, issues: Vec::new() });
+    }
     let (value, duplicates) = match format {
         Format::Protobuf => (protobuf::value(body, Some(kind))?, Vec::new()),
         Format::Json | Format::Yaml => parse(body, format)?,
@@ -71,40 +65,50 @@ pub fn decode(kind: &dyn Kind, body: &[u8], format: Format) -> Result<Decoded, D
 
 /// The same for a tree, such as the outcome of a patch.
 pub fn from_value(kind: &dyn Kind, value: Value) -> Result<Decoded, DecodeError> {
-    check_type(kind, &value)?;
+    check_type(kind.names(), &value)?;
     let mut issues = Vec::new();
     conform::check(kind.definition(), &value, &mut issues)
-        .map_err(|error| cannot_be_handled(kind, &error))?;
+        .map_err(|error| cannot_be_handled(kind.names(), &error))?;
     let json = serde_json::to_vec(&value).map_err(|error| DecodeError::new(error.to_string()))?;
-    let object = kind.decode(&json).map_err(|error| cannot_be_handled(kind, &error.message))?;
+    let object =
+        kind.decode(&json).map_err(|error| cannot_be_handled(kind.names(), &error.message))?;
     Ok(Decoded { object, issues })
+}
+
+/// The same for a tree of another version than the stored one.
+pub fn from_version(
+    kind: &dyn Kind,
+    version: &Version,
+    value: Value,
+) -> Result<Decoded, DecodeError> {
+    check_type(&version.names, &value)?;
+    let mut issues = Vec::new();
+    conform::check(&version.definition, &value, &mut issues)
+        .map_err(|error| cannot_be_handled(&version.names, &error))?;
+    let decoded = from_value(kind, version.stored(value, kind.names()))?;
+    Ok(Decoded { issues, ..decoded })
 }
 
 /// The error that strict field validation ends with.
 pub fn strict_error(kind: &dyn Kind, issues: &[String]) -> DecodeError {
-    cannot_be_handled(kind, &format!("strict decoding error: {}", issues.join(", ")))
+    cannot_be_handled(kind.names(), &format!("strict decoding error: {}", issues.join(", ")))
 }
 
-fn cannot_be_handled(kind: &dyn Kind, cause: &str) -> DecodeError {
-    let names = kind.names();
+fn cannot_be_handled(names: &Names, cause: &str) -> DecodeError {
     DecodeError::new(format!(
         "{} in version \"{}\" cannot be handled as a {}: {cause}",
         names.kind, names.version, names.kind
     ))
 }
 
-fn check_type(kind: &dyn Kind, value: &Value) -> Result<(), DecodeError> {
-    let names = kind.names();
+fn check_type(names: &Names, value: &Value) -> Result<(), DecodeError> {
     let Some(fields) = value.as_object() else {
         let found = conform::type_name(value);
-        return Err(cannot_be_handled(kind, &format!("the body is {found}, not an object")));
+        return Err(cannot_be_handled(names, &format!("the body is {found}, not an object")));
     };
-    let expected = match names.group {
-        "" => names.version.to_owned(),
-        group => format!("{group}/{}", names.version),
-    };
+    let api_version = names.api_version();
     for (field, label, expected) in
-        [("apiVersion", "API version", expected.as_str()), ("kind", "kind", names.kind)]
+        [("apiVersion", "API version", &api_version), ("kind", "kind", &names.kind)]
     {
         match fields.get(field) {
             None | Some(Value::Null) => {}

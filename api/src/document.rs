@@ -10,7 +10,7 @@ use serde::{
 };
 use serde_json::{Map, Number, Value};
 
-use crate::decode::DecodeError;
+use crate::decode_error::DecodeError;
 
 /// A parsed body. Fields are in the order of the text, duplicates too.
 pub struct Document(Node);

@@ -1,13 +1,13 @@
-//! How lists and maps merge, by definition and field: read once from the tables beside the kinds.
+//! How lists and maps merge, by definition and field: read once from the kinds and from the
+//! tables of what several of them share.
 //!
 //! Never merges anything: `crate::patch` does.
 
 use std::{collections::BTreeMap, sync::LazyLock};
 
-use crate::{apps, core, discovery, meta_facts};
+use crate::{core, kinds, meta_facts};
 
-const TABLES: [(&str, &str); 4] =
-    [apps::facts::FACTS, core::facts::FACTS, discovery::facts::FACTS, meta_facts::FACTS];
+const TABLES: [(&str, &str); 2] = [core::facts::FACTS, meta_facts::FACTS];
 
 /// What is known of one field, or of one whole definition.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -27,7 +27,8 @@ pub struct Facts {
 /// Facts by `definition.field`, or by `definition` alone.
 static ALL: LazyLock<BTreeMap<String, Facts>> = LazyLock::new(|| {
     let mut all = BTreeMap::new();
-    for (prefix, table) in TABLES {
+    let own = kinds::all().iter().map(|kind| (kinds::package(&**kind), kind.facts()));
+    for (prefix, table) in TABLES.into_iter().chain(own) {
         for line in table.lines().map(str::trim).filter(|line| !line.is_empty()) {
             let mut words = line.split(' ');
             let name = words.next().unwrap_or_default();

@@ -1,57 +1,26 @@
 //! What the API server must know of a kind, in one trait: `Rules` for the author of
 //! a kind (typed), `Kind` for its users (erased).
 //!
-//! Adding a kind is one file that implements `Rules` and one line in `crate::kinds`.
+//! Adding a kind is one file that implements `Rules` and one line in `crate::kinds`. All that
+//! the server does for one kind and not for others is said here.
 //! Nothing here does I/O, reads a clock or knows HTTP.
 
-use std::any::Any;
+use std::net::SocketAddr;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use crate::{decode::DecodeError, field::FieldError};
+use crate::{
+    allocate::{Claim, Pool, Refusal},
+    decode_error::DecodeError,
+    field::FieldError,
+    subresource::Subresource,
+    version::Version,
+};
 
-/// A kind's names and where it is served and stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Names {
-    /// API group; empty for the core group.
-    pub group: &'static str,
-    /// Served (and stored) version, such as `v1`.
-    pub version: &'static str,
-    /// CamelCase kind, such as `EndpointSlice`.
-    pub kind: &'static str,
-    /// Lower-case plural used in paths, such as `endpointslices`.
-    pub plural: &'static str,
-    /// Lower-case singular, such as `endpointslice`.
-    pub singular: &'static str,
-    /// Short names that clients accept, such as `svc`.
-    pub short_names: &'static [&'static str],
-    /// Groups of kinds that clients accept, such as `all`.
-    pub categories: &'static [&'static str],
-    /// Whether objects live in a namespace.
-    pub namespaced: bool,
-    /// The key below `/registry/`, as upstream lays it out (`services/specs`).
-    pub storage_prefix: &'static str,
-    /// Whether the `status` subresource is served.
-    pub status: bool,
-}
-
-/// Verbs of a kind, as discovery tells them.
-const VERBS: [&str; 8] =
-    ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
-
-impl Names {
-    /// What can be done with objects of the kind. Namespaces go one by one, as upstream: one
-    /// careless request must not empty a cluster.
-    pub fn verbs(&self) -> Vec<&'static str> {
-        let whole = self.kind != "Namespace";
-        let mut verbs = VERBS.to_vec();
-        verbs.retain(|verb| whole || *verb != "deletecollection");
-        verbs
-    }
-}
+pub use crate::{kind_names::Names, object::Object};
 
 /// How the name of an object of this kind is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,8 +33,17 @@ pub enum NameRule {
     Rfc1035Label,
 }
 
-/// One column of the kind's `Table`.
+/// What the server itself needs the objects of a kind for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// They are the namespaces that other objects live in.
+    Namespaces,
+    /// They say where the agents are that streams lead to.
+    Agents,
+}
+
+/// One column of the kind's `Table`.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Column {
     /// Heading in upstream's spelling, such as `Cluster-IP`.
     pub name: &'static str,
@@ -85,7 +63,6 @@ pub trait Rules: Send + Sync + 'static {
     type Object: k8s_openapi::Metadata<Ty = ObjectMeta>
         + Serialize
         + DeserializeOwned
-        + schemars::JsonSchema
         + Clone
         + PartialEq
         + Default
@@ -93,10 +70,20 @@ pub trait Rules: Send + Sync + 'static {
         + Sync
         + 'static;
 
-    /// Names, scope and storage prefix.
-    const NAMES: Names;
+    /// Names, scope, verbs and storage prefix.
+    fn names() -> Names;
     /// Which names are allowed.
     const NAME_RULE: NameRule = NameRule::Subdomain;
+    /// What the server itself needs the objects for.
+    const ROLE: Option<Role> = None;
+    /// Subresources, in discovery's order.
+    fn subresources() -> Vec<Subresource> {
+        Vec::new()
+    }
+    /// Groups and versions that the kind is served under beside the stored one of `names`.
+    fn versions() -> Vec<Version> {
+        Vec::new()
+    }
 
     /// Fills unset fields, as upstream's defaulting does.
     fn default(_object: &mut Self::Object) {}
@@ -115,12 +102,62 @@ pub trait Rules: Send + Sync + 'static {
     fn validate_update(_new: &Self::Object, _old: &Self::Object) -> Vec<FieldError> {
         Vec::new()
     }
+    /// Whether [`Rules::admit_among`] is asked: reading all objects of the kind has its price.
+    const ADMITTED_AMONG_OTHERS: bool = false;
+    /// Why the object may not be written beside the others of its kind; a 403.
+    fn admit_among(_new: &Self::Object, _others: &[&Self::Object]) -> Result<(), String> {
+        Ok(())
+    }
     /// Warnings for the `Warning` header, such as a deprecation.
     fn warnings(_object: &Self::Object) -> Vec<String> {
         Vec::new()
     }
     /// A warning sent with every request for this kind, reads too (Endpoints has one).
     const DEPRECATED: Option<&'static str> = None;
+
+    /// Whether objects hold anything of the allocators.
+    const ALLOCATES: bool = false;
+    /// What a complete object holds.
+    fn claims(_object: &Self::Object) -> Vec<Claim> {
+        Vec::new()
+    }
+    /// Fills in what a new or changed object gets allocated, and takes it. What `old` holds
+    /// need not be taken, and is given back where the new one does not hold it.
+    fn allocate(
+        _new: &mut Self::Object,
+        _old: Option<&Self::Object>,
+        _pool: &mut dyn Pool,
+    ) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    /// Whether objects are kept for a time only, which is the server's to set (`--event-ttl`).
+    const EXPIRES: bool = false;
+    /// Why no object of this name may be deleted, where it may not.
+    fn immortal(_name: &str) -> Option<&'static str> {
+        None
+    }
+    /// Seconds that an object gets before it is removed. `asked` is the client's wish.
+    fn grace_s(_object: &Self::Object, _asked: Option<i64>) -> i64 {
+        0
+    }
+    /// Whether the object itself holds back its removal, beyond `metadata.finalizers`.
+    fn is_held(_object: &Self::Object) -> bool {
+        false
+    }
+    /// Notes in an object that its deletion has begun, beyond its metadata.
+    fn begin_deletion(_object: &mut Self::Object) {}
+    /// Whether a delete is answered with the object, and not with a `Status`, once it is gone.
+    const RETURNED_WHEN_DELETED: bool = false;
+    /// For [`Role::Namespaces`]: whether nothing new may come into it, by its selectable fields.
+    fn is_closed(_fields: &[(&'static str, String)]) -> bool {
+        false
+    }
+    /// For [`Role::Agents`]: where its agent listens, or why that is not known.
+    fn agent(_object: &Self::Object) -> Result<SocketAddr, String> {
+        Err("it has no agent".to_owned())
+    }
+
     /// Selectable fields beyond `metadata.name` and `metadata.namespace`.
     fn fields(_object: &Self::Object) -> Vec<(&'static str, String)> {
         Vec::new()
@@ -131,26 +168,12 @@ pub trait Rules: Send + Sync + 'static {
     const COLUMNS: &'static [Column];
     /// Cells of one row, in the order of `COLUMNS`. `now` is for ages.
     fn row(object: &Self::Object, now: Timestamp) -> Vec<Value>;
-}
 
-/// A decoded object of any kind.
-pub trait Object: Any + Send + Sync {
-    /// The object's metadata.
-    fn metadata(&self) -> &ObjectMeta;
-    /// The object's metadata, to change.
-    fn metadata_mut(&mut self) -> &mut ObjectMeta;
-    /// Canonical JSON, with `apiVersion` and `kind`.
-    fn to_json(&self) -> Vec<u8>;
-    /// The same as a tree.
-    fn to_value(&self) -> Value;
-    /// For rules of one kind outside this crate (allocators): the typed object.
-    fn as_any(&self) -> &dyn Any;
-    /// The typed object, to change.
-    fn as_any_mut(&mut self) -> &mut dyn Any;
-    /// A copy.
-    fn clone_object(&self) -> Box<dyn Object>;
-    /// Whether both are of one type and equal.
-    fn equals(&self, other: &dyn Object) -> bool;
+    /// Protobuf field numbers of the messages that no other kind has, in the form that
+    /// `crate::protobuf::numbers` reads.
+    const NUMBERS: &'static str = "";
+    /// How their lists and maps merge, in the form that `crate::facts` reads.
+    const FACTS: &'static str = "";
 }
 
 /// `Rules` with the type erased: what the API server iterates over.
@@ -158,10 +181,20 @@ pub trait Object: Any + Send + Sync {
 /// Methods panic when they are handed an object of another kind: the caller decoded it
 /// with the same `Kind`.
 pub trait Kind: Send + Sync + 'static {
-    /// Names, scope and storage prefix.
-    fn names(&self) -> &'static Names;
-    /// Which names are allowed.
-    fn name_rule(&self) -> NameRule;
+    /// Names, scope, verbs and storage prefix.
+    fn names(&self) -> &Names;
+    /// See [`Rules::ROLE`].
+    fn role(&self) -> Option<Role> {
+        None
+    }
+    /// See [`Rules::subresources`].
+    fn subresources(&self) -> &[Subresource] {
+        &[]
+    }
+    /// See [`Rules::versions`].
+    fn versions(&self) -> &[Version] {
+        &[]
+    }
     /// JSON → typed object. Errors carry line, column and field path where known.
     /// Unknown and duplicate fields are not looked at: see `crate::decode`.
     fn decode(&self, json: &[u8]) -> Result<Box<dyn Object>, DecodeError>;
@@ -177,21 +210,85 @@ pub trait Kind: Send + Sync + 'static {
     fn validate(&self, object: &dyn Object) -> Vec<FieldError>;
     /// See [`Rules::validate_update`]; immutable metadata is checked too.
     fn validate_update(&self, new: &dyn Object, old: &dyn Object) -> Vec<FieldError>;
+    /// See [`Rules::ADMITTED_AMONG_OTHERS`].
+    fn is_admitted_among_others(&self) -> bool {
+        false
+    }
+    /// See [`Rules::admit_among`]; `others` may hold the object's own older version.
+    fn admit_among(&self, _new: &dyn Object, _others: &[Box<dyn Object>]) -> Result<(), String> {
+        Ok(())
+    }
     /// See [`Rules::warnings`].
-    fn warnings(&self, object: &dyn Object) -> Vec<String>;
+    fn warnings(&self, _object: &dyn Object) -> Vec<String> {
+        Vec::new()
+    }
     /// See [`Rules::DEPRECATED`].
-    fn deprecated(&self) -> Option<&'static str>;
+    fn deprecated(&self) -> Option<&str> {
+        None
+    }
+    /// See [`Rules::ALLOCATES`].
+    fn allocates(&self) -> bool {
+        false
+    }
+    /// See [`Rules::claims`].
+    fn claims(&self, _object: &dyn Object) -> Vec<Claim> {
+        Vec::new()
+    }
+    /// See [`Rules::allocate`].
+    fn allocate(
+        &self,
+        _new: &mut dyn Object,
+        _old: Option<&dyn Object>,
+        _pool: &mut dyn Pool,
+    ) -> Result<(), Refusal> {
+        Ok(())
+    }
+    /// See [`Rules::EXPIRES`].
+    fn expires(&self) -> bool {
+        false
+    }
+    /// See [`Rules::immortal`].
+    fn immortal(&self, _name: &str) -> Option<&str> {
+        None
+    }
+    /// See [`Rules::grace_s`].
+    fn grace_s(&self, _object: &dyn Object, _asked: Option<i64>) -> i64 {
+        0
+    }
+    /// See [`Rules::is_held`].
+    fn is_held(&self, _object: &dyn Object) -> bool {
+        false
+    }
+    /// See [`Rules::begin_deletion`].
+    fn begin_deletion(&self, _object: &mut dyn Object) {}
+    /// See [`Rules::RETURNED_WHEN_DELETED`].
+    fn is_returned_when_deleted(&self) -> bool {
+        false
+    }
+    /// See [`Rules::is_closed`].
+    fn is_closed(&self, _fields: &[(&'static str, String)]) -> bool {
+        false
+    }
+    /// See [`Rules::agent`].
+    fn agent(&self, _object: &dyn Object) -> Result<SocketAddr, String> {
+        Err("it has no agent".to_owned())
+    }
     /// Selectable fields, `metadata.name` and `metadata.namespace` among them.
     fn fields(&self, object: &dyn Object) -> Vec<(&'static str, String)>;
     /// Every name that a field selector may use.
     fn field_names(&self) -> Vec<&'static str>;
     /// See [`Rules::COLUMNS`].
-    fn columns(&self) -> &'static [Column];
+    fn columns(&self) -> &[Column];
     /// See [`Rules::row`].
     fn row(&self, object: &dyn Object, now: Timestamp) -> Vec<Value>;
     /// The name of the kind's schema definition, such as `io.k8s.api.core.v1.Service`.
-    fn definition(&self) -> &'static str;
-    /// Adds the kind's JSON schema (and what it refers to) to the generator and returns
-    /// its definition name, such as `io.k8s.api.core.v1.Service`.
-    fn schema(&self, generator: &mut schemars::SchemaGenerator) -> String;
+    fn definition(&self) -> &str;
+    /// See [`Rules::NUMBERS`].
+    fn numbers(&self) -> &'static str {
+        ""
+    }
+    /// See [`Rules::FACTS`].
+    fn facts(&self) -> &'static str {
+        ""
+    }
 }

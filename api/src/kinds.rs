@@ -1,45 +1,45 @@
 //! The list of kinds: the one line that a new kind adds outside its own file.
-//!
-//! Never holds a rule of a kind.
+
+use std::sync::{Arc, LazyLock};
 
 use crate::{
-    apps::{daemon_set::DaemonSetRules, deployment::DeploymentRules, replica_set::ReplicaSetRules},
-    coordination::lease::LeaseRules,
-    core::{
-        config_map::ConfigMapRules, endpoints::EndpointsRules, event::EventRules,
-        namespace::NamespaceRules, node::NodeRules, pod::PodRules, secret::SecretRules,
-        service::ServiceRules, service_account::ServiceAccountRules,
-    },
-    discovery::endpoint_slice::EndpointSliceRules,
-    kind::Kind,
+    apps, coordination, core, discovery,
+    kind::{Kind, Rules},
     typed::Typed,
 };
 
-static ALL: &[&dyn Kind] = &[
-    &Typed::<ConfigMapRules>::new(),
-    &Typed::<EndpointsRules>::new(),
-    &Typed::<EventRules>::new(),
-    &Typed::<NamespaceRules>::new(),
-    &Typed::<NodeRules>::new(),
-    &Typed::<PodRules>::new(),
-    &Typed::<SecretRules>::new(),
-    &Typed::<ServiceRules>::new(),
-    &Typed::<ServiceAccountRules>::new(),
-    &Typed::<DaemonSetRules>::new(),
-    &Typed::<DeploymentRules>::new(),
-    &Typed::<ReplicaSetRules>::new(),
-    &Typed::<LeaseRules>::new(),
-    &Typed::<EndpointSliceRules>::new(),
-];
+static ALL: LazyLock<Vec<Arc<dyn Kind>>> = LazyLock::new(|| {
+    vec![
+        of::<core::config_map::ConfigMapRules>(),
+        of::<core::endpoints::EndpointsRules>(),
+        of::<core::event::EventRules>(),
+        of::<core::namespace::NamespaceRules>(),
+        of::<core::node::NodeRules>(),
+        of::<core::pod::PodRules>(),
+        of::<core::secret::SecretRules>(),
+        of::<core::service::ServiceRules>(),
+        of::<core::service_account::ServiceAccountRules>(),
+        of::<apps::daemon_set::DaemonSetRules>(),
+        of::<apps::deployment::DeploymentRules>(),
+        of::<apps::replica_set::ReplicaSetRules>(),
+        of::<coordination::lease::LeaseRules>(),
+        of::<discovery::endpoint_slice::EndpointSliceRules>(),
+    ]
+});
 
-/// Every kind, core group first.
-pub fn all() -> &'static [&'static dyn Kind] {
-    ALL
+/// A kind by its rules.
+pub fn of<R: Rules>() -> Arc<dyn Kind> {
+    Arc::new(Typed::<R>::new())
+}
+
+/// Every kind that is compiled in, core group first.
+pub fn all() -> &'static [Arc<dyn Kind>] {
+    &ALL
 }
 
 /// The kind served at a group, version and plural, such as `("", "v1", "services")`.
 pub fn find(group: &str, version: &str, plural: &str) -> Option<&'static dyn Kind> {
-    all().iter().copied().find(|kind| {
+    all().iter().map(|kind| &**kind).find(|kind| {
         let names = kind.names();
         names.group == group && names.version == version && names.plural == plural
     })
@@ -47,9 +47,13 @@ pub fn find(group: &str, version: &str, plural: &str) -> Option<&'static dyn Kin
 
 /// The kind that an object's `apiVersion` and `kind` name, such as `("apps/v1", "Deployment")`.
 pub fn find_kind(api_version: &str, kind_name: &str) -> Option<&'static dyn Kind> {
-    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-    all().iter().copied().find(|kind| {
+    all().iter().map(|kind| &**kind).find(|kind| {
         let names = kind.names();
-        names.group == group && names.version == version && names.kind == kind_name
+        names.api_version() == api_version && names.kind == kind_name
     })
+}
+
+/// What the names of a kind's definitions begin with, such as `io.k8s.api.core.v1`.
+pub fn package(kind: &dyn Kind) -> &str {
+    kind.definition().rsplit_once('.').map_or("", |(package, _)| package)
 }

@@ -154,3 +154,16 @@ pub fn validate_update(new: &ObjectMeta, old: &ObjectMeta) -> Vec<FieldError> {
     }
     checks.into_errors()
 }
+
+/// Selectable fields of every kind's metadata.
+pub fn fields(names: &Names, metadata: &ObjectMeta) -> Vec<(&'static str, String)> {
+    let values = [&metadata.name, &metadata.namespace];
+    let fields = field_names(names).into_iter().zip(values);
+    fields.map(|(name, value)| (name, value.clone().unwrap_or_default())).collect()
+}
+
+/// The names that [`fields`] returns.
+pub fn field_names(names: &Names) -> Vec<&'static str> {
+    let all = ["metadata.name", "metadata.namespace"];
+    all[..1 + usize::from(names.namespaced)].to_vec()
+}

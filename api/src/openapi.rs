@@ -1,24 +1,18 @@
 //! OpenAPI v3 schemas of the kinds, as `components.schemas` has them.
 //!
 //! Never lists paths: the API server knows what it serves. Types and descriptions come with
-//! the Rust types, merge facts from `crate::facts`.
+//! the Rust types (`crate::definitions`), merge facts from `crate::facts`.
 
 use std::sync::LazyLock;
 
-use k8s_openapi::{
-    api::{
-        authentication::v1::SelfSubjectReview,
-        authorization::v1::{SelfSubjectAccessReview, SelfSubjectRulesReview},
-        autoscaling::v1::Scale,
-        core::v1::Binding,
-        policy::v1::Eviction,
-    },
-    apimachinery::pkg::apis::meta::v1::DeleteOptions,
-};
-use schemars::{SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
-use crate::{facts, kinds};
+use crate::{
+    definitions, facts,
+    kind::{Kind, Names},
+    kinds,
+    version::Version,
+};
 
 /// What a client sends to act on an object, and is itself never stored.
 pub(crate) struct Request {
@@ -26,7 +20,6 @@ pub(crate) struct Request {
     pub api_version: Option<&'static str>,
     pub kind: &'static str,
     pub definition: &'static str,
-    schema: fn(&mut SchemaGenerator),
 }
 
 /// Every such request that has a body of a type.
@@ -35,67 +28,41 @@ pub(crate) const REQUESTS: [Request; 7] = [
         api_version: Some("authentication.k8s.io/v1"),
         kind: "SelfSubjectReview",
         definition: "io.k8s.api.authentication.v1.SelfSubjectReview",
-        schema: |generator| drop(generator.subschema_for::<SelfSubjectReview>()),
     },
     Request {
         api_version: Some("authorization.k8s.io/v1"),
         kind: "SelfSubjectAccessReview",
         definition: "io.k8s.api.authorization.v1.SelfSubjectAccessReview",
-        schema: |generator| drop(generator.subschema_for::<SelfSubjectAccessReview>()),
     },
     Request {
         api_version: Some("authorization.k8s.io/v1"),
         kind: "SelfSubjectRulesReview",
         definition: "io.k8s.api.authorization.v1.SelfSubjectRulesReview",
-        schema: |generator| drop(generator.subschema_for::<SelfSubjectRulesReview>()),
     },
-    Request {
-        api_version: Some("v1"),
-        kind: "Binding",
-        definition: "io.k8s.api.core.v1.Binding",
-        schema: |generator| drop(generator.subschema_for::<Binding>()),
-    },
+    Request { api_version: Some("v1"), kind: "Binding", definition: "io.k8s.api.core.v1.Binding" },
     Request {
         api_version: None,
         kind: "DeleteOptions",
         definition: "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions",
-        schema: |generator| drop(generator.subschema_for::<DeleteOptions>()),
     },
     Request {
         api_version: Some("policy/v1"),
         kind: "Eviction",
         definition: "io.k8s.api.policy.v1.Eviction",
-        schema: |generator| drop(generator.subschema_for::<Eviction>()),
     },
     Request {
         api_version: Some("autoscaling/v1"),
         kind: "Scale",
         definition: "io.k8s.api.autoscaling.v1.Scale",
-        schema: |generator| drop(generator.subschema_for::<Scale>()),
     },
 ];
 
 /// Schemas by definition name, of all kinds, of requests, and of what they refer to.
 static SCHEMAS: LazyLock<Map<String, Value>> = LazyLock::new(|| {
-    let mut generator = SchemaSettings::openapi3().into_generator();
-    let mut roots = Vec::new();
+    let known = kinds::all().iter().map(|kind| kind.definition());
+    let mut schemas = gather(known.chain(REQUESTS.iter().map(|request| request.definition)));
     for kind in kinds::all() {
-        roots.push((kind.schema(&mut generator), *kind));
-    }
-    for request in &REQUESTS {
-        (request.schema)(&mut generator);
-    }
-    let mut schemas = generator.take_definitions(true);
-    for (definition, schema) in &mut schemas {
-        add_facts(definition, schema);
-    }
-    for (root, kind) in roots {
-        let names = kind.names();
-        if let Some(schema) = schemas.get_mut(&root) {
-            schema["x-kubernetes-group-version-kind"] = json!([{
-                "group": names.group, "version": names.version, "kind": names.kind,
-            }]);
-        }
+        name_kind(&mut schemas, kind.definition(), kind.names());
     }
     schemas
 });
@@ -106,7 +73,55 @@ pub fn schemas() -> &'static Map<String, Value> {
     &SCHEMAS
 }
 
-/// A schema and all that it refers to, for the document of one group and version.
+/// The schema of a kind and all that it refers to, for the document of its group and version.
+pub fn of_kind(kind: &dyn Kind) -> Map<String, Value> {
+    document(kind.definition(), kind.names())
+}
+
+/// The same for another version that it is served under.
+pub fn of_version(version: &Version) -> Map<String, Value> {
+    document(&version.definition, &version.names)
+}
+
+fn document(definition: &str, names: &Names) -> Map<String, Value> {
+    if SCHEMAS.contains_key(definition) {
+        return closure([definition]);
+    }
+    let mut schemas = gather([definition]);
+    // Any object fits a kind that has no Rust type.
+    schemas.entry(definition).or_insert_with(
+        || json!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true }),
+    );
+    name_kind(&mut schemas, definition, names);
+    schemas
+}
+
+/// The definitions and all that they refer to, with what is known of them beside their types.
+fn gather<'a>(roots: impl IntoIterator<Item = &'a str>) -> Map<String, Value> {
+    let mut open: Vec<String> = roots.into_iter().map(str::to_owned).collect();
+    let mut schemas = Map::new();
+    while let Some(definition) = open.pop() {
+        if schemas.contains_key(&definition) {
+            continue;
+        }
+        if let Some(mut schema) = definitions::made(&definition) {
+            references(&schema, &mut open);
+            add_facts(&definition, &mut schema);
+            schemas.insert(definition, schema);
+        }
+    }
+    schemas
+}
+
+fn name_kind(schemas: &mut Map<String, Value>, definition: &str, names: &Names) {
+    if let Some(schema) = schemas.get_mut(definition) {
+        schema["x-kubernetes-group-version-kind"] = json!([{
+            "group": names.group, "version": names.version, "kind": names.kind,
+        }]);
+    }
+}
+
+/// A schema and all that it refers to, of those that are compiled in.
 pub fn closure<'a>(roots: impl IntoIterator<Item = &'a str>) -> Map<String, Value> {
     let mut found = Map::new();
     let mut open: Vec<String> = roots.into_iter().map(str::to_owned).collect();

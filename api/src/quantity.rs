@@ -46,6 +46,12 @@ impl Quantity {
     pub fn is_negative(self) -> bool {
         self.0 < 0
     }
+
+    /// How many times the other it is.
+    #[expect(clippy::cast_precision_loss, reason = "a ratio needs no more digits")]
+    pub fn over(self, other: Self) -> f64 {
+        self.0 as f64 / other.0 as f64
+    }
 }
 
 /// Multiplier and power of ten of a suffix.

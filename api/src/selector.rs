@@ -9,7 +9,9 @@ use std::{
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
-use crate::{names, selector_text};
+use crate::names;
+
+mod text;
 
 /// Why a text or object is not a selector.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -96,8 +98,7 @@ impl Requirement {
         Ok(Self { key: key.to_owned(), operator, values })
     }
 
-    fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
-        let value = labels.get(&self.key);
+    fn matches(&self, value: Option<&str>) -> bool {
         match self.operator {
             Operator::Equals | Operator::In => value.is_some_and(|v| self.values.contains(v)),
             Operator::NotEquals | Operator::NotIn => value.is_none_or(|v| !self.values.contains(v)),
@@ -108,7 +109,7 @@ impl Requirement {
         }
     }
 
-    fn compares(&self, value: Option<&String>, holds: impl Fn(i64, i64) -> bool) -> bool {
+    fn compares(&self, value: Option<&str>, holds: impl Fn(i64, i64) -> bool) -> bool {
         let value = value.and_then(|value| value.parse().ok());
         let bound = self.values.first().and_then(|bound| bound.parse().ok());
         value.zip(bound).is_some_and(|(value, bound)| holds(value, bound))
@@ -141,7 +142,7 @@ pub struct Selector {
 impl Selector {
     /// Parses the text form: `a=b,c!=d,e in (f,g),h,!i`. Empty text matches everything.
     pub fn parse(text: &str) -> Result<Self, SelectorError> {
-        Ok(Self::of(selector_text::parse(text)?))
+        Ok(Self::of(text::parse(text)?))
     }
 
     /// `matchLabels` and `matchExpressions`. An empty one matches everything.
@@ -174,9 +175,12 @@ impl Selector {
 
     /// Whether an object with these labels is selected.
     pub fn matches(&self, labels: Option<&BTreeMap<String, String>>) -> bool {
-        let none = BTreeMap::new();
-        let labels = labels.unwrap_or(&none);
-        self.requirements.iter().all(|requirement| requirement.matches(labels))
+        self.matches_with(|key| Some(labels?.get(key)?.as_str()))
+    }
+
+    /// The same for labels in any form: `label` gives the value of a key.
+    pub fn matches_with<'a>(&self, label: impl Fn(&str) -> Option<&'a str>) -> bool {
+        self.requirements.iter().all(|requirement| requirement.matches(label(&requirement.key)))
     }
 
     /// Whether it has no condition, so that everything matches.
@@ -215,7 +219,7 @@ pub struct FieldTerm {
 impl FieldSelector {
     /// Parses `a=b,c!=d`; `==` is `=`; `\` escapes `,`, `=` and itself in values.
     pub fn parse(text: &str) -> Result<Self, SelectorError> {
-        Ok(Self { terms: selector_text::parse_fields(text)? })
+        Ok(Self { terms: text::parse_fields(text)? })
     }
 
     /// The conditions, in the order of the text.

@@ -58,7 +58,8 @@ pub struct Field {
     pub facts: Option<&'static Facts>,
 }
 
-type Fields = BTreeMap<String, Field>;
+/// The fields of a definition, by name.
+pub type Fields = BTreeMap<String, Field>;
 
 static DEFINITIONS: LazyLock<BTreeMap<String, Fields>> = LazyLock::new(|| {
     let structs = openapi::schemas().iter().filter_map(|(name, schema)| {
@@ -71,6 +72,11 @@ static DEFINITIONS: LazyLock<BTreeMap<String, Fields>> = LazyLock::new(|| {
     });
     structs.collect()
 });
+
+/// Every definition, by name.
+pub fn definitions() -> &'static BTreeMap<String, Fields> {
+    &DEFINITIONS
+}
 
 /// The fields of a definition.
 pub fn fields(definition: &str) -> Option<&'static Fields> {

@@ -6,7 +6,7 @@ use std::fmt;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Status, StatusCause, StatusDetails};
 
-use crate::{field::FieldError, kind::Names};
+use crate::{field::FieldError, kind_names::Names};
 
 /// An error that an API request ends with.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,7 +37,7 @@ impl ApiError {
     fn about(mut self, names: &Names, name: &str, kind: &str) -> Self {
         self.details = Some(Box::new(StatusDetails {
             name: text(name),
-            group: text(names.group),
+            group: text(&names.group),
             kind: text(kind),
             ..Default::default()
         }));
@@ -47,7 +47,7 @@ impl ApiError {
     /// 404: no object of that name.
     pub fn not_found(names: &Names, name: &str) -> Self {
         let message = format!("{} \"{name}\" not found", resource(names));
-        Self::plain(404, "NotFound", message).about(names, name, names.plural)
+        Self::plain(404, "NotFound", message).about(names, name, &names.plural)
     }
 
     /// 404: nothing is served at that path.
@@ -58,7 +58,7 @@ impl ApiError {
     /// 409: the name is taken.
     pub fn already_exists(names: &Names, name: &str) -> Self {
         let message = format!("{} \"{name}\" already exists", resource(names));
-        Self::plain(409, "AlreadyExists", message).about(names, name, names.plural)
+        Self::plain(409, "AlreadyExists", message).about(names, name, &names.plural)
     }
 
     /// 409: another write came first.
@@ -74,7 +74,7 @@ impl ApiError {
     pub fn conflict(names: &Names, name: &str, cause: &str) -> Self {
         let message =
             format!("Operation cannot be fulfilled on {} \"{name}\": {cause}", resource(names));
-        Self::plain(409, "Conflict", message).about(names, name, names.plural)
+        Self::plain(409, "Conflict", message).about(names, name, &names.plural)
     }
 
     /// 422: every violated rule, one cause each.
@@ -84,9 +84,9 @@ impl ApiError {
             [one] => one.clone(),
             many => format!("[{}]", many.join(", ")),
         };
-        let kind = qualified(names.kind, names.group);
+        let kind = qualified(&names.kind, &names.group);
         let message = format!("{kind} \"{name}\" is invalid: {list}");
-        let mut error = Self::plain(422, "Invalid", message).about(names, name, names.kind);
+        let mut error = Self::plain(422, "Invalid", message).about(names, name, &names.kind);
         if let Some(details) = &mut error.details {
             details.causes = Some(errors.iter().map(cause).collect());
         }
@@ -118,7 +118,7 @@ impl ApiError {
     pub fn method_not_allowed(names: &Names, verb: &str) -> Self {
         let message =
             format!("{verb} is not supported on resources of kind \"{}\"", resource(names));
-        Self::plain(405, "MethodNotAllowed", message).about(names, "", names.plural)
+        Self::plain(405, "MethodNotAllowed", message).about(names, "", &names.plural)
     }
 
     /// 406: no media type of `Accept` can be produced.
@@ -149,7 +149,7 @@ impl ApiError {
             "" => format!("{resource} is forbidden: {cause}"),
             name => format!("{resource} \"{name}\" is forbidden: {cause}"),
         };
-        Self::plain(403, "Forbidden", message).about(names, name, names.plural)
+        Self::plain(403, "Forbidden", message).about(names, name, &names.plural)
     }
 
     /// 401: nobody knows who asks.
@@ -204,7 +204,7 @@ impl ApiError {
 
 /// `deployments.apps`, or `pods` in the core group.
 pub fn resource(names: &Names) -> String {
-    qualified(names.plural, names.group)
+    qualified(&names.plural, &names.group)
 }
 
 fn qualified(name: &str, group: &str) -> String {

@@ -37,12 +37,22 @@ pub const fn wide(name: &'static str, kind: &'static str, description: &'static 
 
 /// The cell of [`NAME`].
 pub fn name<T: Metadata<Ty = ObjectMeta>>(object: &T) -> Value {
-    Value::from(object.metadata().name.clone().unwrap_or_default())
+    name_of(object.metadata())
+}
+
+/// The same from metadata.
+pub fn name_of(metadata: &ObjectMeta) -> Value {
+    Value::from(metadata.name.clone().unwrap_or_default())
 }
 
 /// The cell of [`AGE`].
 pub fn age<T: Metadata<Ty = ObjectMeta>>(object: &T, now: Timestamp) -> Value {
-    Value::from(duration::since(object.metadata().creation_timestamp.as_ref(), now))
+    age_of(object.metadata(), now)
+}
+
+/// The same from metadata.
+pub fn age_of(metadata: &ObjectMeta, now: Timestamp) -> Value {
+    Value::from(duration::since(metadata.creation_timestamp.as_ref(), now))
 }
 
 /// `a=b,c=d`, or `<none>`.

@@ -1,181 +1,193 @@
-//! The bridge from `Rules` (typed) to `Kind` and `Object` (erased), written once for every kind.
-//!
-//! Never holds a rule of a kind.
+//! The bridge from `Rules` (typed) to `Kind` (erased), written once for every kind.
 
-use std::{any::Any, borrow::Cow, marker::PhantomData};
+use std::{marker::PhantomData, net::SocketAddr};
 
 use jiff::Timestamp;
-use k8s_openapi::{Metadata, apimachinery::pkg::apis::meta::v1::ObjectMeta};
-use schemars::JsonSchema;
-use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
-    decode::DecodeError,
+    allocate::{Claim, Pool, Refusal},
+    decode_error::DecodeError,
+    definitions,
     field::FieldError,
-    kind::{Column, Kind, NameRule, Names, Object, Rules},
+    kind::{Column, Kind, Names, Object, Role, Rules},
     meta,
+    object::{typed, typed_mut},
+    subresource::Subresource,
+    version::Version,
 };
 
-impl<T> Object for T
-where
-    T: Metadata<Ty = ObjectMeta> + Serialize + Clone + PartialEq + Send + Sync + 'static,
-{
-    fn metadata(&self) -> &ObjectMeta {
-        Metadata::metadata(self)
-    }
-
-    fn metadata_mut(&mut self) -> &mut ObjectMeta {
-        Metadata::metadata_mut(self)
-    }
-
-    fn to_json(&self) -> Vec<u8> {
-        serde_json::to_vec(self).expect("a typed object has string keys only")
-    }
-
-    fn to_value(&self) -> Value {
-        serde_json::to_value(self).expect("a typed object has string keys only")
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
-
-    fn as_any_mut(&mut self) -> &mut dyn Any {
-        self
-    }
-
-    fn clone_object(&self) -> Box<dyn Object> {
-        Box::new(self.clone())
-    }
-
-    fn equals(&self, other: &dyn Object) -> bool {
-        other.as_any().downcast_ref::<T>() == Some(self)
-    }
-}
-
 /// `R`'s rules behind the erased trait.
-pub struct Typed<R>(PhantomData<fn() -> R>);
-
-impl<R> Typed<R> {
-    /// A value that carries nothing but the type.
-    pub const fn new() -> Self {
-        Self(PhantomData)
-    }
-}
-
-impl<R> Default for Typed<R> {
-    fn default() -> Self {
-        Self::new()
-    }
+pub struct Typed<R> {
+    names: Names,
+    subresources: Vec<Subresource>,
+    versions: Vec<Version>,
+    rules: PhantomData<fn() -> R>,
 }
 
 impl<R: Rules> Typed<R> {
-    fn get(object: &dyn Object) -> &R::Object {
-        object.as_any().downcast_ref().unwrap_or_else(|| wrong::<R>())
+    /// The erased kind.
+    #[expect(clippy::new_without_default, reason = "`default` is the kind's own defaulting")]
+    pub fn new() -> Self {
+        Self {
+            names: R::names(),
+            subresources: R::subresources(),
+            versions: R::versions(),
+            rules: PhantomData,
+        }
     }
-
-    fn get_mut(object: &mut dyn Object) -> &mut R::Object {
-        object.as_any_mut().downcast_mut().unwrap_or_else(|| wrong::<R>())
-    }
-}
-
-fn wrong<R: Rules>() -> ! {
-    panic!("the object was decoded as another kind than {}", R::NAMES.kind)
 }
 
 impl<R: Rules> Kind for Typed<R> {
-    fn names(&self) -> &'static Names {
-        &R::NAMES
+    fn names(&self) -> &Names {
+        &self.names
     }
 
-    fn name_rule(&self) -> NameRule {
-        R::NAME_RULE
+    fn role(&self) -> Option<Role> {
+        R::ROLE
+    }
+
+    fn subresources(&self) -> &[Subresource] {
+        &self.subresources
+    }
+
+    fn versions(&self) -> &[Version] {
+        &self.versions
     }
 
     fn decode(&self, json: &[u8]) -> Result<Box<dyn Object>, DecodeError> {
         match serde_json::from_slice::<R::Object>(json) {
             Ok(object) => Ok(Box::new(object)),
-            Err(error) => Err(DecodeError { message: error.to_string() }),
+            Err(error) => Err(DecodeError::new(error.to_string())),
         }
     }
 
     fn default(&self, object: &mut dyn Object) {
-        R::default(Self::get_mut(object));
+        R::default(typed_mut(object));
     }
 
     fn prepare_create(&self, object: &mut dyn Object) {
         object.metadata_mut().generation = None;
-        R::prepare_create(Self::get_mut(object));
+        R::prepare_create(typed_mut(object));
     }
 
     fn prepare_update(&self, new: &mut dyn Object, old: &dyn Object) {
         meta::keep(new.metadata_mut(), old.metadata());
-        R::prepare_update(Self::get_mut(new), Self::get(old));
+        R::prepare_update(typed_mut(new), typed(old));
     }
 
     fn prepare_status_update(&self, new: &mut dyn Object, old: &dyn Object) {
         meta::keep(new.metadata_mut(), old.metadata());
-        R::prepare_status_update(Self::get_mut(new), Self::get(old));
+        R::prepare_status_update(typed_mut(new), typed(old));
     }
 
     fn validate(&self, object: &dyn Object) -> Vec<FieldError> {
-        let mut errors = meta::validate(&R::NAMES, R::NAME_RULE, object.metadata());
-        errors.extend(R::validate(Self::get(object)));
+        let mut errors = meta::validate(&self.names, R::NAME_RULE, object.metadata());
+        errors.extend(R::validate(typed(object)));
         errors
     }
 
     fn validate_update(&self, new: &dyn Object, old: &dyn Object) -> Vec<FieldError> {
         let mut errors = meta::validate_update(new.metadata(), old.metadata());
-        errors.extend(R::validate_update(Self::get(new), Self::get(old)));
+        errors.extend(R::validate_update(typed(new), typed(old)));
         errors
     }
 
-    fn warnings(&self, object: &dyn Object) -> Vec<String> {
-        R::warnings(Self::get(object))
+    fn is_admitted_among_others(&self) -> bool {
+        R::ADMITTED_AMONG_OTHERS
     }
 
-    fn deprecated(&self) -> Option<&'static str> {
+    fn admit_among(&self, new: &dyn Object, others: &[Box<dyn Object>]) -> Result<(), String> {
+        let others: Vec<&R::Object> = others.iter().map(|other| typed(&**other)).collect();
+        R::admit_among(typed(new), &others)
+    }
+
+    fn warnings(&self, object: &dyn Object) -> Vec<String> {
+        R::warnings(typed(object))
+    }
+
+    fn deprecated(&self) -> Option<&str> {
         R::DEPRECATED
     }
 
+    fn allocates(&self) -> bool {
+        R::ALLOCATES
+    }
+
+    fn claims(&self, object: &dyn Object) -> Vec<Claim> {
+        R::claims(typed(object))
+    }
+
+    fn allocate(
+        &self,
+        new: &mut dyn Object,
+        old: Option<&dyn Object>,
+        pool: &mut dyn Pool,
+    ) -> Result<(), Refusal> {
+        R::allocate(typed_mut(new), old.map(typed), pool)
+    }
+
+    fn expires(&self) -> bool {
+        R::EXPIRES
+    }
+
+    fn immortal(&self, name: &str) -> Option<&str> {
+        R::immortal(name)
+    }
+
+    fn grace_s(&self, object: &dyn Object, asked: Option<i64>) -> i64 {
+        R::grace_s(typed(object), asked)
+    }
+
+    fn is_held(&self, object: &dyn Object) -> bool {
+        R::is_held(typed(object))
+    }
+
+    fn begin_deletion(&self, object: &mut dyn Object) {
+        R::begin_deletion(typed_mut(object));
+    }
+
+    fn is_returned_when_deleted(&self) -> bool {
+        R::RETURNED_WHEN_DELETED
+    }
+
+    fn is_closed(&self, fields: &[(&'static str, String)]) -> bool {
+        R::is_closed(fields)
+    }
+
+    fn agent(&self, object: &dyn Object) -> Result<SocketAddr, String> {
+        R::agent(typed(object))
+    }
+
     fn fields(&self, object: &dyn Object) -> Vec<(&'static str, String)> {
-        let metadata = object.metadata();
-        let mut fields = vec![("metadata.name", metadata.name.clone().unwrap_or_default())];
-        if R::NAMES.namespaced {
-            fields.push(("metadata.namespace", metadata.namespace.clone().unwrap_or_default()));
-        }
-        fields.extend(R::fields(Self::get(object)));
+        let mut fields = meta::fields(&self.names, object.metadata());
+        fields.extend(R::fields(typed(object)));
         fields
     }
 
     fn field_names(&self) -> Vec<&'static str> {
-        let mut names = vec!["metadata.name"];
-        if R::NAMES.namespaced {
-            names.push("metadata.namespace");
-        }
+        let mut names = meta::field_names(&self.names);
         names.extend(R::FIELDS);
         names
     }
 
-    fn columns(&self) -> &'static [Column] {
+    fn columns(&self) -> &[Column] {
         R::COLUMNS
     }
 
     fn row(&self, object: &dyn Object, now: Timestamp) -> Vec<Value> {
-        R::row(Self::get(object), now)
+        R::row(typed(object), now)
     }
 
-    fn definition(&self) -> &'static str {
-        match R::Object::schema_name() {
-            Cow::Borrowed(name) => name,
-            // Every definition of the generated types has a fixed name.
-            Cow::Owned(name) => panic!("the definition's name {name} is made at run time"),
-        }
+    fn definition(&self) -> &str {
+        definitions::definition_of::<R::Object>()
     }
 
-    fn schema(&self, generator: &mut schemars::SchemaGenerator) -> String {
-        generator.subschema_for::<R::Object>();
-        self.definition().to_owned()
+    fn numbers(&self) -> &'static str {
+        R::NUMBERS
+    }
+
+    fn facts(&self) -> &'static str {
+        R::FACTS
     }
 }

@@ -22,7 +22,8 @@ fn outcome(
     let group = if plural == "deployments" { "apps" } else { "" };
     let kind = kinds::find(group, "v1", plural).expect("a kind");
     let change = yaml(change).to_string();
-    patch(kind, yaml(stored), change.as_bytes(), patch_type).map_err(|error| error.to_string())
+    patch(kind.definition(), yaml(stored), change.as_bytes(), patch_type)
+        .map_err(|error| error.to_string())
 }
 
 #[track_caller]

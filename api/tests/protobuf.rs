@@ -508,13 +508,9 @@ proptest! {
     fn no_bytes_panic(raw in likely_bytes(), cut in any::<prop::sample::Index>()) {
         for kind in kinds::all() {
             let names = kind.names();
-            let version = match names.group {
-                "" => names.version.to_owned(),
-                group => format!("{group}/{}", names.version),
-            };
-            let body = envelope(&version, names.kind, raw.clone());
-            let _ = decode::decode(*kind, &body, Format::Protobuf);
-            let _ = decode::decode(*kind, &body[..cut.index(body.len())], Format::Protobuf);
+            let body = envelope(&names.api_version(), &names.kind, raw.clone());
+            let _ = decode::decode(&**kind, &body, Format::Protobuf);
+            let _ = decode::decode(&**kind, &body[..cut.index(body.len())], Format::Protobuf);
         }
         let _ = decode::parse(&raw, Format::Protobuf);
         let _ = decode::parse(&[b"k8s\0", &raw[..]].concat(), Format::Protobuf);

@@ -75,13 +75,48 @@ proptest! {
             let fields = value.as_object_mut().expect("an object");
             fields.remove("apiVersion");
             fields.remove("kind");
-            let decoded = decode::from_value(*kind, value.clone())
+            let decoded = decode::from_value(&**kind, value.clone())
                 .unwrap_or_else(|error| panic!("{error}: {value}"));
             prop_assert!(decoded.issues.is_empty(), "{:?}", decoded.issues);
             let stored = decoded.object.to_json();
             let read = kind.decode(&stored).expect("what was stored");
             prop_assert!(read.equals(&*decoded.object));
             prop_assert_eq!(read.to_json(), stored);
+        }
+    }
+
+    #[test]
+    fn a_text_decodes_as_its_tree_does(
+        bytes in proptest::collection::vec(any::<u8>(), 16..256),
+        place in any::<prop::sample::Index>(),
+        change in 0..7_usize,
+    ) {
+        for kind in kinds::all() {
+            let mut choices = Choices { bytes: bytes.iter().cycle() };
+            let shape = Shape::Struct(kind.definition().to_owned());
+            let mut text = made_up(&shape, 0, &mut choices).to_string();
+            text = text.replace(r#""apiVersion":"","#, "").replace(r#""kind":"","#, "");
+            let places: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
+            let at = *place.get(&places);
+            let one_key = text.find("\"metadata\":{").map(|at| at + 12);
+            match (change, one_key) {
+                (0, _) => {}
+                (1, _) => drop(text.remove(at)),
+                (2, _) => text.insert(at, '1'),
+                (3, _) => text.insert(at, 'x'),
+                (4, Some(at)) => text.insert_str(at, r#""name":"a","name":"b","#),
+                (5, Some(at)) => text.insert_str(at, r#""nome":"a","#),
+                (_, _) => text = text.replace("true", "null"),
+            }
+            let direct = decode::decode(*kind, text.as_bytes(), decode::Format::Json);
+            let direct = direct.map(|decoded| (decoded.object.to_json(), decoded.issues));
+            let tree = decode::parse(text.as_bytes(), decode::Format::Json);
+            let tree = tree.and_then(|(value, mut issues)| {
+                let decoded = decode::from_value(*kind, value)?;
+                issues.extend(decoded.issues);
+                Ok((decoded.object.to_json(), issues))
+            });
+            prop_assert_eq!(direct, tree, "{}", text);
         }
     }
 
@@ -94,8 +129,8 @@ proptest! {
             let fields = value.as_object_mut().expect("an object");
             fields.remove("apiVersion");
             fields.remove("kind");
-            let old = decode::from_value(*kind, json!({})).expect("an empty object").object;
-            let mut object = decode::from_value(*kind, value).expect("an object").object;
+            let old = decode::from_value(&**kind, json!({})).expect("an empty object").object;
+            let mut object = decode::from_value(&**kind, value).expect("an object").object;
             kind.default(&mut *object);
             kind.prepare_create(&mut *object);
             kind.prepare_update(&mut *object, &*old);

@@ -3,20 +3,15 @@
 //!
 //! Never writes: the registry does, with what is returned here.
 
-use api::{kind::Object, status::ApiError};
+use api::{
+    allocate::Refusal,
+    kind::{Object, Role},
+    status::ApiError,
+};
 use jiff::Timestamp;
-use k8s_openapi::{
-    api::core::v1::{Namespace, Service},
-    apimachinery::pkg::apis::meta::v1::{ObjectMeta, StatusCause, Time},
-};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, StatusCause, Time};
 
-use crate::{
-    allocate::service::{Plan, Refusal, plan},
-    failure::Failure,
-    resource::Resource,
-    server::Server,
-    watch_cache::entry::Entry,
-};
+use crate::{allocate::plan::Plan, failure::Failure, resource::Resource, server::Server};
 
 /// Letters of generated names: no vowels and no look-alikes, so that no word comes out.
 const SUFFIX_LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
@@ -24,9 +19,6 @@ const SUFFIX_LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 const SUFFIX_LENGTH: usize = 5;
 /// Longest prefix that is kept whole, so that the name fits a label.
 const MAX_PREFIX: usize = 63 - SUFFIX_LENGTH;
-
-/// Namespaces that may not be deleted.
-const IMMORTAL_NAMESPACES: &[&str] = &["default", "kube-system", "kube-public"];
 
 /// Now, as precise as timestamps of objects are.
 pub fn now() -> Time {
@@ -97,13 +89,30 @@ pub fn allocate(
     old: Option<&dyn Object>,
 ) -> Result<Plan, Failure> {
     let name = new.metadata().name.clone().unwrap_or_default();
-    let Some(service) = new.as_any_mut().downcast_mut::<Service>() else {
-        return Ok(Plan::default());
-    };
-    let old = old.and_then(|old| old.as_any().downcast_ref::<Service>());
-    plan(&server.allocators, service, old).map_err(|refusal| match refusal {
-        Refusal::Invalid(errors) => ApiError::invalid(resource.names, &name, &errors).into(),
+    let plan = Plan::make(&server.allocators, &*resource.kind, new, old);
+    plan.map_err(|refusal| match refusal {
+        Refusal::Invalid(errors) => ApiError::invalid(&resource.names, &name, &errors).into(),
         Refusal::Full(why) => ApiError::internal(why).into(),
+    })
+}
+
+/// Whether the object may be written beside the others of its kind.
+pub async fn check_others(
+    server: &Server,
+    resource: &Resource,
+    new: &dyn Object,
+) -> Result<(), Failure> {
+    if !resource.kind.is_admitted_among_others() {
+        return Ok(());
+    }
+    server.progress.wait_fresh(&*server.store).await?;
+    let state = resource.cache.load();
+    let others =
+        state.items.values().filter_map(|entry| resource.kind.decode(&entry.json.to_bytes()).ok());
+    let others: Vec<_> = others.collect();
+    resource.kind.admit_among(new, &others).map_err(|why| {
+        let name = new.metadata().name.as_deref().unwrap_or_default();
+        ApiError::forbidden(&resource.names, name, &why).into()
     })
 }
 
@@ -126,7 +135,7 @@ pub fn validate(
         return Ok(());
     }
     let name = new.metadata().name.as_deref().unwrap_or_default();
-    Err(ApiError::invalid(resource.names, name, &errors).into())
+    Err(ApiError::invalid(&resource.names, name, &errors).into())
 }
 
 /// Nothing is created in a namespace that does not exist or is going.
@@ -136,7 +145,7 @@ pub async fn check_namespace(
     namespace: &str,
     name: &str,
 ) -> Result<(), Failure> {
-    let Some(namespaces) = server.resources.core("namespaces") else {
+    let Some(namespaces) = server.resources.table().with_role(Role::Namespaces).cloned() else {
         return Ok(());
     };
     let mut found = namespaces.cache.load().items.get(namespace).cloned();
@@ -148,13 +157,13 @@ pub async fn check_namespace(
     let Some(entry) = found else {
         return Err(namespaces.not_found(namespace));
     };
-    if !is_terminating(&entry) {
+    if !namespaces.kind.is_closed(&entry.fields) {
         return Ok(());
     }
     let why = format!(
         "unable to create new content in namespace {namespace} because it is being terminated"
     );
-    let mut error = ApiError::forbidden(resource.names, name, &why);
+    let mut error = ApiError::forbidden(&resource.names, name, &why);
     if let Some(details) = &mut error.details {
         details.causes = Some(vec![StatusCause {
             field: Some("metadata.namespace".to_owned()),
@@ -165,25 +174,10 @@ pub async fn check_namespace(
     Err(error.into())
 }
 
-/// Namespaces that no cluster works without stay, as upstream.
+/// What no cluster works without stays, as upstream.
 pub fn check_deletable(resource: &Resource, name: &str) -> Result<(), Failure> {
-    if resource.names.kind == "Namespace" && IMMORTAL_NAMESPACES.contains(&name) {
-        let why = "this namespace may not be deleted";
-        return Err(ApiError::forbidden(resource.names, name, why).into());
+    match resource.kind.immortal(name) {
+        Some(why) => Err(ApiError::forbidden(&resource.names, name, why).into()),
+        None => Ok(()),
     }
-    Ok(())
-}
-
-fn is_terminating(entry: &Entry) -> bool {
-    // `status.phase` is a selectable field: no decoding.
-    entry.fields.iter().any(|(name, value)| *name == "status.phase" && value == "Terminating")
-}
-
-/// Whether the namespace controller still has to empty it.
-pub fn has_namespace_finalizers(object: &dyn Object) -> bool {
-    object
-        .as_any()
-        .downcast_ref::<Namespace>()
-        .and_then(|namespace| namespace.spec.as_ref()?.finalizers.as_ref())
-        .is_some_and(|finalizers| !finalizers.is_empty())
 }

@@ -17,8 +17,7 @@ use tracing::warn;
 
 use crate::{registry::put, server::Server};
 
-/// The servers' keys, as upstream has them: `/registry/masterleases/ADDRESS`.
-pub const PREFIX: &str = "/registry/masterleases/";
+pub use crate::keys::SERVERS as PREFIX;
 
 /// How long a server counts as alive after its last word, as upstream.
 const LEASE_S: i64 = 15;
@@ -144,7 +143,7 @@ async fn write(server: &Server, group: &str, plural: &str, wanted: Value) -> any
             return Ok(());
         }
     }
-    let put = put(server, resource, "default", "kubernetes", wanted).await;
+    let put = put(server, &resource, "default", "kubernetes", wanted).await;
     put.map_err(|failure| anyhow::anyhow!("publishing {plural} default/kubernetes: {}", failure.0))
 }
 

@@ -6,52 +6,16 @@ use std::{collections::HashMap, path::Path, sync::Arc};
 
 use anyhow::Context;
 use http::{HeaderMap, header::AUTHORIZATION};
-use x509_parser::prelude::{FromDer, X509Certificate};
 
 use api::status::ApiError;
 
-use crate::{failure::Failure, peer::Peer};
-
-/// Upstream's name of a user without a credential.
-const ANONYMOUS: &str = "system:anonymous";
+use crate::{
+    failure::Failure,
+    identity::{Identity, Peer},
+};
 
 /// Paths that are answered without a credential: health checks and the version.
 const OPEN_PATHS: &[&str] = &["/livez", "/readyz", "/healthz", "/version"];
-
-/// A user and the groups they are in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Identity {
-    /// Such as `system:node:worker-1`.
-    pub user: String,
-    /// Such as `system:nodes`; `system:authenticated` among them.
-    pub groups: Vec<String>,
-}
-
-impl Identity {
-    /// An authenticated user.
-    pub fn new(user: impl Into<String>, groups: impl IntoIterator<Item = String>) -> Self {
-        let mut groups: Vec<String> = groups.into_iter().collect();
-        groups.push("system:authenticated".to_owned());
-        Self { user: user.into(), groups }
-    }
-
-    fn anonymous() -> Self {
-        Self { user: ANONYMOUS.to_owned(), groups: vec!["system:unauthenticated".to_owned()] }
-    }
-
-    /// The user that a verified client certificate stands for: CN, and O for the groups.
-    pub fn of_certificate(der: &[u8]) -> Option<Self> {
-        let (_, certificate) = X509Certificate::from_der(der).ok()?;
-        let subject = certificate.subject();
-        let user = subject.iter_common_name().next()?.as_str().ok()?;
-        if user.is_empty() {
-            return None;
-        }
-        let groups =
-            subject.iter_organization().filter_map(|group| group.as_str().ok().map(str::to_owned));
-        Some(Self::new(user, groups))
-    }
-}
 
 /// The bearer tokens of a static file.
 #[derive(Default)]

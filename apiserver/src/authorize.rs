@@ -6,7 +6,7 @@
 
 use serde_json::{Value, json};
 
-use crate::{authenticate::Identity, failure::Failure, request::ResourcePath};
+use crate::{failure::Failure, identity::Identity, request::ResourcePath};
 
 /// What is asked for: a resource, or a path that is none.
 #[derive(Debug, Clone, Copy)]

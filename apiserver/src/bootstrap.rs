@@ -14,7 +14,7 @@ use tracing::{debug, warn};
 use crate::{
     advertise::{self, Advertised},
     failure::Failure,
-    registry,
+    memory, registry,
     server::Server,
 };
 
@@ -79,15 +79,16 @@ async fn create_missing(
         return Ok(());
     }
     let what = format!("creating {plural} {name}");
-    let object = api::decode::from_value(resource.kind, object).context(what.clone())?.object;
-    match registry::create(server, resource, namespace, object, false).await {
+    let object = api::decode::from_value(&*resource.kind, object).context(what.clone())?.object;
+    match registry::create(server, &resource, namespace, object, false).await {
         // Another API server was faster.
         Ok(_) | Err(Failure(api::status::ApiError { code: 409, .. })) => Ok(()),
         Err(failure) => Err(anyhow::anyhow!("{what}: {}", failure.0)),
     }
 }
 
-/// Compacts the store for ever: what was the newest revision one interval ago.
+/// Compacts the store for ever, up to what was the newest revision one interval ago, and the
+/// caches' events with it.
 pub async fn compact_regularly(server: Arc<Server>) {
     let mut before: Revision = 0;
     loop {
@@ -98,6 +99,10 @@ pub async fn compact_regularly(server: Arc<Server>) {
                 Err(store::Error::Compacted { .. }) => {}
                 Err(error) => warn!("compacting the store: {error}"),
             }
+            for resource in server.resources.table().stored() {
+                resource.cache.forget(before);
+            }
+            memory::give_back();
         }
         before = server.progress.reached();
     }

@@ -10,14 +10,16 @@ use api::{
 use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, header::CONTENT_TYPE};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use hyper::body::Body as _;
 use serde_json::Value;
 
-use crate::{failure::Failure, request::Query, resource::Resource};
-
-/// Largest body of a request, as upstream.
-pub const MAX_BODY_BYTES: usize = 3 << 20;
+use crate::{
+    drain::{MAX_BODY_BYTES, TooLong},
+    failure::Failure,
+    request::Query,
+    resource::Resource,
+};
 
 /// What to do with fields that the kind does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,14 +46,14 @@ impl FieldValidation {
     }
 }
 
-/// Reads a body up to the limit.
+/// Reads a body to its end or the limit, which the body itself keeps.
 pub async fn read_body(body: Body) -> Result<Bytes, Failure> {
     if body.size_hint().lower() > MAX_BODY_BYTES as u64 {
         return Err(ApiError::too_large(MAX_BODY_BYTES).into());
     }
-    match Limited::new(body, MAX_BODY_BYTES).collect().await {
+    match body.collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => {
+        Err(error) if TooLong::is_cause_of(&error) => {
             Err(ApiError::too_large(MAX_BODY_BYTES).into())
         }
         Err(error) => Err(Failure::bad_request(format!("reading the body: {error}"))),
@@ -89,8 +91,16 @@ pub fn object(
     validation: FieldValidation,
     warnings: &mut Vec<String>,
 ) -> Result<Box<dyn Object>, Failure> {
-    let decoded = decode::decode(resource.kind, body, format_of(headers)?)
-        .map_err(|error| Failure::bad_request(error.message))?;
+    let format = format_of(headers)?;
+    let decoded = match resource.version() {
+        None => decode::decode(&*resource.kind, body, format),
+        Some(version) => decode::parse(body, format).and_then(|(value, duplicates)| {
+            let mut decoded = decode::from_version(&*resource.kind, version, value)?;
+            decoded.issues.splice(0..0, duplicates);
+            Ok(decoded)
+        }),
+    };
+    let decoded = decoded.map_err(|error| Failure::bad_request(error.message))?;
     check_issues(resource, decoded, validation, warnings)
 }
 
@@ -101,8 +111,14 @@ pub fn object_of_value(
     validation: FieldValidation,
     warnings: &mut Vec<String>,
 ) -> Result<Box<dyn Object>, Failure> {
-    let decoded = decode::from_value(resource.kind, value)
-        .map_err(|error| Failure::bad_request(error.message))?;
+    let decoded = match resource.version() {
+        None => {
+            let json = serde_json::to_vec(&value).map_err(ApiError::internal)?;
+            decode::decode(&*resource.kind, &json, Format::Json)
+        }
+        Some(version) => decode::from_version(&*resource.kind, version, value),
+    };
+    let decoded = decoded.map_err(|error| Failure::bad_request(error.message))?;
     check_issues(resource, decoded, validation, warnings)
 }
 
@@ -121,7 +137,7 @@ fn check_issues(
 ) -> Result<Box<dyn Object>, Failure> {
     match validation {
         FieldValidation::Strict if !decoded.issues.is_empty() => {
-            let error = decode::strict_error(resource.kind, &decoded.issues);
+            let error = decode::strict_error(&*resource.kind, &decoded.issues);
             return Err(Failure::bad_request(error.message));
         }
         FieldValidation::Warn => warnings.extend(decoded.issues),

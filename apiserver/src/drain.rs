@@ -1,5 +1,6 @@
-//! What an answer leaves unread of a request's body is read and dropped: a client that is
-//! still sending gets to read the answer instead of a reset connection.
+//! A request's body on loan to its handler: no more of it than the limit, and what an answer
+//! leaves unread is read and dropped, so that a client that is still sending gets to read the
+//! answer instead of a reset connection.
 //!
 //! Never keeps a byte, and never reads what the client waits to be asked for.
 
@@ -14,6 +15,9 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::{Request, header::EXPECT};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
+
+/// Largest body of a request, as upstream.
+pub const MAX_BODY_BYTES: usize = 3 << 20;
 
 /// Most that is dropped of one body; what is longer is cut off with its connection.
 const DROPPED_BYTES_MAX: u64 = 256 << 20;
@@ -31,7 +35,23 @@ struct Shared {
 }
 
 /// The body that the handler gets.
-struct Lent(Arc<Mutex<Shared>>);
+struct Lent {
+    shared: Arc<Mutex<Shared>>,
+    /// Bytes that the handler may still read.
+    left: usize,
+}
+
+/// Why a body ends early for its handler: there is more of it than [`MAX_BODY_BYTES`].
+#[derive(Debug, thiserror::Error)]
+#[error("the body is longer than {MAX_BODY_BYTES} bytes")]
+pub struct TooLong;
+
+impl TooLong {
+    /// Whether this is what reading a body failed with.
+    pub fn is_cause_of(error: &(dyn std::error::Error + 'static)) -> bool {
+        std::iter::successors(Some(error), |error| error.source()).any(|error| error.is::<Self>())
+    }
+}
 
 /// Lends the request's body to a handler; [`Rest::read`] has what the handler leaves.
 pub fn lend(request: Request<Body>) -> (Request<Body>, Rest) {
@@ -41,7 +61,7 @@ pub fn lend(request: Request<Body>) -> (Request<Body>, Rest) {
     let (parts, body) = request.into_parts();
     let waits = parts.headers.contains_key(EXPECT);
     let shared = Arc::new(Mutex::new(Shared { body, waits }));
-    let lent = Body::new(Lent(shared.clone()));
+    let lent = Body::new(Lent { shared: shared.clone(), left: MAX_BODY_BYTES });
     (Request::from_parts(parts, lent), Rest(Some(shared)))
 }
 
@@ -75,20 +95,29 @@ impl HttpBody for Lent {
     type Error = axum::Error;
 
     fn poll_frame(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let mut shared = lock(&self.0);
-        shared.waits = false;
-        Pin::new(&mut shared.body).poll_frame(context)
+        let polled = {
+            let mut shared = lock(&self.shared);
+            shared.waits = false;
+            Pin::new(&mut shared.body).poll_frame(context)
+        };
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            match self.left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
+                Some(left) => self.left = left,
+                None => return Poll::Ready(Some(Err(axum::Error::new(TooLong)))),
+            }
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
-        lock(&self.0).body.is_end_stream()
+        lock(&self.shared).body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        lock(&self.0).body.size_hint()
+        lock(&self.shared).body.size_hint()
     }
 }
 

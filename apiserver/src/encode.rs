@@ -1,17 +1,25 @@
 //! From outcomes to HTTP responses: which form the client accepts, statuses, warnings.
 //!
-//! Never touches the store; a body that was encoded before is sent as it is.
+//! Never touches the store; an object is sent in the bytes it is stored in.
+
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    pin::Pin,
+    task::{Context, Poll},
+};
 
 use api::status::ApiError;
-use axum::body::Body;
+use axum::{body::Body, response::IntoResponse};
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Response, StatusCode,
     header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER, WARNING},
 };
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use serde_json::{Value, json};
 
-use crate::{failure::Failure, request::Query};
+use crate::{failure::Failure, json::Json, request::Query};
 
 /// Media types that can be produced, for the 406 message.
 const SERVED: &[&str] = &["application/json"];
@@ -85,6 +93,39 @@ pub fn json_bytes(code: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
     response
 }
 
+/// A JSON response of an object, in pieces: nothing is copied.
+pub fn json_object(code: StatusCode, json: &Json) -> Response<Body> {
+    let pieces = json.pieces().into_iter().filter(|piece| !piece.is_empty()).collect();
+    let mut response = Response::new(Body::new(Pieces(pieces)));
+    *response.status_mut() = code;
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(CONTENT_TYPE, json);
+    response
+}
+
+/// A body whose pieces are all there.
+struct Pieces(VecDeque<Bytes>);
+
+impl HttpBody for Pieces {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.0.pop_front().map(|piece| Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.0.iter().map(|piece| piece.len() as u64).sum())
+    }
+}
+
 /// A JSON response of a tree.
 pub fn json_value(code: StatusCode, value: &Value) -> Response<Body> {
     json_bytes(code, value.to_string())
@@ -99,23 +140,24 @@ pub fn text(code: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
     response
 }
 
-/// A failed request.
-pub fn failure(failure: &Failure) -> Response<Body> {
-    let error = &failure.0;
-    let code = StatusCode::from_u16(error.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = json_bytes(code, error.to_json());
-    let seconds = error.details.as_ref().and_then(|d| d.retry_after_seconds);
-    if let Some(seconds) = seconds {
-        response.headers_mut().insert(RETRY_AFTER, seconds.into());
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response<Body> {
+        let error = &self.0;
+        let code = StatusCode::from_u16(error.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = json_bytes(code, error.to_json());
+        let seconds = error.details.as_ref().and_then(|d| d.retry_after_seconds);
+        if let Some(seconds) = seconds {
+            response.headers_mut().insert(RETRY_AFTER, seconds.into());
+        }
+        response
     }
-    response
 }
 
 /// `Status` with `Success`, about an object.
 pub fn success(names: &api::kind::Names, name: &str, uid: Option<&str>) -> Value {
     let mut details = json!({ "name": name, "kind": names.plural });
     if !names.group.is_empty() {
-        details["group"] = names.group.into();
+        details["group"] = names.group.as_str().into();
     }
     if let Some(uid) = uid {
         details["uid"] = uid.into();

@@ -7,20 +7,10 @@ use http::{Response, StatusCode};
 
 use crate::{encode::text, request::Query, server::Server};
 
-/// Whether a path is one of the health checks.
-pub fn is_health_path(path: &str) -> bool {
-    endpoint(path).is_some()
-}
-
-fn endpoint(path: &str) -> Option<(&str, &str)> {
-    let path = path.trim_matches('/');
-    let (endpoint, check) = path.split_once('/').unwrap_or((path, ""));
-    matches!(endpoint, "livez" | "readyz" | "healthz").then_some((endpoint, check))
-}
-
-/// Answers a health check; `?verbose` lists the single checks.
+/// Answers a health check, or a single one below it; `?verbose` lists the single checks.
 pub fn answer(server: &Server, path: &str, query: &Query) -> Response<Body> {
-    let (endpoint, only) = endpoint(path).unwrap_or(("healthz", ""));
+    let path = path.trim_matches('/');
+    let (endpoint, only) = path.split_once('/').unwrap_or((path, ""));
     let stopping = server.stop.is_cancelled();
     let mut checks = vec![("ping", true), ("watch-cache", server.progress.reached() > 0)];
     if endpoint == "readyz" {

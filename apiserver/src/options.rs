@@ -75,6 +75,10 @@ pub struct Options {
     pub kubelet_certificate_authority: Option<PathBuf>,
 }
 
+impl client::Program for Options {
+    const NAME: &'static str = "apiserver";
+}
+
 /// A duration as Go writes it, of whole seconds.
 fn event_ttl(text: &str) -> Result<Duration, String> {
     let parsed = text.parse::<jiff::SignedDuration>().ok();

@@ -12,36 +12,36 @@ use rustls::{
     server::danger::{ClientCertVerified, ClientCertVerifier},
 };
 use tracing::debug;
+use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::authenticate::Identity;
+use crate::identity::{Identity, Peer};
 
-/// Who is at the other end of a connection.
-#[derive(Debug, Clone)]
-pub enum Peer {
-    /// No certificate was shown.
-    Unknown,
-    /// The certificate is of the client CA.
-    Known(Arc<Identity>),
-    /// The certificate is of another CA, or has expired, or is not for clients.
-    Wrong,
+/// Judges the certificate of a connection, if it has one.
+pub fn judged(connection: &ServerConnection, judge: Option<&Arc<dyn ClientCertVerifier>>) -> Peer {
+    let (Some(judge), Some([first, others @ ..])) = (judge, connection.peer_certificates()) else {
+        return Peer::Unknown;
+    };
+    if let Err(error) = judge.verify_client_cert(first, others, UnixTime::now()) {
+        debug!("a client's certificate is refused: {error}");
+        return Peer::Wrong;
+    }
+    match identity_of(first) {
+        Some(identity) => Peer::Known(Arc::new(identity)),
+        None => Peer::Unknown,
+    }
 }
 
-impl Peer {
-    /// Judges the certificate of a connection, if it has one.
-    pub fn of(connection: &ServerConnection, judge: Option<&Arc<dyn ClientCertVerifier>>) -> Self {
-        let (Some(judge), Some([first, others @ ..])) = (judge, connection.peer_certificates())
-        else {
-            return Self::Unknown;
-        };
-        if let Err(error) = judge.verify_client_cert(first, others, UnixTime::now()) {
-            debug!("a client's certificate is refused: {error}");
-            return Self::Wrong;
-        }
-        match Identity::of_certificate(first) {
-            Some(identity) => Self::Known(Arc::new(identity)),
-            None => Self::Unknown,
-        }
+/// The user that a verified client certificate stands for: CN, and O for the groups.
+fn identity_of(der: &[u8]) -> Option<Identity> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    let subject = certificate.subject();
+    let user = subject.iter_common_name().next()?.as_str().ok()?;
+    if user.is_empty() {
+        return None;
     }
+    let groups =
+        subject.iter_organization().filter_map(|group| group.as_str().ok().map(str::to_owned));
+    Some(Identity::new(user, groups))
 }
 
 /// Asks for a certificate and checks that the client holds its key; the rest is the judge's.

@@ -2,59 +2,44 @@
 //!
 //! Never decides anything: `authenticate` and `authorize` do.
 
+use std::sync::LazyLock;
+
 use api::{kind::Names, status::ApiError};
 use axum::body::Body;
 use http::{Request, Response, StatusCode};
 use serde_json::{Value, json};
 
 use crate::{
-    authenticate::Identity,
     authorize::{Attributes, authorize, rules},
     decode::{self, read_body},
     encode::json_value,
     failure::Failure,
+    identity::Identity,
     request::{ResourcePath, Verb},
-    resource::group_version,
 };
 
 const AUTHENTICATION: &str = "authentication.k8s.io";
 const AUTHORIZATION: &str = "authorization.k8s.io";
 
-/// What can be done with a review.
-pub const VERBS: &[&str] = &["create"];
-
 /// The reviews, for discovery.
-pub const ALL: &[&Names] = &[
-    &names(AUTHENTICATION, "SelfSubjectReview", "selfsubjectreviews"),
-    &names(AUTHORIZATION, "SelfSubjectAccessReview", "selfsubjectaccessreviews"),
-    &names(AUTHORIZATION, "SelfSubjectRulesReview", "selfsubjectrulesreviews"),
-];
+pub static ALL: LazyLock<[Names; 3]> = LazyLock::new(|| {
+    [
+        names(AUTHENTICATION, "SelfSubjectReview", "selfsubjectreviews"),
+        names(AUTHORIZATION, "SelfSubjectAccessReview", "selfsubjectaccessreviews"),
+        names(AUTHORIZATION, "SelfSubjectRulesReview", "selfsubjectrulesreviews"),
+    ]
+});
 
-const fn names(group: &'static str, kind: &'static str, plural: &'static str) -> Names {
-    Names {
-        group,
-        version: "v1",
-        kind,
-        plural,
-        singular: "",
-        short_names: &[],
-        categories: &[],
-        namespaced: false,
-        storage_prefix: "",
-        status: false,
-    }
-}
-
-/// Whether names are those of a review.
-pub fn is_review(names: &Names) -> bool {
-    ALL.iter().any(|review| review.kind == names.kind)
+fn names(group: &str, kind: &str, plural: &str) -> Names {
+    let verbs = vec!["create"];
+    Names { singular: String::new(), verbs, ..Names::cluster(group, "v1", kind, plural) }
 }
 
 /// The review that a path names.
 pub fn find(path: &ResourcePath) -> Option<&'static Names> {
     let asked = (path.group.as_str(), path.version.as_str(), path.plural.as_str());
     let mut reviews = ALL.iter();
-    reviews.find(|names| (names.group, names.version, names.plural) == asked).copied()
+    reviews.find(|names| (&*names.group, &*names.version, &*names.plural) == asked)
 }
 
 /// Answers a review: the body again, with its `status`.
@@ -77,7 +62,7 @@ pub async fn answer(
         return Err(Failure::bad_request(format!("{} must be an object", names.kind)));
     }
     let spec = review["spec"].take();
-    let status = match names.kind {
+    let status = match names.kind.as_str() {
         "SelfSubjectReview" => json!({ "userInfo": {
             "username": identity.user, "groups": identity.groups,
         } }),
@@ -86,7 +71,7 @@ pub async fn answer(
     };
     let mut answer = json!({
         "kind": names.kind,
-        "apiVersion": group_version(names.group, names.version),
+        "apiVersion": names.api_version(),
         "metadata": review["metadata"].take(),
         "status": status,
     });

@@ -1,28 +1,30 @@
-//! One request through its stages: authenticate → authorize → find what the path names →
-//! the registry → encode.
+//! Which handler answers a path: an `axum::Router` for every fixed path, and one handler of
+//! our own for the paths of resources, behind the layers that all requests pass.
 //!
-//! Never holds a rule of its own; each stage is a file.
+//! Resources are not the router's: which there are changes while the server runs, and their
+//! watches and upgrades answer in ways that no extractor knows.
 
-use std::{
-    convert::Infallible,
-    future::Future,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::sync::Arc;
 
 use api::status::ApiError;
-use axum::body::Body;
-use http::{Method, Request, Response};
-use tower::Service;
+use axum::{
+    Extension, Router,
+    body::Body,
+    extract::{Request, State},
+    handler::Handler,
+    middleware::{Next, from_fn},
+    response::IntoResponse,
+    routing::get,
+};
+use http::{HeaderMap, Method, Response, Uri};
 
 use crate::{
-    authenticate::{Identity, authenticate},
     authorize::{Attributes, authorize},
-    discovery, drain, encode,
+    discovery, encode,
     failure::Failure,
     health,
-    peer::Peer,
+    identity::Identity,
+    layers::{self, ApiService},
     registry,
     request::{Query, ResourcePath},
     review,
@@ -30,88 +32,109 @@ use crate::{
     stream, version,
 };
 
-/// The whole API as a `tower::Service`: behind a socket, or within a process.
-#[derive(Clone)]
-pub struct ApiService {
-    server: Arc<Server>,
-}
+type Answer = Result<Response<Body>, Failure>;
 
-/// The service over a server's state. A request is made as the [`Peer`] among its
-/// extensions, else by its bearer token.
+/// Health checks; each has its single checks below it.
+const HEALTH: [&str; 3] = ["/livez", "/readyz", "/healthz"];
+
+/// Paths of discovery documents.
+const DISCOVERY: [&str; 7] = [
+    "/api",
+    "/api/{version}",
+    "/apis",
+    "/apis/{group}",
+    "/apis/{group}/{version}",
+    "/openapi/v2",
+    "/openapi/v3",
+];
+
+/// The service over a server's state. A request is made as the [`crate::identity::Peer`]
+/// among its extensions, else by its bearer token.
 pub fn router(server: Arc<Server>) -> ApiService {
-    ApiService { server }
+    let mut fixed = Router::new()
+        .route("/metrics", get(metrics))
+        .route("/", get(documents))
+        .route("/openapi/v3/{*document}", get(documents));
+    fixed = with_slash(fixed, "/version", async || version::answer());
+    for path in HEALTH {
+        fixed = with_slash(fixed, path, checks);
+        fixed = fixed.route(&format!("{path}/{{*check}}"), get(checks));
+    }
+    for path in DISCOVERY {
+        fixed = with_slash(fixed, path, documents);
+    }
+    let routes = fixed
+        .route_layer(from_fn(may_read))
+        .method_not_allowed_fallback(async || plain_method_not_allowed())
+        .fallback(resource)
+        .with_state(server.clone());
+    layers::around(&server, routes)
 }
 
-impl Service<Request<Body>> for ApiService {
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+/// Upstream serves these with and without a slash at the end.
+fn with_slash<H, T>(router: Router<Arc<Server>>, path: &str, handler: H) -> Router<Arc<Server>>
+where
+    H: Handler<T, Arc<Server>> + Sync,
+    T: Send + 'static,
+{
+    let routed = router.route(path, get(handler.clone()));
+    routed.route(&format!("{path}/"), get(handler))
+}
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
+async fn metrics(State(server): State<Arc<Server>>) -> Response<Body> {
+    server.metrics.answer()
+}
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let server = self.server.clone();
-        Box::pin(async move { Ok(answer(server, request).await) })
+async fn checks(State(server): State<Arc<Server>>, uri: Uri) -> Response<Body> {
+    health::answer(&server, uri.path(), &Query::parse(uri.query()))
+}
+
+async fn documents(State(server): State<Arc<Server>>, uri: Uri, headers: HeaderMap) -> Answer {
+    discovery::answer(&server.documents, server.resources.table(), uri.path(), &headers)
+}
+
+/// Whether the user may read a path that is no resource.
+async fn may_read(
+    Extension(identity): Extension<Arc<Identity>>,
+    request: Request,
+    next: Next,
+) -> Response<Body> {
+    match authorize(&identity, Attributes::Path(request.uri().path())) {
+        Ok(()) => next.run(request).await,
+        Err(failure) => failure.into_response(),
     }
 }
 
-async fn answer(server: Arc<Server>, request: Request<Body>) -> Response<Body> {
-    let measured = server.metrics.start(&request);
-    let (request, rest) = drain::lend(request);
-    let response = match route(&server, request).await {
-        Ok(response) => response,
-        Err(failure) => encode::failure(&failure),
-    };
-    rest.read().await;
-    measured.end(&server.metrics, response.status());
-    response
-}
-
-async fn route(server: &Arc<Server>, request: Request<Body>) -> Result<Response<Body>, Failure> {
-    let path = request.uri().path();
-    let peer = request.extensions().get::<Peer>().unwrap_or(&Peer::Unknown);
-    let identity = authenticate(path, request.headers(), peer, &server.tokens)?;
-    let query = Query::parse(request.uri().query());
-    if let Some(resource_path) = ResourcePath::parse(path) {
-        return resource(server, &identity, resource_path, query, request).await;
-    }
-    authorize(&identity, Attributes::Path(path))?;
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        return Err(plain_method_not_allowed());
-    }
-    match path {
-        "/version" | "/version/" => Ok(version::answer()),
-        "/metrics" => Ok(server.metrics.answer()),
-        _ if health::is_health_path(path) => Ok(health::answer(server, path, &query)),
-        _ => discovery::answer(server, path, request.headers()),
-    }
-}
-
+/// Answers a request on a resource, and on every path that nothing is at.
 async fn resource(
-    server: &Arc<Server>,
-    identity: &Arc<Identity>,
-    path: ResourcePath,
-    query: Query,
-    request: Request<Body>,
-) -> Result<Response<Body>, Failure> {
+    State(server): State<Arc<Server>>,
+    Extension(identity): Extension<Arc<Identity>>,
+    request: Request,
+) -> Answer {
+    let uri = request.uri();
+    let query = Query::parse(uri.query());
+    let Some(path) = ResourcePath::parse(uri.path()) else {
+        authorize(&identity, Attributes::Path(uri.path()))?;
+        return Err(match *request.method() {
+            Method::GET | Method::HEAD => ApiError::no_such_path().into(),
+            _ => plain_method_not_allowed(),
+        });
+    };
     let verb = path.verb(request.method(), &query).ok_or_else(plain_method_not_allowed)?;
-    authorize(identity, Attributes::Resource(verb.name(), &path))?;
+    authorize(&identity, Attributes::Resource(verb.name(), &path))?;
     if let Some(names) = review::find(&path) {
-        return review::answer(names, identity, &path, verb, request).await;
+        return review::answer(names, &identity, &path, verb, request).await;
     }
     let resource = server.resources.find(&path.group, &path.version, &path.plural);
     let Some(resource) = resource else {
-        return registry::virtual_resource(server, &path, &query, verb, request).await;
+        return registry::virtual_resource(&server, &path, &query, verb, request).await;
     };
     if path.namespace.is_some() && !resource.names.namespaced {
         return Err(ApiError::no_such_path().into());
     }
-    let mut response = if stream::is_stream(resource, &path) {
-        stream::answer(server, resource, &path, &query, request).await?
-    } else {
-        registry::answer(server, resource, &path, &query, verb, request).await?
+    let mut response = match stream::find(&resource, &path) {
+        Some(found) => stream::answer(&server, &resource, found, &path, &query, request).await?,
+        None => registry::answer(&server, &resource, &path, &query, verb, request).await?,
     };
     if let Some(deprecated) = resource.kind.deprecated() {
         encode::add_warnings(response.headers_mut(), &[deprecated.to_owned()]);

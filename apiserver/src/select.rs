@@ -30,7 +30,7 @@ impl Selection {
         let fields = query.get("fieldSelector").unwrap_or_default();
         let fields = FieldSelector::parse(fields).map_err(|e| Failure::bad_request(e.message))?;
         fields
-            .check(resource.names.kind, &resource.kind.field_names())
+            .check(&resource.names.kind, &resource.kind.field_names())
             .map_err(|e| Failure::bad_request(e.message))?;
         let namespace = path.namespace.as_deref();
         let namespace = namespace.or_else(|| fields.required("metadata.namespace"));
@@ -58,8 +58,12 @@ impl Selection {
             return false;
         }
         entry.key.starts_with(&self.prefix)
-            && self.labels.matches(Some(&entry.labels))
-            && (self.fields.is_empty() || self.fields.matches(&entry.fields))
+            && self.labels.matches_with(|key| entry.selectable.label(key))
+            && self
+                .fields
+                .terms()
+                .iter()
+                .all(|term| (entry.selectable.field(&term.field) == term.value) == term.equal)
     }
 
     /// Whether every object of the prefix is selected.

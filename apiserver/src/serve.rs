@@ -35,9 +35,9 @@ use tower::Service;
 use tracing::{debug, warn};
 
 use crate::{
+    layers::ApiService,
     options::Options,
-    peer::{AskOnly, Peer},
-    router::ApiService,
+    peer::{AskOnly, judged},
 };
 
 /// Connections served at once; more wait in the listen queue.
@@ -212,7 +212,7 @@ async fn connection(
     let Some(secured) = secured.await?? else {
         return Ok(());
     };
-    let peer = Peer::of(secured.get_ref().1, judge.as_ref());
+    let peer = judged(secured.get_ref().1, judge.as_ref());
     let handler = hyper::service::service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer.clone());
         let mut service = service.clone();

@@ -4,22 +4,27 @@
 
 use std::{sync::Arc, time::Duration};
 
+use api::kind::Kind;
 use store::{LeaseId, Store};
 use tokio::{
-    sync::{Mutex, Notify},
+    sync::{Mutex, Notify, mpsc, oneshot},
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    allocate::{Allocators, repair::repair},
+    allocate::Allocators,
     authenticate::Tokens,
     discovery::Documents,
     failure::Failure,
     metrics::Metrics,
     resource::Resources,
     stream::node::NodeClient,
-    watch_cache::{Progress, feed::Feed},
+    watch_cache::{
+        Progress,
+        announced::Announced,
+        feed::{Change, MAX_CHANGES},
+    },
 };
 
 /// Events written within this time, or a twentieth of how long they are kept, share one lease.
@@ -33,6 +38,8 @@ pub struct Server {
     pub resources: Arc<Resources>,
     /// How far the caches have come.
     pub progress: Arc<Progress>,
+    /// Objects on their way through the store to the caches.
+    pub announced: Arc<Announced>,
     /// Cluster IPs and node ports.
     pub allocators: Arc<Allocators>,
     /// Known bearer tokens.
@@ -47,6 +54,7 @@ pub struct Server {
     pub stop: CancellationToken,
     /// Told when the key of an API server comes or goes in the store.
     pub servers_changed: Arc<Notify>,
+    changes: mpsc::Sender<Change>,
     event_ttl_s: u64,
     event_lease: Mutex<Option<(LeaseId, Instant)>>,
 }
@@ -68,11 +76,15 @@ pub struct Parts {
 }
 
 impl Server {
-    /// Fills the caches from the store and keeps them up to date until `stop`.
-    pub async fn start(parts: Parts) -> Result<Arc<Self>, store::Error> {
-        let server = Arc::new(Self {
-            resources: Arc::new(Resources::new(api::kinds::all())),
+    /// A server whose caches are empty still, and where it says which kinds come and go. `Err`
+    /// names what two kinds have in common.
+    pub fn new(parts: Parts) -> Result<(Self, mpsc::Receiver<Change>), String> {
+        let (changes, changes_of_feed) = mpsc::channel(MAX_CHANGES);
+        let server = Self {
+            resources: Arc::new(Resources::new(api::kinds::all())?),
+            changes,
             progress: Arc::new(Progress::default()),
+            announced: Arc::default(),
             allocators: Arc::new(parts.allocators),
             tokens: parts.tokens,
             nodes: parts.nodes,
@@ -83,30 +95,29 @@ impl Server {
             event_ttl_s: parts.event_ttl.as_secs().max(1),
             event_lease: Mutex::new(None),
             store: parts.store,
-        });
-        let feed = Feed {
-            store: server.store.clone(),
-            resources: server.resources.clone(),
-            progress: server.progress.clone(),
-            allocators: server.allocators.clone(),
-            servers_changed: server.servers_changed.clone(),
         };
-        if let Some(services) = server.resources.core("services") {
-            // A full disk is no reason not to serve what can be read.
-            if let Err(error) = repair(&*server.store, services).await {
-                tracing::warn!("repairing the allocations of Services: {error}");
-            }
-        }
-        let revision = feed.list_with_history().await?;
-        let stop = server.stop.clone();
-        tokio::spawn(async move { stop.run_until_cancelled(feed.follow(revision)).await });
-        if server.progress.wait_fresh(&*server.store).await.is_err() {
-            tracing::warn!("the store is slow to replay its history; reads wait for it");
-        }
-        Ok(server)
+        Ok((server, changes_of_feed))
     }
 
-    /// The lease that a newly written Event is kept for.
+    /// Serves one more kind from now on. `Err` says which of its names is taken.
+    pub async fn add_kind(&self, kind: Arc<dyn Kind>) -> Result<(), String> {
+        let (told, outcome) = oneshot::channel();
+        let sent = self.changes.send(Change::Add(kind, told)).await;
+        let stopped = || "the server is stopping".to_owned();
+        sent.map_err(|_| stopped())?;
+        outcome.await.map_err(|_| stopped())?
+    }
+
+    /// Serves a kind no more, under none of its versions: its watches end. What is stored of it
+    /// stays in the store. Whether it was served.
+    pub async fn remove_kind(&self, group: &str, version: &str, plural: &str) -> bool {
+        let (told, outcome) = oneshot::channel();
+        let path = [group, version, plural].map(str::to_owned);
+        let sent = self.changes.send(Change::Remove(path, told)).await;
+        sent.is_ok() && outcome.await.unwrap_or(false)
+    }
+
+    /// The lease that a newly written object is kept for, of a kind that expires.
     pub async fn event_lease(&self) -> Result<LeaseId, Failure> {
         let mut current = self.event_lease.lock().await;
         let shared_s = EVENT_LEASE_SHARED_S.min(self.event_ttl_s / 20);

@@ -1,7 +1,7 @@
 //! The last known state of all objects of a kind, with indices.
 //!
-//! Never talks to the API server. What a controller wrote itself is entered at
-//! once, so that it never acts twice on a cache that lags behind its own writes.
+//! What a controller wrote itself is entered at once, so that it never acts twice on a cache that
+//! lags behind its own writes.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use kube::Resource;
 use tokio::sync::watch;
 
-use crate::Key;
+use crate::key::{Key, Life, revision};
 
 /// One entry of an index: the index's name and the value an object is found under.
 pub type IndexEntry = (&'static str, String);
@@ -40,6 +40,30 @@ impl<K> Change<K> {
     pub fn states(&self) -> impl Iterator<Item = &Arc<K>> {
         self.old.iter().chain(self.new.iter())
     }
+
+    /// The object's key, whether it is still there or not.
+    pub fn key(&self) -> Option<Key>
+    where
+        K: Resource,
+    {
+        self.states().last().map(|object| Key::of(object.as_ref()))
+    }
+
+    /// The object's key, where it is there.
+    pub fn key_now(&self) -> Option<Key>
+    where
+        K: Resource,
+    {
+        self.new.as_deref().map(Key::of)
+    }
+
+    /// The object's key, where it is there no more.
+    pub fn key_gone(&self) -> Option<Key>
+    where
+        K: Resource,
+    {
+        self.key().filter(|_| self.new.is_none())
+    }
 }
 
 struct Inner<K> {
@@ -56,11 +80,6 @@ pub struct Cache<K> {
     inner: RwLock<Inner<K>>,
     index: IndexFn<K>,
     synced: watch::Sender<bool>,
-}
-
-/// The revision of an object as a number; 0 where the server gives none.
-pub fn revision<K: Resource>(object: &K) -> u64 {
-    object.meta().resource_version.as_deref().and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
 impl<K: Resource> Cache<K> {
@@ -104,6 +123,11 @@ impl<K: Resource> Cache<K> {
         object.meta().uid.as_ref().is_some_and(|uid| self.read().doomed.contains(uid))
     }
 
+    /// Whether the first complete list is in.
+    pub fn is_synced(&self) -> bool {
+        *self.synced.borrow()
+    }
+
     /// Resolves when the first complete list is in.
     pub async fn synced(&self) {
         let mut synced = self.synced.subscribe();
@@ -124,19 +148,17 @@ impl<K: Resource> Cache<K> {
         self.upsert(&mut inner, object)
     }
 
-    /// Removes an object the watch reported as deleted.
-    pub fn remove(&self, object: &K) -> Option<Change<K>> {
+    /// Removes an object that has gone.
+    pub fn remove(&self, life: &Life) -> Option<Change<K>> {
         let mut inner = self.write();
-        inner.seen_revision = inner.seen_revision.max(revision(object));
-        if let Some(uid) = &object.meta().uid {
-            inner.doomed.remove(uid);
-        }
-        let key = Key::of(object);
+        inner.seen_revision = inner.seen_revision.max(life.revision);
+        inner.doomed.remove(&life.uid);
         // A later life under the same name may already be in by write-through.
-        if inner.objects.get(&key)?.meta().uid != object.meta().uid {
+        let known = inner.objects.get(&life.key)?;
+        if known.meta().uid.as_deref().unwrap_or_default() != life.uid {
             return None;
         }
-        Some(Change { old: self.take(&mut inner, &key), new: None })
+        Some(Change { old: self.take(&mut inner, &life.key), new: None })
     }
 
     /// Replaces everything with a complete list; returns what changed.

@@ -3,11 +3,12 @@
 //! Never throttles: the API server's own limits are the limits. Never keeps a connection that
 //! nobody uses for long.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
-use futures::future::BoxFuture;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper_timeout::TimeoutConnector;
@@ -32,44 +33,83 @@ pub const MAX_IDLE_CONNECTIONS: usize = 25;
 /// that no request goes out on a connection that is being closed.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Letters of a line of PEM.
+const PEM_COLUMNS: usize = 64;
+
 /// How often a silent connection is asked for a sign of life.
 const PING_PERIOD: Duration = Duration::from_secs(2);
 /// Without one in this time the connection is given up, with what is under way on it. In all
 /// shorter than half a leader's time to renew its Lease (10 s).
 const PING_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// A client from a kubeconfig file, or from the environment (KUBECONFIG, then
-/// in-cluster) without one.
-///
-/// # Errors
-/// The file cannot be read, or names credentials that cannot be loaded.
-pub async fn connect(kubeconfig: Option<&Path>) -> anyhow::Result<Client> {
-    connect_fenced(kubeconfig, &Fence::open()).await
+/// How a program finds the API server, and as whom it comes.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct ApiServer {
+    /// Kubeconfig file; without it KUBECONFIG or the in-cluster credentials are used.
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
 }
 
-/// A client like [`connect`]'s that sends only what `fence` lets through.
-///
-/// # Errors
-/// As [`connect`].
-pub async fn connect_fenced(kubeconfig: Option<&Path>, fence: &Fence) -> anyhow::Result<Client> {
-    // A second install is refused; the first one stays, which is what is wanted.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let config = match kubeconfig {
-        Some(path) => {
-            let file = Kubeconfig::read_from(path).with_context(|| {
-                format!(
-                    "cannot read the kubeconfig {}: give another with --kubeconfig",
-                    path.display()
-                )
-            })?;
-            Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.with_context(
-                || format!("the kubeconfig {} does not lead to an API server", path.display()),
-            )?
-        }
-        None => Config::infer().await.context("no kubeconfig found: give one with --kubeconfig")?,
-    };
-    fenced(config, Protocol::Http2, fence.clone())
-        .context("cannot make an API client from the kubeconfig")
+impl ApiServer {
+    /// The one that a kubeconfig file names.
+    pub fn of_file(path: &Path) -> Self {
+        Self { kubeconfig: Some(path.to_owned()) }
+    }
+
+    /// A client for it.
+    ///
+    /// # Errors
+    /// The file cannot be read, or names credentials that cannot be loaded.
+    pub async fn connect(&self) -> anyhow::Result<Client> {
+        from_config(self.config().await?, Protocol::Http2)
+    }
+
+    /// A client that sends only what `fence` lets through.
+    ///
+    /// # Errors
+    /// As [`ApiServer::connect`].
+    pub async fn connect_fenced(&self, fence: &Fence) -> anyhow::Result<Client> {
+        fenced(self.config().await?, Protocol::Http2, fence.clone())
+    }
+
+    /// The certificates that the API server is trusted by, as PEM; none where they are the system's.
+    ///
+    /// # Errors
+    /// As [`ApiServer::connect`].
+    pub async fn certificate_authority(&self) -> anyhow::Result<Option<String>> {
+        let certificates = self.config().await?.root_cert;
+        Ok(certificates.map(|all| all.iter().map(|certificate| pem(certificate)).collect()))
+    }
+
+    /// What the kubeconfig or the environment says.
+    ///
+    /// # Errors
+    /// As [`ApiServer::connect`].
+    pub async fn config(&self) -> anyhow::Result<Config> {
+        let Some(path) = &self.kubeconfig else {
+            return Config::infer()
+                .await
+                .context("this is no pod with a service account: give a --kubeconfig");
+        };
+        let file = Kubeconfig::read_from(path).with_context(|| {
+            format!("cannot read the kubeconfig {}: give another with --kubeconfig", path.display())
+        })?;
+        Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.with_context(
+            || format!("the kubeconfig {} does not lead to an API server", path.display()),
+        )
+    }
+}
+
+fn pem(certificate: &[u8]) -> String {
+    let text = STANDARD.encode(certificate);
+    let mut rest = text.as_str();
+    let mut lines = String::from("-----BEGIN CERTIFICATE-----\n");
+    while !rest.is_empty() {
+        let (line, after) = rest.split_at(rest.len().min(PEM_COLUMNS));
+        lines.extend([line, "\n"]);
+        rest = after;
+    }
+    lines + "-----END CERTIFICATE-----\n"
 }
 
 /// A client with these settings. It differs from `kube`'s own in that it goes on where one of
@@ -79,11 +119,12 @@ pub async fn connect_fenced(kubeconfig: Option<&Path>, fence: &Fence) -> anyhow:
 /// # Errors
 /// The credentials cannot be loaded.
 pub fn from_config(config: Config, protocol: Protocol) -> anyhow::Result<Client> {
-    let _ = rustls::crypto::ring::default_provider().install_default();
     fenced(config, protocol, Fence::open())
 }
 
 fn fenced(config: Config, protocol: Protocol, fence: Fence) -> anyhow::Result<Client> {
+    // A second install is refused; the first one stays, which is what is wanted.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let mut connector = TimeoutConnector::new(Dialer::new(&config, protocol, fence.clone())?);
     connector.set_connect_timeout(config.connect_timeout);
     connector.set_read_timeout(config.read_timeout);
@@ -122,43 +163,4 @@ where
     let method = request.method().clone();
     let _under_way = fence.enter(&method).await?;
     Ok(pool.request(request).await?)
-}
-
-/// Resolves on SIGINT or SIGTERM.
-pub async fn stop_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    match signal(SignalKind::terminate()) {
-        Ok(mut terminate) => {
-            tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
-                _ = terminate.recv() => {}
-            }
-        }
-        Err(error) => {
-            tracing::warn!(%error, "cannot listen for SIGTERM; only Ctrl-C stops this process in order");
-            // Without a handler SIGINT ends the process by itself.
-            let _ = tokio::signal::ctrl_c().await;
-        }
-    }
-}
-
-/// Runs tasks that never end by themselves, each on its own, until `stop` resolves.
-///
-/// # Errors
-/// A task ended: that is a bug, and the process is better restarted.
-pub async fn run_until(
-    tasks: Vec<BoxFuture<'static, ()>>,
-    stop: impl Future<Output = ()>,
-) -> anyhow::Result<()> {
-    let mut set = tokio::task::JoinSet::new();
-    for task in tasks {
-        set.spawn(task);
-    }
-    tokio::select! {
-        () = stop => Ok(()),
-        Some(ended) = set.join_next() => {
-            ended.context("a controller's task panicked")?;
-            anyhow::bail!("a controller's task ended by itself")
-        }
-    }
 }

@@ -1,6 +1,4 @@
-//! The name an object goes by in caches and queues.
-//!
-//! Never holds a UID: two lives of one name are one key, told apart where it matters.
+//! The name an object goes by in caches and queues, and its lives under that name.
 
 use std::fmt;
 
@@ -36,4 +34,28 @@ impl fmt::Display for Key {
             write!(f, "{}/{}", self.namespace, self.name)
         }
     }
+}
+
+/// One life of an object that has ended: another one of the same name has another UID.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Life {
+    /// Namespace and name.
+    pub key: Key,
+    /// `metadata.uid`.
+    pub uid: String,
+    /// The revision of its end; 0 where it was only found missing.
+    pub revision: u64,
+}
+
+impl Life {
+    /// The life of an object whose last state is `object`.
+    pub fn ended<K: Resource>(object: &K) -> Self {
+        let uid = object.meta().uid.clone().unwrap_or_default();
+        Self { key: Key::of(object), uid, revision: revision(object) }
+    }
+}
+
+/// The revision of an object as a number; 0 where the server gives none.
+pub fn revision<K: Resource>(object: &K) -> u64 {
+    object.meta().resource_version.as_deref().and_then(|text| text.parse().ok()).unwrap_or(0)
 }

@@ -16,10 +16,10 @@ use futures::stream::FuturesUnordered;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// Delay before the first retry of a failed key; it doubles with each failure.
-pub const BACKOFF_BASE: Duration = Duration::from_millis(5);
-/// Longest delay before a retry.
-pub const BACKOFF_MAX: Duration = Duration::from_secs(30);
+use crate::back_off::BackOff;
+
+/// Before a failed key is tried again.
+const RETRY: BackOff = BackOff::new(Duration::from_millis(5), Duration::from_secs(30));
 
 struct State<T> {
     ready: VecDeque<T>,
@@ -32,7 +32,7 @@ struct State<T> {
     /// Keys that become ready later, by time; the number keeps equal times apart.
     delayed: BTreeMap<(Instant, u64), T>,
     due: HashMap<T, (Instant, u64)>,
-    failures: HashMap<T, u32>,
+    failures: HashMap<T, BackOff>,
     next_number: u64,
 }
 
@@ -125,11 +125,11 @@ impl<T: Clone + Eq + Hash + Display> WorkQueue<T> {
                 }
             }
             Err(error) => {
-                let failures = state.failures.entry(key.clone()).or_insert(0);
-                *failures = failures.saturating_add(1);
-                let delay = backoff(*failures);
+                let back_off = state.failures.entry(key.clone()).or_insert(RETRY);
+                let delay = back_off.lengthen();
+                let failures = back_off.failures();
                 tracing::debug!(controller = name, %key, error = format!("{error:#}"), ?delay, "will try again");
-                if *failures == LOUD_FAILURES {
+                if failures == LOUD_FAILURES {
                     tracing::warn!(controller = name, %key, error = format!("{error:#}"), "keeps failing; trying on");
                 }
                 state.delay(key.clone(), Instant::now() + delay);
@@ -147,11 +147,6 @@ impl<T: Clone + Eq + Hash + Display> WorkQueue<T> {
 
 /// A key that failed this often in a row is worth a warning: conflicts pass sooner.
 const LOUD_FAILURES: u32 = 6;
-
-/// The delay after that many failures in a row.
-fn backoff(failures: u32) -> Duration {
-    BACKOFF_BASE.saturating_mul(1u32 << failures.saturating_sub(1).min(20)).min(BACKOFF_MAX)
-}
 
 impl<T: Clone + Eq + Hash> State<T> {
     fn add(&mut self, key: T) {
@@ -245,11 +240,5 @@ mod tests {
         })
         .await;
         assert_eq!(runs.load(Ordering::SeqCst), 2);
-    }
-
-    #[test]
-    fn backoff_doubles_up_to_its_limit() {
-        let delays: Vec<u128> = [1, 2, 3, 12, 13, 14, 40].map(|n| backoff(n).as_millis()).to_vec();
-        assert_eq!(delays, [5, 10, 20, 10_240, 20_480, 30_000, 30_000]);
     }
 }

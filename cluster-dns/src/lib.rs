@@ -18,16 +18,13 @@ pub mod table;
 pub mod watch;
 pub mod zone;
 
-use std::future::Future;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
-use client::connect::Protocol;
+use client::{ApiServer, Program};
 use hickory_proto::rr::Name;
-use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 use tokio::net::TcpListener;
 use tracing::info;
 
@@ -40,12 +37,11 @@ use crate::state::State;
 use crate::table::Table;
 
 /// Answers DNS for the cluster's Services.
-#[derive(Clone, Debug, clap::Parser)]
-#[command(name = "cluster-dns", version)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct Options {
-    /// How to reach the API server; without it, the pod's service account
-    #[arg(long, value_name = "FILE")]
-    pub kubeconfig: Option<PathBuf>,
+    /// Where the API server is
+    #[command(flatten)]
+    pub api_server: ApiServer,
     /// Address for DNS over UDP and TCP; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:53")]
     pub listen: SocketAddr,
@@ -71,16 +67,18 @@ pub struct Options {
     pub health_address: SocketAddr,
 }
 
+impl Program for Options {
+    const NAME: &'static str = "cluster-dns";
+}
+
 /// Serves until `stop` resolves. Fails when an address is taken or the
 /// kubeconfig is unusable; an API server that cannot be reached is waited for.
 pub async fn run(
     options: Options,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
-    // Another component of the same process may have been first.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let domain = domain_name(&options.cluster_domain)?;
-    let client = connect(&options).await?;
+    let client = options.api_server.connect().await?;
     let state = Arc::new(State::new(Table::new(now_seconds())));
     let sockets = Sockets::bind(options.listen).await?;
     let health = TcpListener::bind(options.health_address)
@@ -116,19 +114,6 @@ fn domain_name(text: &str) -> anyhow::Result<Name> {
     name.set_fqdn(true);
     anyhow::ensure!(!name.is_root(), "--cluster-domain must not be empty");
     Ok(name.to_lowercase())
-}
-
-async fn connect(options: &Options) -> anyhow::Result<kube::Client> {
-    let config = match &options.kubeconfig {
-        Some(path) => {
-            let file = Kubeconfig::read_from(path)
-                .with_context(|| format!("cannot use --kubeconfig {}", path.display()))?;
-            Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?
-        }
-        None => Config::incluster()
-            .context("no --kubeconfig given, and this is no pod with a service account")?,
-    };
-    client::connect::from_config(config, Protocol::Http2)
 }
 
 /// Where the SOA serial starts: later processes start higher.

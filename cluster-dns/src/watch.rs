@@ -1,27 +1,23 @@
 //! Follows Services and EndpointSlices into the table. Never answers a query.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
-use futures::{Stream, StreamExt};
+use client::{Key, Update};
+use futures::StreamExt;
+use futures::stream::BoxStream;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::runtime::watcher::{self, Event};
-use kube::{Api, Client, ResourceExt};
-use tracing::{info, warn};
+use kube::{Api, Client};
+use tracing::info;
 
 use crate::state::State;
-use crate::table::ObjectName;
 
 /// Follows both kinds until dropped, through every loss of the connection. What
 /// is known stays served meanwhile.
 pub async fn follow(client: Client, state: Arc<State>) {
-    let services =
-        watcher::watcher(Api::<Service>::all(client.clone()), watcher::Config::default());
-    let slices = watcher::watcher(Api::<EndpointSlice>::all(client), watcher::Config::default());
     tokio::join!(
-        drive(client::retried(services), Services(&state)),
-        drive(client::retried(slices), Slices(&state)),
+        drive(client::follow(Api::all(client.clone()), ""), Services(&state)),
+        drive(client::follow(Api::all(client), ""), Slices(&state)),
     );
 }
 
@@ -29,8 +25,7 @@ pub async fn follow(client: Client, state: Arc<State>) {
 trait Follower<K> {
     const KIND: &'static str;
     fn apply(&self, object: K);
-    fn delete(&self, name: &ObjectName);
-    fn held(&self) -> Vec<ObjectName>;
+    fn delete(&self, key: &Key);
     fn synced(&self);
 }
 
@@ -41,11 +36,8 @@ impl Follower<Service> for Services<'_> {
     fn apply(&self, object: Service) {
         self.0.write().apply_service(object);
     }
-    fn delete(&self, (namespace, name): &ObjectName) {
-        self.0.write().delete_service(namespace, name);
-    }
-    fn held(&self) -> Vec<ObjectName> {
-        self.0.read().service_names()
+    fn delete(&self, key: &Key) {
+        self.0.write().delete_service(&key.namespace, &key.name);
     }
     fn synced(&self) {
         self.0.set_services_synced();
@@ -59,49 +51,27 @@ impl Follower<EndpointSlice> for Slices<'_> {
     fn apply(&self, object: EndpointSlice) {
         self.0.write().apply_slice(object);
     }
-    fn delete(&self, (namespace, name): &ObjectName) {
-        self.0.write().delete_slice(namespace, name);
-    }
-    fn held(&self) -> Vec<ObjectName> {
-        self.0.read().slice_names()
+    fn delete(&self, key: &Key) {
+        self.0.write().delete_slice(&key.namespace, &key.name);
     }
     fn synced(&self) {
         self.0.set_slices_synced();
     }
 }
 
-async fn drive<K, F>(events: impl Stream<Item = watcher::Result<Event<K>>>, follower: F)
+async fn drive<K, F>(mut updates: BoxStream<'_, Update<K>>, follower: F)
 where
-    K: ResourceExt,
     F: Follower<K>,
 {
-    let mut events = std::pin::pin!(events);
-    let mut listed = HashSet::new();
-    while let Some(event) = events.next().await {
-        match event {
-            Ok(Event::Apply(object)) => follower.apply(object),
-            Ok(Event::Delete(object)) => follower.delete(&name_of(&object)),
-            Ok(Event::Init) => listed.clear(),
-            Ok(Event::InitApply(object)) => {
-                listed.insert(name_of(&object));
-                follower.apply(object);
-            }
-            Ok(Event::InitDone) => {
-                // What was deleted while nobody watched is in no event.
-                for gone in follower.held() {
-                    if !listed.contains(&gone) {
-                        follower.delete(&gone);
-                    }
-                }
-                info!("{} {} known", listed.len(), F::KIND);
-                listed = HashSet::new();
+    while let Some(update) = updates.next().await {
+        match update {
+            Update::Listing => {}
+            Update::Set(object) => follower.apply(object),
+            Update::Gone(life) => follower.delete(&life.key),
+            Update::Synced => {
+                info!("all {} known", F::KIND);
                 follower.synced();
             }
-            Err(error) => warn!("watching {} failed, trying again: {error}", F::KIND),
         }
     }
-}
-
-fn name_of(object: &impl ResourceExt) -> ObjectName {
-    (object.namespace().unwrap_or_default(), object.name_any())
 }

@@ -1,9 +1,9 @@
-//! The states of a pod that several controllers ask for.
-//!
-//! Never looks beyond the pod itself.
+//! What several controllers ask of a pod. Never looks beyond the pod itself.
 
 use k8s_openapi::api::core::v1::{Pod, PodCondition};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+use crate::owner::controller_of;
 
 /// The condition of that type.
 pub fn condition<'a>(pod: &'a Pod, type_: &str) -> Option<&'a PodCondition> {
@@ -38,6 +38,16 @@ pub fn is_active(pod: &Pod) -> bool {
 /// The node the pod is bound to.
 pub fn node_name(pod: &Pod) -> Option<&str> {
     pod.spec.as_ref()?.node_name.as_deref().filter(|name| !name.is_empty())
+}
+
+/// Pods of a group are spread: those of one controller, else those of equal labels.
+pub fn group_of(pod: &Pod) -> String {
+    if let Some(owner) = controller_of(&pod.metadata) {
+        return owner.uid.clone();
+    }
+    let labels: Vec<String> =
+        pod.metadata.labels.iter().flatten().map(|(key, value)| format!("{key}={value}")).collect();
+    format!("{}/{}", pod.metadata.namespace.as_deref().unwrap_or_default(), labels.join(","))
 }
 
 /// How long until the pod has been ready for `min_ready_seconds`: zero when it is

@@ -5,14 +5,14 @@
 use std::sync::Arc;
 
 use anyhow::Context;
-use client::{EventType, Recorder};
+use client::{EventType, Recorder, is_namespace_terminating, is_status};
 use futures::{StreamExt, stream};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Resource};
 
 use crate::owner::reference_patch;
-use crate::{World, is_namespace_terminating, is_status};
+use crate::world::World;
 
 /// Pods created at once in the first batch; each batch that succeeds doubles the next,
 /// so that a template that is refused is refused a few times and not hundreds.
@@ -64,9 +64,7 @@ impl PodControl {
                 let patch = Patch::Merge(reference_patch(owner, pod.as_ref(), adopt));
                 let name = pod.metadata.name.as_deref().unwrap_or_default();
                 let answer = api.patch(name, &PatchParams::default(), &patch).await;
-                if !is_status(&answer, 404) {
-                    self.world.pods.wrote(answer.context("adopting or releasing a pod")?);
-                }
+                self.world.pods.keep(answer).context("adopting or releasing a pod")?;
             }
         }
         Ok(())

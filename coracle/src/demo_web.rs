@@ -17,7 +17,6 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode, header};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, UdpSocket};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -54,8 +53,7 @@ pub struct Options {
 /// learn of that later: a server that closes at once refuses the clients of that moment.
 pub async fn run(options: Options) -> Result<()> {
     // Asked for first: a signal that comes early must not be missed.
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    let stop = client::program::stop_signal()?;
     let listener = listen(options.port).await?;
     let datagrams = match options.udp_port {
         Some(port) => Some(listen_udp(port).await?),
@@ -67,10 +65,7 @@ pub async fn run(options: Options) -> Result<()> {
     });
     let graceful = hyper_util::server::graceful::GracefulShutdown::new();
     let ending = async {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+        stop.await;
         pages.quiet(Duration::from_millis(options.quiet_ms)).await;
     };
     tokio::select! {

@@ -9,7 +9,7 @@ use std::{
     process::Child,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
 };
@@ -146,17 +146,22 @@ fn no_connection_fails_while_the_agent_is_killed() {
         // Also when a kill panics: the scope waits for the thread.
         let _over = SetOnDrop(&over);
         for _ in 0..KILLS {
+            let before: Vec<usize> = readers.iter().map(Reader::answers).collect();
             kill_agent(&lab);
+            wait_for("an answer to each client since the kill", || {
+                let answers: Vec<usize> = readers.iter().map(Reader::answers).collect();
+                let each = answers.iter().zip(&before).all(|(now, before)| now > before);
+                if each { Ok(()) } else { Err(format!("{before:?}, then {answers:?}")) }
+            });
         }
     });
     let mut total = 0;
-    for (stop, reader) in readers {
-        stop.store(true, Ordering::Relaxed);
-        let (answers, failures) = reader.join().expect("the reader ends");
+    for reader in readers {
+        let answers = reader.answers();
+        let failures = reader.end();
         assert!(failures.is_empty(), "{} of {answers} failed: {failures:?}", failures.len());
         total += answers;
     }
-    assert!(total > KILLS, "only {total} requests were made");
     println!("{total} connections, {KILLS} kills");
 
     let before = generation(&lab);
@@ -164,25 +169,42 @@ fn no_connection_fails_while_the_agent_is_killed() {
     assert_eq!(generation(&lab), before, "a restart without a change changed the rules");
 }
 
-type Reader = (Arc<AtomicBool>, thread::JoinHandle<(usize, Vec<String>)>);
+/// Reads a client's answers as they come.
+struct Reader {
+    stop: Arc<AtomicBool>,
+    answers: Arc<AtomicUsize>,
+    /// Gives the answers that are no 200.
+    thread: thread::JoinHandle<Vec<String>>,
+}
 
-/// Reads a client's answers as they come; keeps count, and those that are no 200.
+impl Reader {
+    /// How many there were so far.
+    fn answers(&self) -> usize {
+        self.answers.load(Ordering::Relaxed)
+    }
+
+    fn end(self) -> Vec<String> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().expect("the reader ends")
+    }
+}
+
 fn read_failures(mut client: Background) -> Reader {
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = stop.clone();
-    let reader = thread::spawn(move || {
+    let (stop, answers) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let (stopped, count) = (stop.clone(), answers.clone());
+    let thread = thread::spawn(move || {
         let stdout = client.0.stdout.take().expect("a pipe was asked for");
-        let (mut count, mut failures) = (0, Vec::new());
+        let mut failures = Vec::new();
         for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-            count += 1;
             if !line.starts_with("200 ") {
                 failures.push(line);
             }
-            if flag.load(Ordering::Relaxed) {
+            count.fetch_add(1, Ordering::Relaxed);
+            if stopped.load(Ordering::Relaxed) {
                 break;
             }
         }
-        (count, failures)
+        failures
     });
-    (stop, reader)
+    Reader { stop, answers, thread }
 }

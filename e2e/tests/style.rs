@@ -25,7 +25,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("proto", &[]),
     ("api", &["proto"]),
     ("store", &[]),
-    ("apiserver", &["api", "proto", "store"]),
+    ("apiserver", &["api", "client", "proto", "store"]),
     // What components share: the client, following objects, queueing keys.
     ("client", &["api"]),
     ("endpoints-controller", &["api", "client", "proto"]),

@@ -10,22 +10,21 @@ pub mod pod;
 pub mod subsets;
 pub mod trigger_time;
 
-use std::future::Future;
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use client::{Cache, IndexEntry, Informer, Key, LeaderElection};
-use futures::future::BoxFuture;
+use client::{
+    ApiServer, Cache, IndexEntry, Informer, Informers, Key, LeaderElection, Program, no_index,
+};
 use k8s_openapi::api::core::v1::{Endpoints, Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::{Api, Client};
+use kube::Client;
 
-/// Options of the endpoints controller.
+/// Runs the controllers that make Endpoints and EndpointSlices.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
-    /// Kubeconfig file; without it KUBECONFIG or the in-cluster credentials are used.
-    #[arg(long, value_name = "FILE")]
-    pub kubeconfig: Option<PathBuf>,
+    /// Where the API server is.
+    #[command(flatten)]
+    pub api_server: ApiServer,
     /// Most endpoints in one EndpointSlice.
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub max_endpoints_per_slice: u16,
@@ -34,8 +33,9 @@ pub struct Options {
     pub election: LeaderElection,
 }
 
-/// The Lease of this program's instances.
-const NAME: &str = "endpoints-controller";
+impl Program for Options {
+    const NAME: &'static str = "endpoints-controller";
+}
 
 /// Label that ties an EndpointSlice to its Service.
 pub const LABEL_SERVICE_NAME: &str = "kubernetes.io/service-name";
@@ -68,13 +68,13 @@ pub struct World {
 
 impl World {
     /// An empty view of the cluster behind `client`.
-    fn new(client: Client, options: &Options) -> Arc<Self> {
+    fn new(client: Client, informers: &Informers, options: &Options) -> Arc<Self> {
         Arc::new(Self {
-            services: Informer::new(Api::all(client.clone()), index_service),
-            pods: Informer::new(Api::all(client.clone()), index_pod),
-            nodes: Informer::new(Api::all(client.clone()), |_| Vec::new()),
-            slices: Informer::new(Api::all(client.clone()), index_slice),
-            endpoints: Informer::new(Api::all(client.clone()), |_| Vec::new()),
+            services: informers.all(index_service),
+            pods: informers.all(index_pod),
+            nodes: informers.all(no_index),
+            slices: informers.all(index_slice),
+            endpoints: informers.all(no_index),
             client,
             max_endpoints_per_slice: usize::from(options.max_endpoints_per_slice),
         })
@@ -170,22 +170,8 @@ pub async fn run(
     options: Options,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
-    let kubeconfig = options.kubeconfig.as_deref();
-    let work = |client| tasks(&World::new(client, &options));
-    client::election::run(&options.election, NAME, kubeconfig, stop, work).await
-}
-
-fn tasks(world: &Arc<World>) -> Vec<BoxFuture<'static, ()>> {
-    let starts = controllers::ALL.iter();
-    let mut tasks: Vec<_> = starts.map(|start| start(world.clone())).collect();
-    // Handlers are registered above, before the first event can come.
-    tasks.extend([
-        world.services.task(),
-        world.pods.task(),
-        world.nodes.task(),
-        world.slices.task(),
-        world.endpoints.task(),
-    ]);
-    tracing::info!("endpoints controller started");
-    tasks
+    let (name, api_server) = (Options::NAME, &options.api_server);
+    let world = |client, informers: &_| World::new(client, informers, &options);
+    let controllers = controllers::ALL;
+    client::control_loop::run(name, &options.election, api_server, stop, world, controllers).await
 }

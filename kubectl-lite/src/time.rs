@@ -1,28 +1,7 @@
-//! Ages and dates as kubectl writes them. Never computes with them.
+//! Ages and dates as kubectl writes them.
 
+pub use api::duration::human;
 use jiff::{Timestamp, tz::TimeZone};
-
-/// Seconds as `5s`, `3m20s`, `2h5m`, `3d4h`, `400d`, `2y10d`: coarser the longer.
-pub fn human(seconds: i64) -> String {
-    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
-    let years = days / 365;
-    let pair = |big: i64, unit: char, small: i64, sub: char| match small {
-        0 => format!("{big}{unit}"),
-        _ => format!("{big}{unit}{small}{sub}"),
-    };
-    match seconds {
-        ..0 => "0s".to_owned(),
-        0..120 => format!("{seconds}s"),
-        120..600 => pair(minutes, 'm', seconds % 60, 's'),
-        600..10_800 => format!("{minutes}m"),
-        10_800..28_800 => pair(hours, 'h', minutes % 60, 'm'),
-        28_800..172_800 => format!("{hours}h"),
-        172_800..691_200 => pair(days, 'd', hours % 24, 'h'),
-        691_200..63_072_000 => format!("{days}d"),
-        63_072_000..252_288_000 => pair(years, 'y', days % 365, 'd'),
-        _ => format!("{years}y"),
-    }
-}
 
 /// Time since an RFC 3339 time, `<unknown>` without one.
 pub fn since(text: &str) -> String {
@@ -46,25 +25,8 @@ pub fn duration(text: &str) -> std::result::Result<std::time::Duration, String> 
     if let Ok(seconds) = text.parse::<u64>() {
         return Ok(std::time::Duration::from_secs(seconds));
     }
-    let wrong = || format!("{text:?} is no duration: use 30s, 5m or 1h30m");
-    let mut total_ms = 0.0;
-    let mut rest = text;
-    while !rest.is_empty() {
-        let end = rest.find(|it: char| it.is_ascii_alphabetic()).ok_or_else(wrong)?;
-        let number: f64 = rest[..end].parse().map_err(|_| wrong())?;
-        let unit_end = rest[end..].find(|it: char| !it.is_ascii_alphabetic());
-        let unit_end = unit_end.map_or(rest.len(), |it| end + it);
-        total_ms += number
-            * match &rest[end..unit_end] {
-                "ms" => 1.0,
-                "s" => 1e3,
-                "m" => 6e4,
-                "h" => 3.6e6,
-                _ => return Err(wrong()),
-            };
-        rest = &rest[unit_end..];
-    }
-    std::time::Duration::try_from_secs_f64(total_ms / 1e3).map_err(|_| wrong())
+    ::client::duration::parse(text)
+        .ok_or_else(|| format!("{text:?} is no duration: use 30s, 5m or 1h30m"))
 }
 
 #[cfg(test)]

@@ -2,18 +2,16 @@
 //!
 //! Which pods run is the API server's and the manifest folder's word; nothing here changes a pod.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use client::retried;
-use futures::{FutureExt, StreamExt, TryStreamExt};
-use k8s_openapi::api::core::v1::{Node, Pod, Service};
-use kube::runtime::reflector;
-use kube::runtime::watcher::{self, Event, watcher};
+use client::{ApiServer, Informer, Key, Life, Update, follow, no_index};
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::{Api, Client, ResourceExt};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -49,7 +47,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()> + Send + 'stat
     let pods = options.root_dir.join("pods");
     std::fs::create_dir_all(&pods).with_context(|| format!("make {}", pods.display()))?;
     enable_forwarding();
-    let client = client::connect::connect(Some(&options.kubeconfig)).await?;
+    let client = ApiServer::of_file(&options.kubeconfig).connect().await?;
     let listener = TcpListener::bind((options.node_ip, options.port)).await.with_context(|| {
         format!(
             "listen on {}:{}: is another node agent running here?",
@@ -99,17 +97,8 @@ fn enable_forwarding() {
 }
 
 fn context(options: &Options, name: &str, pods: &Path, client: Client) -> Result<Context> {
-    let (services, writer) = reflector::store();
-    let (ready, services_ready) = watch::channel(false);
-    let stream = retried(watcher(Api::<Service>::all(client.clone()), watcher::Config::default()));
-    let filled = services.clone();
-    tokio::spawn(reflector::reflector(writer, stream).for_each(async |_| {}));
-    tokio::spawn(async move {
-        if filled.wait_until_ready().await.is_ok() {
-            ready.send_replace(true);
-            ready.closed().await;
-        }
-    });
+    let services = Informer::new(Api::all(client.clone()), "", no_index);
+    tokio::spawn(services.task());
     let own = || std::env::current_exe().context("find this program");
     let runtime = LocalRuntime {
         pods: pods.to_owned(),
@@ -130,7 +119,6 @@ fn context(options: &Options, name: &str, pods: &Path, client: Client) -> Result
         events: Events::start(client.clone(), name.to_owned()),
         client,
         services,
-        services_ready,
         addresses: Addresses::open(&options.root_dir, options.pod_cidr)?,
         registry: Registry::default(),
     })
@@ -147,20 +135,21 @@ async fn keep_routes(client: Client, myself: String) {
         }
     };
     tokio::spawn(connection);
-    let (nodes, writer) = reflector::store::<Node>();
-    let stream = retried(watcher(Api::all(client), watcher::Config::default()));
-    let mut events = Box::pin(reflector::reflector(writer, stream));
+    let mut updates = follow(Api::<Node>::all(client), "");
+    let mut nodes: BTreeMap<Key, Node> = BTreeMap::new();
+    let mut complete = false;
     let mut applied = None;
-    while let Some(event) = events.next().await {
-        if let Err(error) = event {
-            tracing::debug!("watch nodes: {error}");
+    while let Some(update) = updates.next().await {
+        match update {
+            Update::Listing => complete = false,
+            Update::Set(node) => drop(nodes.insert(Key::of(&node), node)),
+            Update::Gone(life) => drop(nodes.remove(&life.key)),
+            Update::Synced => complete = true,
+        }
+        if !complete {
             continue;
         }
-        if nodes.wait_until_ready().now_or_never().is_none() {
-            continue;
-        }
-        let state = nodes.state();
-        let wanted = routes::wanted(state.iter().map(AsRef::as_ref), &myself);
+        let wanted = routes::wanted(nodes.values(), &myself);
         if applied.as_ref() == Some(&wanted) {
             continue;
         }
@@ -178,9 +167,8 @@ struct Pods {
     workers: HashMap<String, watch::Sender<Wanted>>,
     statics: BTreeMap<String, Arc<Pod>>,
     /// Mirrors in the API, by namespace and name.
-    mirrors: HashMap<(String, String), Arc<Pod>>,
+    mirrors: HashMap<Key, Arc<Pod>>,
     mirroring: watch::Sender<Option<Mirrors>>,
-    listed: Option<HashSet<String>>,
     synced: bool,
     ends: (mpsc::Sender<String>, mpsc::Receiver<String>),
 }
@@ -196,7 +184,6 @@ impl Pods {
             workers: HashMap::new(),
             statics: BTreeMap::new(),
             mirrors: HashMap::new(),
-            listed: None,
             synced: false,
             ends: mpsc::channel(ENDS_QUEUE),
         }
@@ -205,16 +192,12 @@ impl Pods {
     async fn run(mut self) {
         let mine = format!("spec.nodeName={}", self.ctx.node_name);
         let api: Api<Pod> = Api::all(self.ctx.client.clone());
-        let mut events = Box::pin(retried(watcher(api, watcher::Config::default().fields(&mine))));
+        let mut updates = follow(api, &mine);
         let mut tick = tokio::time::interval(FOLDER_PERIOD);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                event = events.try_next() => match event {
-                    Ok(Some(event)) => self.take(event).await,
-                    Ok(None) => return,
-                    Err(error) => tracing::debug!("watch pods: {error}"),
-                },
+                Some(update) = updates.next() => self.take(update).await,
                 _ = tick.tick() => if self.read_folder() {
                     self.mirror_all();
                 },
@@ -223,46 +206,33 @@ impl Pods {
         }
     }
 
-    async fn take(&mut self, event: Event<Pod>) {
-        match event {
-            Event::Init => self.listed = Some(HashSet::new()),
-            Event::InitApply(pod) => {
-                if let (Some(listed), Some(uid)) = (&mut self.listed, pod.uid()) {
-                    listed.insert(uid);
-                }
-                self.apply(pod);
-            }
-            Event::InitDone => {
-                let listed = self.listed.take().unwrap_or_default();
-                self.mirrors
-                    .retain(|_, mirror| mirror.uid().is_some_and(|uid| listed.contains(&uid)));
-                for (uid, worker) in &self.workers {
-                    if !listed.contains(uid) && !self.statics.contains_key(uid) {
-                        worker.send_replace(Wanted::Gone);
-                    }
-                }
-                if !self.synced {
-                    self.synced = true;
-                    self.read_folder();
-                    self.remove_orphans().await;
-                }
-                self.mirror_all();
-            }
-            Event::Apply(pod) => {
+    async fn take(&mut self, update: Update<Pod>) {
+        match update {
+            Update::Listing => {}
+            Update::Set(pod) => {
                 let mirror = pod.annotations().contains_key(MIRROR);
                 self.apply(pod);
                 if mirror {
                     self.mirror_all();
                 }
             }
-            Event::Delete(pod) => {
-                let key = (pod.namespace().unwrap_or_default(), pod.name_any());
-                if pod.annotations().contains_key(MIRROR) {
+            Update::Gone(Life { key, uid, .. }) => {
+                if self.mirrors.get(&key).is_some_and(|pod| pod.uid().as_ref() == Some(&uid)) {
                     self.mirrors.remove(&key);
                     self.mirror_all();
-                } else if let Some(worker) = pod.uid().and_then(|uid| self.workers.get(&uid)) {
+                } else if !self.statics.contains_key(&uid)
+                    && let Some(worker) = self.workers.get(&uid)
+                {
                     worker.send_replace(Wanted::Gone);
                 }
+            }
+            Update::Synced => {
+                if !self.synced {
+                    self.synced = true;
+                    self.read_folder();
+                    self.remove_orphans().await;
+                }
+                self.mirror_all();
             }
         }
     }
@@ -271,8 +241,7 @@ impl Pods {
         let Some(uid) = pod.uid() else { return };
         if let Some(hash) = pod.annotations().get(MIRROR) {
             self.tell_mirrored(hash, &pod);
-            let key = (pod.namespace().unwrap_or_default(), pod.name_any());
-            self.mirrors.insert(key, Arc::new(pod));
+            self.mirrors.insert(Key::of(&pod), Arc::new(pod));
             return;
         }
         self.want(uid, Arc::new(pod), false);

@@ -6,10 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use client::Informer;
 use k8s_openapi::api::core::v1::Service;
 use kube::Client;
-use kube::runtime::reflector::Store;
-use tokio::sync::watch;
 
 use crate::addresses::Addresses;
 use crate::events::Events;
@@ -34,9 +33,7 @@ pub struct Context {
     /// The API server.
     pub client: Client,
     /// All Services, for the environment of containers.
-    pub services: Store<Service>,
-    /// Whether `services` has been filled once.
-    pub services_ready: watch::Receiver<bool>,
+    pub services: Arc<Informer<Service>>,
     /// Where events go.
     pub events: Events,
     /// The pods' addresses.

@@ -122,10 +122,7 @@ pub enum Step {
 
 /// The delay before restart number `restarts_in_row` (0 for the first, which is immediate).
 pub fn back_off(restarts_in_row: u32, cap: Duration) -> Duration {
-    match restarts_in_row {
-        0 => Duration::ZERO,
-        n => FIRST_BACK_OFF.saturating_mul(1u32.checked_shl(n - 1).unwrap_or(u32::MAX)).min(cap),
-    }
+    client::back_off::delay_after(restarts_in_row, FIRST_BACK_OFF, cap)
 }
 
 /// Restarts that count towards the back-off, for an instance that ended like this: a long run clears them.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use client::{BackOff, Key};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{Api, DeleteParams, PostParams, Preconditions};
 use kube::{Client, ResourceExt};
@@ -16,9 +17,8 @@ use tokio::sync::watch;
 
 /// Names a mirror's original by its hash.
 pub const MIRROR: &str = "kubernetes.io/config.mirror";
-/// Before the second attempt while the API does not take what is wanted; it doubles.
-const FIRST_RETRY: Duration = Duration::from_millis(50);
-const LAST_RETRY: Duration = Duration::from_secs(1);
+/// Between tries while the API does not take what is wanted.
+const RETRY: BackOff = BackOff::new(Duration::from_millis(50), Duration::from_secs(1));
 
 /// What there is, and what there ought to be.
 #[derive(Clone)]
@@ -26,7 +26,7 @@ pub struct Mirrors {
     /// The static pods, by their UIDs on this node.
     pub wanted: BTreeMap<String, Arc<Pod>>,
     /// The mirrors that the API has, by namespace and name.
-    pub existing: HashMap<(String, String), Arc<Pod>>,
+    pub existing: HashMap<Key, Arc<Pod>>,
 }
 
 #[derive(Debug)]
@@ -38,7 +38,7 @@ enum Step {
 /// Brings the mirrors in line with whatever was told last, until the teller has gone.
 pub async fn keep(client: Client, node: String, mut told: watch::Receiver<Option<Mirrors>>) {
     while told.changed().await.is_ok() {
-        let mut retry = FIRST_RETRY;
+        let mut retry = RETRY;
         loop {
             let Some(mirrors) = told.borrow_and_update().clone() else {
                 break;
@@ -51,7 +51,7 @@ pub async fn keep(client: Client, node: String, mut told: watch::Receiver<Option
                 changed = told.changed() => if changed.is_err() {
                     return;
                 },
-                () = tokio::time::sleep(retry) => retry = (retry * 2).min(LAST_RETRY),
+                () = tokio::time::sleep(retry.lengthen()) => {}
             }
         }
     }
@@ -59,12 +59,13 @@ pub async fn keep(client: Client, node: String, mut told: watch::Receiver<Option
 
 /// A mirror of another manifest goes first: what is told of its end makes the new one due.
 fn plan(mirrors: &Mirrors) -> Vec<Step> {
-    let key = |pod: &Pod| (pod.namespace().unwrap_or_default(), pod.name_any());
     let mut steps = Vec::new();
     let mut known = HashSet::new();
     for (hash, pod) in &mirrors.wanted {
-        known.insert(key(pod));
-        match mirrors.existing.get(&key(pod)) {
+        let key = Key::of(pod.as_ref());
+        let existing = mirrors.existing.get(&key);
+        known.insert(key);
+        match existing {
             None => steps.push(Step::Make(pod.clone())),
             Some(mirror) => {
                 let same = mirror.annotations().get(MIRROR) == Some(hash);
@@ -155,9 +156,7 @@ mod tests {
         let existing = existing.split_whitespace().map(|text| pod(text, true));
         let mirrors = Mirrors {
             wanted: wanted.map(|pod| (pod.uid().unwrap(), pod)).collect(),
-            existing: existing
-                .map(|pod| (("kube-system".to_owned(), pod.name_any()), pod))
-                .collect(),
+            existing: existing.map(|pod| (Key::of(pod.as_ref()), pod)).collect(),
         };
         let found: Vec<String> = plan(&mirrors)
             .iter()

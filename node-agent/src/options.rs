@@ -5,12 +5,11 @@
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
-use clap::Parser;
+use client::Program;
 use ipnet::Ipv4Net;
 
 /// Runs the pods that are bound to one node.
-#[derive(Clone, Debug, Parser)]
-#[command(name = "node-agent", version)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct Options {
     /// How to reach the API server, and as whom (system:node:NAME).
     #[arg(long)]
@@ -60,4 +59,8 @@ pub struct Options {
     /// The longest delay between restarts of a container that keeps ending, in seconds.
     #[arg(long, default_value_t = 300)]
     pub max_container_restart_period: u64,
+}
+
+impl Program for Options {
+    const NAME: &'static str = "node-agent";
 }

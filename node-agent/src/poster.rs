@@ -4,14 +4,15 @@
 
 use std::time::Duration;
 
+use client::BackOff;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use kube::Client;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-const FIRST_RETRY: Duration = Duration::from_millis(100);
-const LAST_RETRY: Duration = Duration::from_secs(5);
+/// Between tries while the API server does not take a write.
+const RETRY: BackOff = BackOff::new(Duration::from_millis(100), Duration::from_secs(5));
 
 /// Which object a status belongs to.
 #[derive(Clone, Debug)]
@@ -31,7 +32,7 @@ pub async fn run(
     mut statuses: watch::Receiver<Option<PodStatus>>,
 ) {
     let api: Api<Pod> = Api::namespaced(client, &subject.namespace);
-    let mut retry = FIRST_RETRY;
+    let mut retry = RETRY;
     while statuses.changed().await.is_ok() {
         loop {
             let Some(status) = statuses.borrow_and_update().clone() else {
@@ -50,12 +51,11 @@ pub async fn run(
             }
             tracing::debug!(pod = subject.name, "post status: {error}");
             tokio::select! {
-                () = tokio::time::sleep(retry) => {}
+                () = tokio::time::sleep(retry.lengthen()) => {}
                 changed = statuses.changed() => if changed.is_err() { return },
             }
-            retry = (retry * 2).min(LAST_RETRY);
         }
-        retry = FIRST_RETRY;
+        retry.end();
     }
 }
 
@@ -82,7 +82,7 @@ pub async fn delete(client: Client, subject: &Subject) {
         subject.uid.clone().map(|uid| Preconditions { uid: Some(uid), resource_version: None });
     let params =
         DeleteParams { grace_period_seconds: Some(0), preconditions, ..Default::default() };
-    let mut retry = FIRST_RETRY;
+    let mut retry = RETRY;
     loop {
         match api.delete(&subject.name, &params).await {
             Ok(_) => return,
@@ -100,7 +100,6 @@ pub async fn delete(client: Client, subject: &Subject) {
             }
             Err(error) => tracing::debug!(pod = subject.name, "remove the ended pod: {error}"),
         }
-        tokio::time::sleep(retry).await;
-        retry = (retry * 2).min(LAST_RETRY);
+        tokio::time::sleep(retry.lengthen()).await;
     }
 }

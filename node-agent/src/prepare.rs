@@ -64,7 +64,7 @@ async fn environment(
     let spec = pod.spec.as_ref().context("the pod has no spec")?;
     let namespace = pod.namespace().unwrap_or_default();
     let services: Vec<_> =
-        ctx.services.state().iter().map(|service| service.as_ref().clone()).collect();
+        ctx.services.cache.all().iter().map(|service| service.as_ref().clone()).collect();
     let mut all: BTreeMap<String, String> = BTreeMap::new();
     all.extend(image.env.iter().cloned());
     all.insert(

@@ -121,7 +121,6 @@ impl HealthChecks {
                         events.warn(Warning {
                             service: name.clone(),
                             reason: "FailedToStartServiceHealthcheck",
-                            action: "Listen",
                             note: format!(
                                 "node {node} cannot answer health checks of {name} on port {port}, and tries again: {error}"
                             ),

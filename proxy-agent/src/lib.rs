@@ -34,8 +34,8 @@ mod watch;
 use std::sync::Arc;
 
 use anyhow::Context;
-use client::connect::Protocol;
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use client::ApiServer;
+use client::connect::{Protocol, from_config};
 use tokio::task::JoinSet;
 
 pub use crate::options::{Action, Options};
@@ -75,8 +75,6 @@ pub async fn run_with(
     options: Options,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
-    // Another component of the same process may have done so.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     if options.is_cleanup() {
         return cleanup::run(modes);
     }
@@ -196,20 +194,10 @@ fn clean_up(
 }
 
 async fn connect(options: &Options, config: &Config) -> anyhow::Result<kube::Client> {
-    let mut client = match &config.kubeconfig {
-        Some(path) => {
-            let kubeconfig = Kubeconfig::read_from(path)
-                .with_context(|| format!("cannot read kubeconfig {}", path.display()))?;
-            kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
-                .await
-                .with_context(|| format!("cannot use kubeconfig {}", path.display()))?
-        }
-        None => kube::Config::incluster()
-            .context("no kubeconfig given, and this is no pod with a service account")?,
-    };
+    let mut found = ApiServer { kubeconfig: config.kubeconfig.clone() }.config().await?;
     if let Some(master) = &options.master {
-        client.cluster_url =
+        found.cluster_url =
             master.parse().with_context(|| format!("--master: {master} is no URL"))?;
     }
-    client::connect::from_config(client, Protocol::Http2).context("cannot make an API client")
+    from_config(found, Protocol::Http2).context("cannot make an API client")
 }

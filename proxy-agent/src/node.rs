@@ -4,18 +4,16 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use anyhow::{Context, bail};
+use client::{Update, follow};
+use futures::StreamExt;
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Node;
-use kube::runtime::wait::await_condition;
 use kube::{Api, Client};
 use tokio::sync::watch;
 
 use crate::config::{Config, DetectLocal};
 use crate::routes::Family;
 use crate::settings::{LocalTraffic, Settings};
-
-/// Between two tries to watch the own Node.
-const RETRY: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// What a Node says that settings can depend on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -111,18 +109,13 @@ pub async fn wait(client: &Client, name: &str, config: &Config) -> Place {
     };
     tracing::info!(node = name, "waiting for the Node's {missing}");
     let nodes: Api<Node> = Api::all(client.clone());
-    let says_it = |node: Option<&Node>| {
-        node.is_some_and(|node| Place::of(node).missing_for(config).is_none())
-    };
+    let mut updates = follow(nodes, &format!("metadata.name={name}"));
     loop {
-        match await_condition(nodes.clone(), name, says_it).await {
-            Ok(Some(node)) => return Place::of(&node).needed_by(config),
-            Ok(None) => {}
-            Err(error) => {
-                tracing::warn!(%error, "cannot watch the own Node; trying again, rules stay as they are");
-            }
+        if let Some(Update::Set(node)) = updates.next().await
+            && Place::of(&node).missing_for(config).is_none()
+        {
+            return Place::of(&node).needed_by(config);
         }
-        tokio::time::sleep(RETRY).await;
     }
 }
 

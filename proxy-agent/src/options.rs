@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValue, PossibleValuesParser};
+use client::Program;
 
 use crate::config::Flags;
 use crate::modes::MODES;
 
 /// The node proxy.
-#[derive(Clone, Debug, clap::Parser)]
-#[command(name = "proxy-agent", version)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct Options {
     /// What is configured.
     #[command(flatten)]
@@ -62,6 +62,14 @@ fn notations() -> PossibleValuesParser {
     let table = (TABLE, "One line for each destination, the same for every mode");
     let all = of_modes.chain([table]);
     PossibleValuesParser::new(all.map(|(name, help)| PossibleValue::new(name).help(help)))
+}
+
+impl Program for Options {
+    const NAME: &'static str = "proxy-agent";
+
+    fn log_level(&self) -> &'static str {
+        if self.verbosity < 4 { "info" } else { "debug" }
+    }
 }
 
 impl Options {

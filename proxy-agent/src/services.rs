@@ -97,7 +97,6 @@ impl Services {
             self.events.warn(Warning {
                 service: name.clone(),
                 reason: "InvalidSourceRange",
-                action: "Program",
                 note: format!(
                     "node {} lets nobody in by what is no network in spec.loadBalancerSourceRanges: {unreadable:?}",
                     self.node_name
@@ -124,7 +123,6 @@ impl Services {
             self.events.warn(Warning {
                 service: name.clone(),
                 reason: "UnsupportedByProxyMode",
-                action: "Program",
                 note: format!("node {}, mode {mode}: {}", self.node_name, reasons.join("; ")),
             });
             self.unsupported.insert(name.clone(), cannot);

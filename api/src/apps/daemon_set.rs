@@ -10,15 +10,13 @@ use k8s_openapi::{
 use serde_json::Value;
 
 use crate::{
-    apps::{
-        deployment::containers_and_images,
-        validation::{validate_amount, validate_pods},
-    },
+    apps::validation::{validate_amount, validate_pods},
     check::Checks,
-    core::pod_defaults::default_pod_spec,
+    core::{pod_defaults::default_pod_spec, pod_row::containers_and_images},
     field::{FieldError, Path},
     kind::{Column, Names, Rules},
     selector::Selector,
+    subresource::Subresource,
     table::{self, column, wide},
 };
 
@@ -32,18 +30,15 @@ pub struct DaemonSetRules;
 impl Rules for DaemonSetRules {
     type Object = DaemonSet;
 
-    const NAMES: Names = Names {
-        group: "apps",
-        version: "v1",
-        kind: "DaemonSet",
-        plural: "daemonsets",
-        singular: "daemonset",
-        short_names: &["ds"],
-        categories: &["all"],
-        namespaced: true,
-        storage_prefix: "daemonsets",
-        status: true,
-    };
+    fn names() -> Names {
+        Names::namespaced("apps", "v1", "DaemonSet", "daemonsets")
+            .short(&["ds"])
+            .categories(&["all"])
+    }
+
+    fn subresources() -> Vec<Subresource> {
+        vec![Subresource::status()]
+    }
 
     fn default(set: &mut DaemonSet) {
         let spec = set.spec.get_or_insert_default();
@@ -131,6 +126,22 @@ impl Rules for DaemonSetRules {
             Value::from(selector),
         ]
     }
+
+    const NUMBERS: &'static str = "
+        RollingUpdateDaemonSet maxUnavailable=1 maxSurge=2
+        DaemonSet metadata=1 spec=2 status=3
+        DaemonSetCondition type=1* status=2* lastTransitionTime=3 reason=4 message=5
+        DaemonSetSpec selector=1 template=2 updateStrategy=3 minReadySeconds=4
+          revisionHistoryLimit=6*
+        DaemonSetStatus currentNumberScheduled=1* numberMisscheduled=2* desiredNumberScheduled=3*
+          numberReady=4* observedGeneration=5 updatedNumberScheduled=6 numberAvailable=7
+          numberUnavailable=8 collisionCount=9* conditions=10
+        DaemonSetUpdateStrategy type=1 rollingUpdate=2
+    ";
+
+    const FACTS: &'static str = "
+        DaemonSetStatus.conditions list=map:type patch=merge merge-key=type
+    ";
 }
 
 /// The number in [`ANNOTATION_TEMPLATE_GENERATION`], 0 where there is none.

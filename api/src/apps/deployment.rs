@@ -4,21 +4,19 @@
 
 use jiff::Timestamp;
 use k8s_openapi::{
-    api::{
-        apps::v1::{Deployment, DeploymentStatus, DeploymentStrategy},
-        core::v1::PodSpec,
-    },
+    api::apps::v1::{Deployment, DeploymentStatus, DeploymentStrategy},
     apimachinery::pkg::util::intstr::IntOrString,
 };
 use serde_json::Value;
 
 use crate::{
-    apps::validation::{validate_amount, validate_pods},
+    apps::validation::{selector_text, validate_amount, validate_pods},
     check::Checks,
-    core::pod_defaults::default_pod_spec,
+    core::{pod_defaults::default_pod_spec, pod_row::containers_and_images},
     field::{FieldError, Path},
     kind::{Column, Names, Rules},
     selector::Selector,
+    subresource::{Scale, Subresource},
     table::{self, column, wide},
 };
 
@@ -33,18 +31,25 @@ pub struct DeploymentRules;
 impl Rules for DeploymentRules {
     type Object = Deployment;
 
-    const NAMES: Names = Names {
-        group: "apps",
-        version: "v1",
-        kind: "Deployment",
-        plural: "deployments",
-        singular: "deployment",
-        short_names: &["deploy"],
-        categories: &["all"],
-        namespaced: true,
-        storage_prefix: "deployments",
-        status: true,
-    };
+    fn names() -> Names {
+        Names::namespaced("apps", "v1", "Deployment", "deployments")
+            .short(&["deploy"])
+            .categories(&["all"])
+    }
+
+    fn subresources() -> Vec<Subresource> {
+        let scale = Subresource::scale(
+            |deployment: &Deployment| Scale {
+                wanted: deployment.spec.as_ref().and_then(|spec| spec.replicas),
+                running: deployment.status.as_ref().and_then(|status| status.replicas).unwrap_or(0),
+                selector: deployment.spec.as_ref().and_then(|spec| selector_text(&spec.selector)),
+            },
+            |deployment, replicas| {
+                deployment.spec.get_or_insert_default().replicas = Some(replicas)
+            },
+        );
+        vec![Subresource::status(), scale]
+    }
 
     fn default(deployment: &mut Deployment) {
         let spec = deployment.spec.get_or_insert_default();
@@ -132,6 +137,24 @@ impl Rules for DeploymentRules {
             Value::from(selector.map_or_else(|_| "<invalid>".to_owned(), |s| s.to_string())),
         ]
     }
+
+    const NUMBERS: &'static str = "
+        RollingUpdateDeployment maxUnavailable=1 maxSurge=2
+        Deployment metadata=1 spec=2 status=3
+        DeploymentCondition type=1* status=2* reason=4 message=5 lastUpdateTime=6
+          lastTransitionTime=7
+        DeploymentSpec replicas=1* selector=2 template=3 strategy=4 minReadySeconds=5
+          revisionHistoryLimit=6* paused=7 progressDeadlineSeconds=9*
+        DeploymentStatus observedGeneration=1 replicas=2 updatedReplicas=3 availableReplicas=4
+          unavailableReplicas=5 conditions=6 readyReplicas=7 collisionCount=8*
+          terminatingReplicas=9*
+        DeploymentStrategy type=1 rollingUpdate=2
+    ";
+
+    const FACTS: &'static str = "
+        DeploymentSpec.strategy patch=retainKeys
+        DeploymentStatus.conditions list=map:type patch=merge merge-key=type
+    ";
 }
 
 fn default_strategy(strategy: &mut DeploymentStrategy) {
@@ -174,13 +197,4 @@ fn validate_strategy(checks: &mut Checks, path: &Path, strategy: Option<&Deploym
         let value = &rolling.max_unavailable;
         checks.push(FieldError::invalid(&path, value, "must not be greater than 100%"));
     }
-}
-
-/// The cells `Containers` and `Images` of a workload.
-pub fn containers_and_images(spec: Option<&PodSpec>) -> (String, String) {
-    let containers = spec.map(|spec| spec.containers.as_slice()).unwrap_or_default();
-    let names: Vec<_> = containers.iter().map(|container| container.name.as_str()).collect();
-    let images: Vec<_> =
-        containers.iter().filter_map(|container| container.image.as_deref()).collect();
-    (names.join(","), images.join(","))
 }

@@ -4,7 +4,5 @@
 
 pub mod daemon_set;
 pub mod deployment;
-pub mod facts;
-pub mod numbers;
 pub mod replica_set;
 mod validation;

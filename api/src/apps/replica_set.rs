@@ -7,12 +7,13 @@ use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetStatus};
 use serde_json::Value;
 
 use crate::{
-    apps::{deployment::containers_and_images, validation::validate_pods},
+    apps::validation::{selector_text, validate_pods},
     check::Checks,
-    core::pod_defaults::default_pod_spec,
+    core::{pod_defaults::default_pod_spec, pod_row::containers_and_images},
     field::{FieldError, Path},
     kind::{Column, Names, Rules},
     selector::Selector,
+    subresource::{Scale, Subresource},
     table::{self, column, wide},
 };
 
@@ -22,18 +23,23 @@ pub struct ReplicaSetRules;
 impl Rules for ReplicaSetRules {
     type Object = ReplicaSet;
 
-    const NAMES: Names = Names {
-        group: "apps",
-        version: "v1",
-        kind: "ReplicaSet",
-        plural: "replicasets",
-        singular: "replicaset",
-        short_names: &["rs"],
-        categories: &["all"],
-        namespaced: true,
-        storage_prefix: "replicasets",
-        status: true,
-    };
+    fn names() -> Names {
+        Names::namespaced("apps", "v1", "ReplicaSet", "replicasets")
+            .short(&["rs"])
+            .categories(&["all"])
+    }
+
+    fn subresources() -> Vec<Subresource> {
+        let scale = Subresource::scale(
+            |set: &ReplicaSet| Scale {
+                wanted: set.spec.as_ref().and_then(|spec| spec.replicas),
+                running: set.status.as_ref().map_or(0, |status| status.replicas),
+                selector: set.spec.as_ref().and_then(|spec| selector_text(&spec.selector)),
+            },
+            |set, replicas| set.spec.get_or_insert_default().replicas = Some(replicas),
+        );
+        vec![Subresource::status(), scale]
+    }
 
     fn default(set: &mut ReplicaSet) {
         let spec = set.spec.get_or_insert_default();
@@ -119,4 +125,16 @@ impl Rules for ReplicaSetRules {
             Value::from(table::or(Some(&selector), "<none>")),
         ]
     }
+
+    const NUMBERS: &'static str = "
+        ReplicaSet metadata=1 spec=2 status=3
+        ReplicaSetCondition type=1* status=2* lastTransitionTime=3 reason=4 message=5
+        ReplicaSetSpec replicas=1* selector=2 template=3 minReadySeconds=4
+        ReplicaSetStatus replicas=1* fullyLabeledReplicas=2 observedGeneration=3 readyReplicas=4
+          availableReplicas=5 conditions=6 terminatingReplicas=7*
+    ";
+
+    const FACTS: &'static str = "
+        ReplicaSetStatus.conditions list=map:type patch=merge merge-key=type
+    ";
 }

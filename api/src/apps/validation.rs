@@ -75,3 +75,8 @@ pub fn validate_amount(
         }
     }
 }
+
+/// A selector as text, such as `scale` tells it.
+pub fn selector_text(selector: &LabelSelector) -> Option<String> {
+    Selector::from_label_selector(selector).ok().map(|selector| selector.to_string())
+}

@@ -19,18 +19,9 @@ pub struct LeaseRules;
 impl Rules for LeaseRules {
     type Object = Lease;
 
-    const NAMES: Names = Names {
-        group: "coordination.k8s.io",
-        version: "v1",
-        kind: "Lease",
-        plural: "leases",
-        singular: "lease",
-        short_names: &[],
-        categories: &[],
-        namespaced: true,
-        storage_prefix: "leases",
-        status: false,
-    };
+    fn names() -> Names {
+        Names::namespaced("coordination.k8s.io", "v1", "Lease", "leases")
+    }
 
     fn validate(lease: &Lease) -> Vec<FieldError> {
         let mut checks = Checks::new();
@@ -52,4 +43,10 @@ impl Rules for LeaseRules {
         let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref());
         vec![table::name(lease), Value::from(holder.unwrap_or_default()), table::age(lease, now)]
     }
+
+    const NUMBERS: &'static str = "
+        Lease metadata=1 spec=2
+        LeaseSpec holderIdentity=1* leaseDurationSeconds=2* acquireTime=3 renewTime=4
+          leaseTransitions=5* strategy=6* preferredHolder=7*
+    ";
 }

@@ -3,4 +3,3 @@
 //! Never decides who holds a lease: its holders do.
 
 pub mod lease;
-pub mod numbers;

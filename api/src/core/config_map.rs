@@ -23,18 +23,9 @@ pub struct ConfigMapRules;
 impl Rules for ConfigMapRules {
     type Object = ConfigMap;
 
-    const NAMES: Names = Names {
-        group: "",
-        version: "v1",
-        kind: "ConfigMap",
-        plural: "configmaps",
-        singular: "configmap",
-        short_names: &["cm"],
-        categories: &[],
-        namespaced: true,
-        storage_prefix: "configmaps",
-        status: false,
-    };
+    fn names() -> Names {
+        Names::namespaced("", "v1", "ConfigMap", "configmaps").short(&["cm"])
+    }
 
     fn validate(map: &ConfigMap) -> Vec<FieldError> {
         let mut checks = Checks::new();
@@ -78,4 +69,8 @@ impl Rules for ConfigMapRules {
             + map.binary_data.as_ref().map_or(0, |data| data.len());
         vec![table::name(map), Value::from(keys), table::age(map, now)]
     }
+
+    const NUMBERS: &'static str = "
+        ConfigMap metadata=1 data=2 binaryData=3 immutable=4*
+    ";
 }

@@ -23,18 +23,11 @@ pub struct EndpointsRules;
 impl Rules for EndpointsRules {
     type Object = Endpoints;
 
-    const NAMES: Names = Names {
-        group: "",
-        version: "v1",
-        kind: "Endpoints",
-        plural: "endpoints",
-        singular: "endpoints",
-        short_names: &["ep"],
-        categories: &[],
-        namespaced: true,
-        storage_prefix: "services/endpoints",
-        status: false,
-    };
+    fn names() -> Names {
+        Names::namespaced("", "v1", "Endpoints", "endpoints")
+            .short(&["ep"])
+            .stored_at("services/endpoints")
+    }
 
     fn default(endpoints: &mut Endpoints) {
         for subset in endpoints.subsets.iter_mut().flatten() {
@@ -67,6 +60,22 @@ impl Rules for EndpointsRules {
         };
         vec![table::name(endpoints), Value::from(cell), table::age(endpoints, now)]
     }
+
+    const NUMBERS: &'static str = "
+        EndpointAddress ip=1* targetRef=2 hostname=3 nodeName=4*
+        EndpointPort name=1 port=2* protocol=3 appProtocol=4*
+        EndpointSubset addresses=1 notReadyAddresses=2 ports=3
+        Endpoints metadata=1 subsets=2
+    ";
+
+    const FACTS: &'static str = "
+        EndpointAddress map=atomic
+        EndpointPort map=atomic
+        EndpointSubset.addresses list=atomic
+        EndpointSubset.notReadyAddresses list=atomic
+        EndpointSubset.ports list=atomic
+        Endpoints.subsets list=atomic
+    ";
 }
 
 fn validate_subset(checks: &mut Checks, path: &Path, subset: &EndpointSubset) {

@@ -20,18 +20,11 @@ pub struct EventRules;
 impl Rules for EventRules {
     type Object = Event;
 
-    const NAMES: Names = Names {
-        group: "",
-        version: "v1",
-        kind: "Event",
-        plural: "events",
-        singular: "event",
-        short_names: &["ev"],
-        categories: &[],
-        namespaced: true,
-        storage_prefix: "events",
-        status: false,
-    };
+    fn names() -> Names {
+        Names::namespaced("", "v1", "Event", "events").short(&["ev"])
+    }
+
+    const EXPIRES: bool = true;
 
     fn validate(event: &Event) -> Vec<FieldError> {
         let mut checks = Checks::new();
@@ -115,6 +108,14 @@ impl Rules for EventRules {
             crate::table::name(event),
         ]
     }
+
+    const NUMBERS: &'static str = "
+        Event metadata=1 involvedObject=2 reason=3 message=4 source=5 firstTimestamp=6
+          lastTimestamp=7 count=8 type=9 eventTime=10 series=11 action=12 related=13
+          reportingComponent=14* reportingInstance=15*
+        EventSeries count=1 lastObservedTime=2
+        EventSource component=1 host=2
+    ";
 }
 
 /// Last seen, first seen, count. Events of the new form have `eventTime` and `series` instead

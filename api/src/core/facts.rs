@@ -1,4 +1,4 @@
-//! How lists and maps of the core group merge: patch strategies, merge keys, list-map keys.
+//! How lists and maps merge that are no single kind's: those of pods and their templates.
 //!
 //! Never says anything of types or descriptions: those come with the Rust types.
 
@@ -21,18 +21,11 @@ pub const FACTS: (&str, &str) = (
     Container.restartPolicyRules list=atomic
     Container.volumeDevices list=map:devicePath patch=merge merge-key=devicePath
     Container.volumeMounts list=map:mountPath patch=merge merge-key=mountPath
-    ContainerImage.names list=atomic
     ContainerRestartRuleOnExitCodes.values list=set
     ContainerStatus.allocatedResourcesStatus list=map:name patch=merge merge-key=name
     ContainerStatus.volumeMounts list=map:mountPath patch=merge merge-key=mountPath
     DownwardAPIProjection.items list=atomic
     DownwardAPIVolumeSource.items list=atomic
-    EndpointAddress map=atomic
-    EndpointPort map=atomic
-    EndpointSubset.addresses list=atomic
-    EndpointSubset.notReadyAddresses list=atomic
-    EndpointSubset.ports list=atomic
-    Endpoints.subsets list=atomic
     EphemeralContainer.args list=atomic
     EphemeralContainer.command list=atomic
     EphemeralContainer.env list=map:name patch=merge merge-key=name
@@ -50,11 +43,7 @@ pub const FACTS: (&str, &str) = (
     HostAlias.hostnames list=atomic
     ISCSIVolumeSource.portals list=atomic
     LinuxContainerUser.supplementalGroups list=atomic
-    LoadBalancerIngress.ports list=atomic
-    LoadBalancerStatus.ingress list=atomic
     LocalObjectReference map=atomic
-    NamespaceSpec.finalizers list=atomic
-    NamespaceStatus.conditions list=map:type patch=merge merge-key=type
     NodeAffinity.preferredDuringSchedulingIgnoredDuringExecution list=atomic
     NodeAllocatableResourceClaimStatus.containers list=set
     NodeSelector map=atomic
@@ -63,15 +52,6 @@ pub const FACTS: (&str, &str) = (
     NodeSelectorTerm map=atomic
     NodeSelectorTerm.matchExpressions list=atomic
     NodeSelectorTerm.matchFields list=atomic
-    NodeSpec.podCIDRs list=set patch=merge
-    NodeSpec.taints list=atomic
-    NodeStatus.addresses list=map:type patch=merge merge-key=type
-    NodeStatus.conditions list=map:type patch=merge merge-key=type
-    NodeStatus.declaredFeatures list=atomic
-    NodeStatus.images list=atomic
-    NodeStatus.runtimeHandlers list=atomic
-    NodeStatus.volumesAttached list=atomic
-    NodeStatus.volumesInUse list=atomic
     ObjectFieldSelector map=atomic
     ObjectReference map=atomic
     PersistentVolumeClaimSpec.accessModes list=atomic
@@ -116,15 +96,6 @@ pub const FACTS: (&str, &str) = (
     SecretKeySelector map=atomic
     SecretProjection.items list=atomic
     SecretVolumeSource.items list=atomic
-    ServiceAccount.imagePullSecrets list=atomic
-    ServiceAccount.secrets list=map:name patch=merge merge-key=name
-    ServiceSpec.clusterIPs list=atomic
-    ServiceSpec.externalIPs list=atomic
-    ServiceSpec.ipFamilies list=atomic
-    ServiceSpec.loadBalancerSourceRanges list=atomic
-    ServiceSpec.ports list=map:port,protocol patch=merge merge-key=port
-    ServiceSpec.selector map=atomic
-    ServiceStatus.conditions list=map:type patch=merge merge-key=type
     TopologySpreadConstraint.matchLabelKeys list=atomic
     TypedLocalObjectReference map=atomic
     ",

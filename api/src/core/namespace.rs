@@ -11,8 +11,9 @@ use serde_json::Value;
 use crate::{
     check::Checks,
     field::{FieldError, Path},
-    kind::{Column, NameRule, Names, Rules},
+    kind::{Column, NameRule, Names, Role, Rules},
     names,
+    subresource::Subresource,
     table::{self, column},
 };
 
@@ -21,25 +22,50 @@ const FINALIZER: &str = "kubernetes";
 /// The label that lets selectors name a namespace.
 const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
+const TERMINATING: &str = "Terminating";
+/// No cluster works without these, as upstream has it.
+const IMMORTAL: [&str; 3] = ["default", "kube-system", "kube-public"];
+
 /// Rules of `namespaces`.
 pub struct NamespaceRules;
 
 impl Rules for NamespaceRules {
     type Object = Namespace;
 
-    const NAMES: Names = Names {
-        group: "",
-        version: "v1",
-        kind: "Namespace",
-        plural: "namespaces",
-        singular: "namespace",
-        short_names: &["ns"],
-        categories: &[],
-        namespaced: false,
-        storage_prefix: "namespaces",
-        status: true,
-    };
+    fn names() -> Names {
+        Names::cluster("", "v1", "Namespace", "namespaces")
+            .short(&["ns"])
+            .without("deletecollection")
+    }
+
+    fn subresources() -> Vec<Subresource> {
+        let finalize = Subresource::replace("finalize", |new: &mut Namespace, asked| {
+            let asked = asked.spec.as_ref().and_then(|spec| spec.finalizers.clone());
+            new.spec.get_or_insert_default().finalizers = asked;
+        });
+        vec![Subresource::status(), finalize]
+    }
+
     const NAME_RULE: NameRule = NameRule::Label;
+
+    const ROLE: Option<Role> = Some(Role::Namespaces);
+
+    fn is_closed(fields: &[(&'static str, String)]) -> bool {
+        fields.iter().any(|(name, value)| *name == "status.phase" && value == TERMINATING)
+    }
+
+    fn immortal(name: &str) -> Option<&'static str> {
+        IMMORTAL.contains(&name).then_some("this namespace may not be deleted")
+    }
+
+    fn is_held(namespace: &Namespace) -> bool {
+        let finalizers = namespace.spec.as_ref().and_then(|spec| spec.finalizers.as_ref());
+        finalizers.is_some_and(|finalizers| !finalizers.is_empty())
+    }
+
+    fn begin_deletion(namespace: &mut Namespace) {
+        namespace.status.get_or_insert_default().phase = Some(TERMINATING.to_owned());
+    }
 
     fn default(namespace: &mut Namespace) {
         let status = namespace.status.get_or_insert_default();
@@ -91,6 +117,18 @@ impl Rules for NamespaceRules {
     fn row(namespace: &Namespace, now: Timestamp) -> Vec<Value> {
         vec![table::name(namespace), Value::from(phase(namespace)), table::age(namespace, now)]
     }
+
+    const NUMBERS: &'static str = "
+        Namespace metadata=1 spec=2 status=3
+        NamespaceCondition type=1* status=2* lastTransitionTime=4 reason=5 message=6
+        NamespaceSpec finalizers=1
+        NamespaceStatus phase=1 conditions=2
+    ";
+
+    const FACTS: &'static str = "
+        NamespaceSpec.finalizers list=atomic
+        NamespaceStatus.conditions list=map:type patch=merge merge-key=type
+    ";
 }
 
 fn phase(namespace: &Namespace) -> &str {

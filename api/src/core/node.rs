@@ -2,7 +2,7 @@
 //!
 //! Never judges whether it is alive: the node lifecycle controller does.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, net::SocketAddr};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Taint};
@@ -11,13 +11,17 @@ use serde_json::Value;
 use crate::{
     check::Checks,
     field::{FieldError, Path},
-    kind::{Column, Names, Rules},
+    kind::{Column, Names, Role, Rules},
     names,
+    subresource::Subresource,
     table::{self, column, wide},
 };
 
 const ROLE_LABEL_PREFIX: &str = "node-role.kubernetes.io/";
 const ROLE_LABEL: &str = "kubernetes.io/role";
+
+/// Port of the agent of a node that does not say where it listens.
+const DEFAULT_AGENT_PORT: i32 = 10_250;
 
 /// Rules of `nodes`.
 pub struct NodeRules;
@@ -25,18 +29,29 @@ pub struct NodeRules;
 impl Rules for NodeRules {
     type Object = Node;
 
-    const NAMES: Names = Names {
-        group: "",
-        version: "v1",
-        kind: "Node",
-        plural: "nodes",
-        singular: "node",
-        short_names: &["no"],
-        categories: &[],
-        namespaced: false,
-        storage_prefix: "minions",
-        status: true,
-    };
+    fn names() -> Names {
+        Names::cluster("", "v1", "Node", "nodes").short(&["no"]).stored_at("minions")
+    }
+
+    fn subresources() -> Vec<Subresource> {
+        vec![Subresource::status()]
+    }
+
+    const ROLE: Option<Role> = Some(Role::Agents);
+
+    fn agent(node: &Node) -> Result<SocketAddr, String> {
+        let name = node.metadata.name.as_deref().unwrap_or_default();
+        let status = node.status.clone().unwrap_or_default();
+        let endpoint = status.daemon_endpoints.and_then(|endpoints| endpoints.kubelet_endpoint);
+        let port = endpoint.map_or(DEFAULT_AGENT_PORT, |endpoint| endpoint.port);
+        let mut addresses = status.addresses.into_iter().flatten();
+        let internal = addresses.find(|address| address.type_ == "InternalIP");
+        let internal = internal.ok_or_else(|| format!("node {name} has no InternalIP address"))?;
+        let address = internal.address.parse();
+        let address =
+            address.map_err(|_| format!("node {name}: {:?} is no address", internal.address))?;
+        Ok(SocketAddr::new(address, u16::try_from(port).unwrap_or_default()))
+    }
 
     fn default(node: &mut Node) {
         // `podCIDR` and `podCIDRs` are two views of one list.
@@ -141,6 +156,45 @@ impl Rules for NodeRules {
             unknown(&info.container_runtime_version),
         ]
     }
+
+    const NUMBERS: &'static str = "
+        AttachedVolume name=1* devicePath=2*
+        ConfigMapNodeConfigSource namespace=1* name=2* uid=3 resourceVersion=4 kubeletConfigKey=5*
+        ContainerImage names=1 sizeBytes=2
+        DaemonEndpoint Port=1*
+        Node metadata=1 spec=2 status=3
+        NodeAddress type=1* address=2*
+        NodeCondition type=1* status=2* lastHeartbeatTime=3 lastTransitionTime=4 reason=5 message=6
+        NodeConfigSource configMap=2
+        NodeConfigStatus assigned=1 active=2 lastKnownGood=3 error=4
+        NodeDaemonEndpoints kubeletEndpoint=1
+        NodeFeatures supplementalGroupsPolicy=1*
+        NodeRuntimeHandler name=1* features=2
+        NodeRuntimeHandlerFeatures recursiveReadOnlyMounts=1* userNamespaces=2*
+        NodeSpec podCIDR=1 externalID=2 providerID=3 unschedulable=4 taints=5 configSource=6
+          podCIDRs=7
+        NodeStatus capacity=1 allocatable=2 phase=3 conditions=4 addresses=5 daemonEndpoints=6
+          nodeInfo=7 images=8 volumesInUse=9 volumesAttached=10 config=11 runtimeHandlers=12
+          features=13 declaredFeatures=14
+        NodeSwapStatus capacity=1*
+        NodeSystemInfo machineID=1* systemUUID=2* bootID=3* kernelVersion=4* osImage=5*
+          containerRuntimeVersion=6* kubeletVersion=7* kubeProxyVersion=8* operatingSystem=9*
+          architecture=10* swap=11
+        Taint key=1* value=2 effect=3* timeAdded=4
+    ";
+
+    const FACTS: &'static str = "
+        ContainerImage.names list=atomic
+        NodeSpec.podCIDRs list=set patch=merge
+        NodeSpec.taints list=atomic
+        NodeStatus.addresses list=map:type patch=merge merge-key=type
+        NodeStatus.conditions list=map:type patch=merge merge-key=type
+        NodeStatus.declaredFeatures list=atomic
+        NodeStatus.images list=atomic
+        NodeStatus.runtimeHandlers list=atomic
+        NodeStatus.volumesAttached list=atomic
+        NodeStatus.volumesInUse list=atomic
+    ";
 }
 
 fn validate_taints(checks: &mut Checks, taints: &[Taint]) {

@@ -1,4 +1,4 @@
-//! Protobuf field numbers of the core group.
+//! Protobuf field numbers of messages that are no single kind's: those of pods and their templates.
 //!
 //! Never says anything of types: those come with the definitions.
 
@@ -9,7 +9,6 @@ pub const NUMBERS: (&str, &str) = (
     AWSElasticBlockStoreVolumeSource volumeID=1* fsType=2 partition=3 readOnly=4
     Affinity nodeAffinity=1 podAffinity=2 podAntiAffinity=3
     AppArmorProfile type=1* localhostProfile=2*
-    AttachedVolume name=1* devicePath=2*
     AzureDiskVolumeSource diskName=1* diskURI=2* cachingMode=3* fsType=4* readOnly=5* kind=6*
     AzureFileVolumeSource secretName=1* shareName=2* readOnly=3
     Binding metadata=1 target=2
@@ -17,12 +16,9 @@ pub const NUMBERS: (&str, &str) = (
     Capabilities add=1 drop=2
     CephFSVolumeSource monitors=1 path=2 user=3 secretFile=4 secretRef=5 readOnly=6
     CinderVolumeSource volumeID=1* fsType=2 readOnly=3 secretRef=4
-    ClientIPConfig timeoutSeconds=1*
     ClusterTrustBundleProjection name=1* signerName=2* labelSelector=3 path=4* optional=5*
-    ConfigMap metadata=1 data=2 binaryData=3 immutable=4*
     ConfigMapEnvSource +LocalObjectReference=1 optional=2*
     ConfigMapKeySelector +LocalObjectReference=1 key=2* optional=3*
-    ConfigMapNodeConfigSource namespace=1* name=2* uid=3 resourceVersion=4 kubeletConfigKey=5*
     ConfigMapProjection +LocalObjectReference=1 items=2 optional=4*
     ConfigMapVolumeSource +LocalObjectReference=1 items=2 defaultMode=3* optional=4*
     Container name=1* image=2 command=3 args=4 workingDir=5 ports=6 env=7 resources=8
@@ -31,7 +27,6 @@ pub const NUMBERS: (&str, &str) = (
       terminationMessagePolicy=20 volumeDevices=21 startupProbe=22 resizePolicy=23
       restartPolicy=24* restartPolicyRules=25
     ContainerExtendedResourceRequest containerName=1* resourceName=2* requestName=3*
-    ContainerImage names=1 sizeBytes=2
     ContainerPort name=1 hostPort=2 containerPort=3* protocol=4 hostIP=5
     ContainerResizePolicy resourceName=1* restartPolicy=2*
     ContainerRestartRule action=1 exitCodes=2
@@ -45,15 +40,10 @@ pub const NUMBERS: (&str, &str) = (
       containerID=8 started=9* allocatedResources=10 resources=11 volumeMounts=12 user=13
       allocatedResourcesStatus=14 stopSignal=15*
     ContainerUser linux=1
-    DaemonEndpoint Port=1*
     DownwardAPIProjection items=1
     DownwardAPIVolumeFile path=1* fieldRef=2 resourceFieldRef=3 mode=4*
     DownwardAPIVolumeSource items=1 defaultMode=2*
     EmptyDirVolumeSource medium=1 sizeLimit=2
-    EndpointAddress ip=1* targetRef=2 hostname=3 nodeName=4*
-    EndpointPort name=1 port=2* protocol=3 appProtocol=4*
-    EndpointSubset addresses=1 notReadyAddresses=2 ports=3
-    Endpoints metadata=1 subsets=2
     EnvFromSource prefix=1 configMapRef=2 secretRef=3
     EnvVar name=1* value=2 valueFrom=3
     EnvVarSource fieldRef=1 resourceFieldRef=2 configMapKeyRef=3 secretKeyRef=4 fileKeyRef=5
@@ -64,11 +54,6 @@ pub const NUMBERS: (&str, &str) = (
       tty=18 envFrom=19 terminationMessagePolicy=20 volumeDevices=21 startupProbe=22
       resizePolicy=23 restartPolicy=24* restartPolicyRules=25
     EphemeralVolumeSource volumeClaimTemplate=1
-    Event metadata=1 involvedObject=2 reason=3 message=4 source=5 firstTimestamp=6
-      lastTimestamp=7 count=8 type=9 eventTime=10 series=11 action=12 related=13
-      reportingComponent=14* reportingInstance=15*
-    EventSeries count=1 lastObservedTime=2
-    EventSource component=1 host=2
     ExecAction command=1
     FCVolumeSource targetWWNs=1 lun=2* fsType=3 readOnly=4 wwids=5
     FileKeySelector volumeName=1* path=2* key=3* optional=4*
@@ -91,38 +76,14 @@ pub const NUMBERS: (&str, &str) = (
     Lifecycle postStart=1 preStop=2 stopSignal=3*
     LifecycleHandler exec=1 httpGet=2 tcpSocket=3 sleep=4
     LinuxContainerUser uid=1* gid=2* supplementalGroups=3
-    LoadBalancerIngress ip=1 hostname=2 ipMode=3* ports=4
-    LoadBalancerStatus ingress=1
     LocalObjectReference name=1
     NFSVolumeSource server=1* path=2* readOnly=3
-    Namespace metadata=1 spec=2 status=3
-    NamespaceCondition type=1* status=2* lastTransitionTime=4 reason=5 message=6
-    NamespaceSpec finalizers=1
-    NamespaceStatus phase=1 conditions=2
-    Node metadata=1 spec=2 status=3
-    NodeAddress type=1* address=2*
     NodeAffinity requiredDuringSchedulingIgnoredDuringExecution=1
       preferredDuringSchedulingIgnoredDuringExecution=2
     NodeAllocatableResourceClaimStatus resourceClaimName=1* containers=2 resources=3
-    NodeCondition type=1* status=2* lastHeartbeatTime=3 lastTransitionTime=4 reason=5 message=6
-    NodeConfigSource configMap=2
-    NodeConfigStatus assigned=1 active=2 lastKnownGood=3 error=4
-    NodeDaemonEndpoints kubeletEndpoint=1
-    NodeFeatures supplementalGroupsPolicy=1*
-    NodeRuntimeHandler name=1* features=2
-    NodeRuntimeHandlerFeatures recursiveReadOnlyMounts=1* userNamespaces=2*
     NodeSelector nodeSelectorTerms=1
     NodeSelectorRequirement key=1* operator=2* values=3
     NodeSelectorTerm matchExpressions=1 matchFields=2
-    NodeSpec podCIDR=1 externalID=2 providerID=3 unschedulable=4 taints=5 configSource=6
-      podCIDRs=7
-    NodeStatus capacity=1 allocatable=2 phase=3 conditions=4 addresses=5 daemonEndpoints=6
-      nodeInfo=7 images=8 volumesInUse=9 volumesAttached=10 config=11 runtimeHandlers=12
-      features=13 declaredFeatures=14
-    NodeSwapStatus capacity=1*
-    NodeSystemInfo machineID=1* systemUUID=2* bootID=3* kernelVersion=4* osImage=5*
-      containerRuntimeVersion=6* kubeletVersion=7* kubeProxyVersion=8* operatingSystem=9*
-      architecture=10* swap=11
     ObjectFieldSelector apiVersion=1 fieldPath=2*
     ObjectReference kind=1 namespace=2 name=3 uid=4 apiVersion=5 resourceVersion=6 fieldPath=7
     PersistentVolumeClaimSpec accessModes=1 resources=2 volumeName=3 selector=4
@@ -170,7 +131,6 @@ pub const NUMBERS: (&str, &str) = (
       observedGeneration=17 extendedResourceClaimStatus=18 allocatedResources=19 resources=20
       nodeAllocatableResourceClaimStatuses=21
     PodTemplateSpec metadata=1 spec=2
-    PortStatus port=1* protocol=2* error=3*
     PortworxVolumeSource volumeID=1* fsType=2 readOnly=3
     PreferredSchedulingTerm weight=1* preference=2
     Probe +ProbeHandler=1 initialDelaySeconds=2 timeoutSeconds=3 periodSeconds=4
@@ -188,7 +148,6 @@ pub const NUMBERS: (&str, &str) = (
     ScaleIOVolumeSource gateway=1* system=2* secretRef=3 sslEnabled=4 protectionDomain=5
       storagePool=6 storageMode=7 volumeName=8 fsType=9 readOnly=10
     SeccompProfile type=1* localhostProfile=2*
-    Secret metadata=1 data=2 type=3 stringData=4 immutable=5*
     SecretEnvSource +LocalObjectReference=1 optional=2*
     SecretKeySelector +LocalObjectReference=1 key=2* optional=3*
     SecretProjection +LocalObjectReference=1 items=2 optional=4*
@@ -196,22 +155,11 @@ pub const NUMBERS: (&str, &str) = (
     SecurityContext capabilities=1 privileged=2* seLinuxOptions=3 runAsUser=4* runAsNonRoot=5*
       readOnlyRootFilesystem=6* allowPrivilegeEscalation=7* runAsGroup=8* procMount=9*
       windowsOptions=10 seccompProfile=11 appArmorProfile=12
-    Service metadata=1 spec=2 status=3
-    ServiceAccount metadata=1 secrets=2 imagePullSecrets=3 automountServiceAccountToken=4*
     ServiceAccountTokenProjection audience=1 expirationSeconds=2* path=3*
-    ServicePort name=1 protocol=2 port=3* targetPort=4 nodePort=5 appProtocol=6*
-    ServiceSpec ports=1 selector=2 clusterIP=3 type=4 externalIPs=5 sessionAffinity=7
-      loadBalancerIP=8 loadBalancerSourceRanges=9 externalName=10 externalTrafficPolicy=11
-      healthCheckNodePort=12 publishNotReadyAddresses=13 sessionAffinityConfig=14
-      ipFamilyPolicy=17* clusterIPs=18 ipFamilies=19 allocateLoadBalancerNodePorts=20*
-      loadBalancerClass=21* internalTrafficPolicy=22* trafficDistribution=23*
-    ServiceStatus loadBalancer=1 conditions=2
-    SessionAffinityConfig clientIP=1
     SleepAction seconds=1*
     StorageOSVolumeSource volumeName=1 volumeNamespace=2 fsType=3 readOnly=4 secretRef=5
     Sysctl name=1* value=2*
     TCPSocketAction port=1 host=2
-    Taint key=1* value=2 effect=3* timeAdded=4
     Toleration key=1 operator=2 value=3 effect=4 tolerationSeconds=5*
     TopologySpreadConstraint maxSkew=1* topologyKey=2* whenUnsatisfiable=3* labelSelector=4
       minDomains=5* nodeAffinityPolicy=6* nodeTaintsPolicy=7* matchLabelKeys=8

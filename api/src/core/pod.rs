@@ -8,10 +8,14 @@ use serde_json::Value;
 
 use crate::{
     check::Checks,
-    core::{pod_defaults, pod_qos, pod_row, pod_update, pod_validation},
+    core::{pod_defaults, pod_qos, pod_row, pod_subresources, pod_update, pod_validation},
     field::{FieldError, Path},
     kind::{Column, Names, Rules},
+    subresource::Subresource,
 };
+
+/// Grace of a pod that does not say how long it needs, in seconds.
+const DEFAULT_GRACE_S: i64 = 30;
 
 /// Rules of `pods`.
 pub struct PodRules;
@@ -19,18 +23,33 @@ pub struct PodRules;
 impl Rules for PodRules {
     type Object = Pod;
 
-    const NAMES: Names = Names {
-        group: "",
-        version: "v1",
-        kind: "Pod",
-        plural: "pods",
-        singular: "pod",
-        short_names: &["po"],
-        categories: &["all"],
-        namespaced: true,
-        storage_prefix: "pods",
-        status: true,
-    };
+    fn names() -> Names {
+        pod_subresources::names()
+    }
+
+    fn subresources() -> Vec<Subresource> {
+        let mut all = vec![Subresource::status()];
+        all.extend(pod_subresources::subresources());
+        all
+    }
+
+    const RETURNED_WHEN_DELETED: bool = true;
+
+    fn grace_s(pod: &Pod, asked: Option<i64>) -> i64 {
+        let spec = pod.spec.as_ref();
+        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+        let node = spec.and_then(|spec| spec.node_name.as_deref());
+        // Only pods that run somewhere need any.
+        if node.is_none_or(str::is_empty) || matches!(phase, Some("Succeeded" | "Failed")) {
+            return 0;
+        }
+        let own = spec.and_then(|spec| spec.termination_grace_period_seconds);
+        match asked.or(own).unwrap_or(DEFAULT_GRACE_S) {
+            // As upstream: a negative one means as soon as can be with an acknowledgement.
+            seconds if seconds < 0 => 1,
+            seconds => seconds,
+        }
+    }
 
     fn default(pod: &mut Pod) {
         let spec = pod.spec.get_or_insert_default();
@@ -88,19 +107,20 @@ impl Rules for PodRules {
     ];
 
     fn fields(pod: &Pod) -> Vec<(&'static str, String)> {
-        let spec = pod.spec.clone().unwrap_or_default();
-        let status = pod.status.clone().unwrap_or_default();
+        let (spec, status) = (pod.spec.as_ref(), pod.status.as_ref());
+        let host_network = spec.and_then(|spec| spec.host_network).unwrap_or(false);
         let values = [
-            spec.node_name,
-            spec.restart_policy,
-            spec.scheduler_name,
-            spec.service_account_name,
-            Some(spec.host_network.unwrap_or(false).to_string()),
-            status.phase,
-            status.pod_ip,
-            status.nominated_node_name,
+            spec.and_then(|spec| spec.node_name.as_deref()),
+            spec.and_then(|spec| spec.restart_policy.as_deref()),
+            spec.and_then(|spec| spec.scheduler_name.as_deref()),
+            spec.and_then(|spec| spec.service_account_name.as_deref()),
+            Some(if host_network { "true" } else { "false" }),
+            status.and_then(|status| status.phase.as_deref()),
+            status.and_then(|status| status.pod_ip.as_deref()),
+            status.and_then(|status| status.nominated_node_name.as_deref()),
         ];
-        Self::FIELDS.iter().copied().zip(values.map(Option::unwrap_or_default)).collect()
+        let values = values.map(|value| value.unwrap_or_default().to_owned());
+        Self::FIELDS.iter().copied().zip(values).collect()
     }
 
     const COLUMNS: &'static [Column] = pod_row::COLUMNS;

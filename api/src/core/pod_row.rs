@@ -190,3 +190,12 @@ fn readiness_gates(spec: &PodSpec, status: &PodStatus) -> String {
     let held = gates.iter().filter(|gate| condition_is_true(status, &gate.condition_type)).count();
     format!("{held}/{}", gates.len())
 }
+
+/// The cells `Containers` and `Images` of a workload.
+pub fn containers_and_images(spec: Option<&PodSpec>) -> (String, String) {
+    let containers = spec.map(|spec| spec.containers.as_slice()).unwrap_or_default();
+    let names: Vec<_> = containers.iter().map(|container| container.name.as_str()).collect();
+    let images: Vec<_> =
+        containers.iter().filter_map(|container| container.image.as_deref()).collect();
+    (names.join(","), images.join(","))
+}

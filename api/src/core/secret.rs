@@ -22,18 +22,9 @@ pub struct SecretRules;
 impl Rules for SecretRules {
     type Object = Secret;
 
-    const NAMES: Names = Names {
-        group: "",
-        version: "v1",
-        kind: "Secret",
-        plural: "secrets",
-        singular: "secret",
-        short_names: &[],
-        categories: &[],
-        namespaced: true,
-        storage_prefix: "secrets",
-        status: false,
-    };
+    fn names() -> Names {
+        Names::namespaced("", "v1", "Secret", "secrets")
+    }
 
     fn default(secret: &mut Secret) {
         defaults::text(&mut secret.type_, "Opaque");
@@ -100,6 +91,10 @@ impl Rules for SecretRules {
             table::age(secret, now),
         ]
     }
+
+    const NUMBERS: &'static str = "
+        Secret metadata=1 data=2 type=3 stringData=4 immutable=5*
+    ";
 }
 
 /// Keys that a type of Secret must have: all of them, or with `true` any.

@@ -1,6 +1,4 @@
 //! Service: one name and address in front of pods that a selector finds.
-//!
-//! Never allocates cluster IPs or node ports: the API server's allocators do.
 
 use jiff::Timestamp;
 use k8s_openapi::{
@@ -12,10 +10,15 @@ use k8s_openapi::{
 use serde_json::Value;
 
 use crate::{
-    core::{service_update, service_validation},
+    allocate::{Claim, Pool, Refusal},
+    core::{
+        service_allocation, service_types::is_externally_accessible, service_update,
+        service_validation,
+    },
     defaults,
     field::FieldError,
     kind::{Column, NameRule, Names, Rules},
+    subresource::Subresource,
     table::{self, column, wide},
 };
 
@@ -28,18 +31,17 @@ pub struct ServiceRules;
 impl Rules for ServiceRules {
     type Object = Service;
 
-    const NAMES: Names = Names {
-        group: "",
-        version: "v1",
-        kind: "Service",
-        plural: "services",
-        singular: "service",
-        short_names: &["svc"],
-        categories: &["all"],
-        namespaced: true,
-        storage_prefix: "services/specs",
-        status: true,
-    };
+    fn names() -> Names {
+        Names::namespaced("", "v1", "Service", "services")
+            .short(&["svc"])
+            .categories(&["all"])
+            .stored_at("services/specs")
+    }
+
+    fn subresources() -> Vec<Subresource> {
+        vec![Subresource::status()]
+    }
+
     const NAME_RULE: NameRule = NameRule::Rfc1035Label;
 
     fn default(service: &mut Service) {
@@ -98,6 +100,22 @@ impl Rules for ServiceRules {
         new.spec.clone_from(&old.spec);
     }
 
+    const ALLOCATES: bool = true;
+
+    fn claims(service: &Service) -> Vec<Claim> {
+        service_allocation::claims(service)
+    }
+
+    fn allocate(
+        new: &mut Service,
+        old: Option<&Service>,
+        pool: &mut dyn Pool,
+    ) -> Result<(), Refusal> {
+        service_allocation::allocate(new, old, pool)
+    }
+
+    const RETURNED_WHEN_DELETED: bool = true;
+
     const FIELDS: &'static [&'static str] = &["spec.clusterIP", "spec.type"];
 
     fn fields(service: &Service) -> Vec<(&'static str, String)> {
@@ -131,15 +149,34 @@ impl Rules for ServiceRules {
             Value::from(table::labels(spec.selector.as_ref())),
         ]
     }
-}
 
-/// Whether packets from outside the cluster can reach it: by node port, balancer or external IP.
-pub fn is_externally_accessible(spec: &ServiceSpec) -> bool {
-    match spec.type_.as_deref() {
-        Some("NodePort" | "LoadBalancer") => true,
-        Some("ClusterIP") => spec.external_ips.as_ref().is_some_and(|ips| !ips.is_empty()),
-        _ => false,
-    }
+    const NUMBERS: &'static str = "
+        ClientIPConfig timeoutSeconds=1*
+        LoadBalancerIngress ip=1 hostname=2 ipMode=3* ports=4
+        LoadBalancerStatus ingress=1
+        PortStatus port=1* protocol=2* error=3*
+        Service metadata=1 spec=2 status=3
+        ServicePort name=1 protocol=2 port=3* targetPort=4 nodePort=5 appProtocol=6*
+        ServiceSpec ports=1 selector=2 clusterIP=3 type=4 externalIPs=5 sessionAffinity=7
+          loadBalancerIP=8 loadBalancerSourceRanges=9 externalName=10 externalTrafficPolicy=11
+          healthCheckNodePort=12 publishNotReadyAddresses=13 sessionAffinityConfig=14
+          ipFamilyPolicy=17* clusterIPs=18 ipFamilies=19 allocateLoadBalancerNodePorts=20*
+          loadBalancerClass=21* internalTrafficPolicy=22* trafficDistribution=23*
+        ServiceStatus loadBalancer=1 conditions=2
+        SessionAffinityConfig clientIP=1
+    ";
+
+    const FACTS: &'static str = "
+        LoadBalancerIngress.ports list=atomic
+        LoadBalancerStatus.ingress list=atomic
+        ServiceSpec.clusterIPs list=atomic
+        ServiceSpec.externalIPs list=atomic
+        ServiceSpec.ipFamilies list=atomic
+        ServiceSpec.loadBalancerSourceRanges list=atomic
+        ServiceSpec.ports list=map:port,protocol patch=merge merge-key=port
+        ServiceSpec.selector map=atomic
+        ServiceStatus.conditions list=map:type patch=merge merge-key=type
+    ";
 }
 
 fn default_affinity(spec: &mut ServiceSpec) {

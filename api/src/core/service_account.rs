@@ -17,18 +17,11 @@ pub struct ServiceAccountRules;
 impl Rules for ServiceAccountRules {
     type Object = ServiceAccount;
 
-    const NAMES: Names = Names {
-        group: "",
-        version: "v1",
-        kind: "ServiceAccount",
-        plural: "serviceaccounts",
-        singular: "serviceaccount",
-        short_names: &["sa"],
-        categories: &[],
-        namespaced: true,
-        storage_prefix: "serviceaccounts",
-        status: false,
-    };
+    fn names() -> Names {
+        Names::namespaced("", "v1", "ServiceAccount", "serviceaccounts").short(&["sa"])
+    }
+
+    const RETURNED_WHEN_DELETED: bool = true;
 
     const COLUMNS: &'static [Column] =
         &[table::NAME, column("Secrets", "string", "How many secrets it lists."), table::AGE];
@@ -37,4 +30,13 @@ impl Rules for ServiceAccountRules {
         let secrets = account.secrets.as_ref().map_or(0, Vec::len);
         vec![table::name(account), Value::from(secrets), table::age(account, now)]
     }
+
+    const NUMBERS: &'static str = "
+        ServiceAccount metadata=1 secrets=2 imagePullSecrets=3 automountServiceAccountToken=4*
+    ";
+
+    const FACTS: &'static str = "
+        ServiceAccount.imagePullSecrets list=atomic
+        ServiceAccount.secrets list=map:name patch=merge merge-key=name
+    ";
 }

@@ -4,7 +4,7 @@
 
 use k8s_openapi::api::core::v1::ServiceSpec;
 
-use crate::core::service::is_externally_accessible;
+use crate::core::service_types::{has_health_port, has_node_ports, is_externally_accessible};
 
 /// `clusterIP` and `clusterIPs` are two views of one list; older clients know the first only.
 pub fn normalize_cluster_ips(new: &mut ServiceSpec, old: Option<&ServiceSpec>) {
@@ -135,15 +135,6 @@ pub fn drop_unused(new: &mut ServiceSpec, old: &ServiceSpec) {
             new.load_balancer_class = None;
         }
     }
-}
-
-fn has_node_ports(spec: &ServiceSpec) -> bool {
-    matches!(spec.type_.as_deref(), Some("NodePort" | "LoadBalancer"))
-}
-
-fn has_health_port(spec: &ServiceSpec) -> bool {
-    spec.type_.as_deref() == Some("LoadBalancer")
-        && spec.external_traffic_policy.as_deref() == Some("Local")
 }
 
 fn same_node_ports(new: &ServiceSpec, old: &ServiceSpec) -> bool {

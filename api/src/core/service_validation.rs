@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::{
     check::{Checks, PROTOCOLS},
-    core::service::is_externally_accessible,
+    core::service_types::is_externally_accessible,
     field::{FieldError, Path},
     names,
 };

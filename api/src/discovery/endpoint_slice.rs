@@ -36,18 +36,9 @@ pub struct EndpointSliceRules;
 impl Rules for EndpointSliceRules {
     type Object = EndpointSlice;
 
-    const NAMES: Names = Names {
-        group: "discovery.k8s.io",
-        version: "v1",
-        kind: "EndpointSlice",
-        plural: "endpointslices",
-        singular: "endpointslice",
-        short_names: &[],
-        categories: &[],
-        namespaced: true,
-        storage_prefix: "endpointslices",
-        status: false,
-    };
+    fn names() -> Names {
+        Names::namespaced("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices")
+    }
 
     fn default(slice: &mut EndpointSlice) {
         for port in slice.ports.iter_mut().flatten() {
@@ -116,6 +107,26 @@ impl Rules for EndpointSliceRules {
             table::age(slice, now),
         ]
     }
+
+    const NUMBERS: &'static str = "
+        Endpoint addresses=1 conditions=2 hostname=3* targetRef=4 deprecatedTopology=5 nodeName=6*
+          zone=7* hints=8
+        EndpointConditions ready=1* serving=2* terminating=3*
+        EndpointHints forZones=1 forNodes=2
+        EndpointPort name=1* protocol=2* port=3* appProtocol=4*
+        EndpointSlice metadata=1 endpoints=2 ports=3 addressType=4*
+        ForNode name=1*
+        ForZone name=1*
+    ";
+
+    const FACTS: &'static str = "
+        Endpoint.addresses list=set
+        EndpointHints.forNodes list=atomic
+        EndpointHints.forZones list=atomic
+        EndpointPort map=atomic
+        EndpointSlice.endpoints list=atomic
+        EndpointSlice.ports list=atomic
+    ";
 }
 
 fn validate_endpoint(checks: &mut Checks, path: &Path, endpoint: &Endpoint, type_: &str) {

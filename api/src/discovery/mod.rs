@@ -3,5 +3,3 @@
 //! Never derives slices from Services and Pods: a controller does.
 
 pub mod endpoint_slice;
-pub mod facts;
-pub mod numbers;

@@ -4,14 +4,10 @@
 
 mod json;
 mod strategic;
-mod strategic_list;
 
 use serde_json::Value;
 
-use crate::{
-    decode::{self, Format},
-    kind::Kind,
-};
+use crate::decode::{self, Format};
 
 /// The kinds of patch, by media type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,19 +46,19 @@ pub enum PatchError {
     TooLarge(String),
 }
 
-/// The object as the patch leaves it. Duplicate fields of the patch are dropped, the last counts.
+/// The object of a definition, such as `io.k8s.api.core.v1.Service`, as the patch leaves it. Duplicate fields of the patch are dropped, the last counts.
 pub fn patch(
-    kind: &dyn Kind,
+    definition: &str,
     original: Value,
     patch: &[u8],
     patch_type: PatchType,
 ) -> Result<Value, PatchError> {
     let (patch, _) =
         decode::parse(patch, Format::Json).map_err(|error| PatchError::Malformed(error.message))?;
-    patch_value(kind.definition(), original, patch, patch_type)
+    patch_value(definition, original, patch, patch_type)
 }
 
-/// The same for a parsed patch and any definition, such as `io.k8s.api.core.v1.Service`.
+/// The same for a parsed patch.
 pub fn patch_value(
     definition: &str,
     mut original: Value,

@@ -5,8 +5,11 @@
 
 use serde_json::{Map, Value};
 
-use super::{PatchError, strategic_list};
+mod list;
+
 use crate::shape::{self, Field, Shape};
+
+use super::PatchError;
 
 /// How an object or a list item is dealt with as a whole.
 pub(super) const DIRECTIVE: &str = "$patch";
@@ -117,8 +120,8 @@ fn merge_field(
                 _ => &any,
             };
             let key = facts.and_then(|facts| facts.merge_key);
-            let list = strategic_list::Lists { original, patch, order, deleted };
-            strategic_list::merge(item, key, list).map(Value::Array)
+            let list = list::Lists { original, patch, order, deleted };
+            list::merge(item, key, list).map(Value::Array)
         }
         (Some(original), Value::Array(patch)) if patch.is_empty() && order.is_some() => {
             Ok(original)

@@ -11,7 +11,7 @@ use super::{
     wire::{Field, Reader},
 };
 use crate::{
-    decode::DecodeError,
+    decode_error::DecodeError,
     shape::{self, Shape},
 };
 

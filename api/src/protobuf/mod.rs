@@ -13,7 +13,7 @@ mod wire;
 
 use serde_json::{Map, Value};
 
-use crate::{decode::DecodeError, kind::Kind, kinds, openapi};
+use crate::{decode_error::DecodeError, kind::Kind, kinds, openapi};
 
 use self::wire::Reader;
 

@@ -1,4 +1,5 @@
-//! The field numbers of every message, read once from the tables beside the kinds.
+//! The field numbers of every message, read once from the kinds and from the tables of what
+//! several of them share.
 //!
 //! Never says what type a field has: `crate::shape` does.
 //!
@@ -12,7 +13,7 @@ use std::{
     sync::LazyLock,
 };
 
-use crate::{apps, coordination, core, discovery, meta_numbers};
+use crate::{core, kinds, meta_numbers};
 
 /// Messages of groups that have no kind here, only requests on other kinds.
 const REQUESTS: [(&str, &str); 4] = [
@@ -59,11 +60,8 @@ const REQUESTS: [(&str, &str); 4] = [
     ),
 ];
 
-const TABLES: [(&str, &str); 9] = [
-    apps::numbers::NUMBERS,
-    coordination::numbers::NUMBERS,
+const TABLES: [(&str, &str); 6] = [
     core::numbers::NUMBERS,
-    discovery::numbers::NUMBERS,
     meta_numbers::NUMBERS,
     REQUESTS[0],
     REQUESTS[1],
@@ -90,7 +88,8 @@ pub type Numbers = HashMap<u32, Meaning>;
 
 static ALL: LazyLock<BTreeMap<String, Numbers>> = LazyLock::new(|| {
     let mut all = BTreeMap::new();
-    for (prefix, table) in TABLES {
+    let own = kinds::all().iter().map(|kind| (kinds::package(&**kind), kind.numbers()));
+    for (prefix, table) in TABLES.into_iter().chain(own) {
         let mut numbers = &mut Numbers::new();
         for word in table.split_whitespace() {
             match word.split_once('=') {

@@ -2,7 +2,7 @@
 //!
 //! Never knows what a field means.
 
-use crate::decode::DecodeError;
+use crate::decode_error::DecodeError;
 
 /// Bits of a tag that say how its value is written.
 const WIRE_TYPE_BITS: u32 = 3;

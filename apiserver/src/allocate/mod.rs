@@ -1,27 +1,25 @@
-//! Allocators for Services: cluster IPs and node ports, one store key each, written in the
-//! same transaction as the Service.
+//! Allocators: cluster IPs and node ports, one store key each, written in the same transaction
+//! as the object that holds them.
 //!
 //! The keys in the store are the truth. What is held here is a guess at which are free,
 //! fed by the watch of the store, so that choosing one costs the same with 1 and with 50,000
-//! Services; a wrong guess is a conflict of the transaction and is tried again. Never writes
+//! holders; a wrong guess is a conflict of the transaction and is tried again. Never writes
 //! to the store itself.
 
+pub mod plan;
 pub mod range;
 pub mod repair;
-pub mod service;
 
 use std::net::IpAddr;
 
+use api::allocate::Claim;
 use ipnet::IpNet;
+
+use crate::keys::{IPS, PORTS};
 
 use self::range::Range;
 
-/// Where allocations lie in the store.
-pub const PREFIX: &str = "/registry/ranges/";
-const IPS: &str = "/registry/ranges/serviceips/";
-const PORTS: &str = "/registry/ranges/servicenodeports/";
-
-/// The ranges that Services get addresses and ports from.
+/// The ranges that addresses and ports come from.
 #[derive(Debug)]
 pub struct Allocators {
     /// One range for each address family, the default family first.
@@ -160,10 +158,10 @@ impl Allocators {
     }
 }
 
-fn ip_key(address: IpAddr) -> String {
-    format!("{IPS}{address}")
-}
-
-fn port_key(port: i32) -> String {
-    format!("{PORTS}{port}")
+/// The key in the store of something that can be held.
+fn key(claim: Claim) -> String {
+    match claim {
+        Claim::Ip(address) => format!("{IPS}{address}"),
+        Claim::Port(port) => format!("{PORTS}{port}"),
+    }
 }

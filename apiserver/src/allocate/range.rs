@@ -12,7 +12,7 @@ const RANDOM_TRIES: u32 = 20;
 pub struct Range {
     size: u32,
     band: u32,
-    // Held for a few instructions, only by writers of Services and the feed.
+    // Held for a few instructions, only by writers that allocate and the feed.
     taken: Mutex<Vec<u64>>,
 }
 

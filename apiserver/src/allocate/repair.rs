@@ -1,52 +1,47 @@
-//! Makes the keys of the allocators fit the Services again, once, when a server starts: a key
-//! that no Service holds is removed, and a Service whose key is missing gets it.
+//! Makes the keys of the allocators fit their holders again, once, when a server starts: a key
+//! that no object holds is removed, and an object whose key is missing gets it.
 //!
-//! Services and keys are written in one transaction and cannot part by themselves: this is
-//! for a store that was edited or restored by hand. Never changes a Service, and never takes
+//! Objects and keys are written in one transaction and cannot part by themselves: this is
+//! for a store that was edited or restored by hand. Never changes an object, and never takes
 //! a key that was written after it looked.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use k8s_openapi::api::core::v1::Service;
 use store::{Compare, Error, KeyValue, ListOptions, Op, Revision, Store};
 use tracing::warn;
 
-use crate::{registry::decode_stored, resource::Resource};
+use crate::{keys::ALLOCATIONS, resource::Table, stored};
 
-use super::{
-    PREFIX,
-    service::{keys_held, owner},
-};
+use super::{key, plan::owner};
 
 /// Keys fetched by one call.
 const PAGE: usize = 2_000;
 
 /// Repairs the keys, and returns how many were wrong.
-pub async fn repair(store: &dyn Store, services: &Resource) -> Result<usize, Error> {
+pub async fn repair(store: &dyn Store, table: &Table) -> Result<usize, Error> {
     let revision = store.current_revision().await?;
     let mut held: BTreeMap<String, Bytes> = BTreeMap::new();
-    for kv in list(store, &services.prefix, revision).await? {
-        let Ok(object) = decode_stored(services, &kv) else {
-            // The feed has named it. What it holds is not known: nothing may be given away.
-            return Ok(0);
-        };
-        let Some(service) = object.as_any().downcast_ref::<Service>() else {
-            continue;
-        };
-        let metadata = &service.metadata;
-        let namespace = metadata.namespace.as_deref().unwrap_or_default();
-        let name = metadata.name.as_deref().unwrap_or_default();
-        let owner = owner(services.names.plural, namespace, name);
-        for key in keys_held(service) {
-            if let Some(other) = held.insert(key.clone(), owner.clone().into()) {
-                let other = String::from_utf8_lossy(&other);
-                warn!("{key} is held by {other} and by {owner}; delete one of them");
+    for resource in table.stored().filter(|resource| resource.kind.allocates()) {
+        for kv in list(store, &resource.prefix, revision).await? {
+            let Ok(object) = stored::decode(resource, &kv) else {
+                // The feed has named it. What it holds is not known: nothing may be given away.
+                return Ok(0);
+            };
+            let metadata = object.metadata();
+            let namespace = metadata.namespace.as_deref().unwrap_or_default();
+            let name = metadata.name.as_deref().unwrap_or_default();
+            let owner = owner(&resource.names.plural, namespace, name);
+            for key in resource.kind.claims(&*object).into_iter().map(key) {
+                if let Some(other) = held.insert(key.clone(), owner.clone().into()) {
+                    let other = String::from_utf8_lossy(&other);
+                    warn!("{key} is held by {other} and by {owner}; delete one of them");
+                }
             }
         }
     }
     let mut wrong = Vec::new();
-    for kv in list(store, PREFIX, revision).await? {
+    for kv in list(store, ALLOCATIONS, revision).await? {
         if held.remove(&kv.key).is_none() {
             let owner = String::from_utf8_lossy(&kv.value);
             warn!("{} is given back: {owner} does not hold it", kv.key);

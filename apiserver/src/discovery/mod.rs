@@ -1,45 +1,64 @@
 //! Discovery: which groups, versions and resources there are, plain and aggregated.
 //!
-//! Made once from the list of kinds. Never depends on what is stored.
+//! Made from the table of resources, anew when that changes. Never depends on what is stored.
 
 mod gnostic;
 pub mod openapi;
 pub mod openapi_v2;
 
-use std::{collections::BTreeMap, sync::LazyLock};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+};
 
-use api::{kind::Names, status::ApiError};
+use api::{kind::Names, status::ApiError, subresource::Subresource};
+use arc_swap::ArcSwapOption;
 use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use serde_json::{Value, json};
 
-use crate::{
-    encode::json_bytes, failure::Failure, registry::subresource, resource::group_version, review,
-    server::Server,
-};
+use crate::{encode::json_bytes, failure::Failure, resource::Table, review};
 
 use self::{openapi::OpenApi, openapi_v2::OpenApiV2};
 
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
-/// The documents, encoded.
-pub struct Documents {
+/// The documents of the newest table that was asked about.
+#[derive(Default)]
+pub struct Documents(ArcSwapOption<Made>);
+
+impl Documents {
+    /// Those of this table; made anew when it is another one than before.
+    fn of(&self, table: Arc<Table>) -> Arc<Made> {
+        let made = self.0.load_full();
+        made.filter(|made| Arc::ptr_eq(&made.table, &table)).unwrap_or_else(|| {
+            let made = Arc::new(Made::of(table));
+            self.0.store(Some(made.clone()));
+            made
+        })
+    }
+}
+
+/// The documents of one table, encoded.
+struct Made {
+    table: Arc<Table>,
     plain: BTreeMap<String, Bytes>,
     aggregated_core: Bytes,
     aggregated_groups: Bytes,
-    openapi: LazyLock<OpenApi>,
-    openapi_v2: LazyLock<OpenApiV2>,
+    openapi: OnceLock<OpenApi>,
+    openapi_v2: OnceLock<OpenApiV2>,
 }
 
-impl Default for Documents {
-    fn default() -> Self {
-        let kinds = api::kinds::all().iter().map(|k| k.names());
-        let kinds = kinds.chain(review::ALL.iter().copied());
-        let mut groups: BTreeMap<&str, Vec<&'static Names>> = BTreeMap::new();
-        for names in kinds {
-            groups.entry(names.group).or_default().push(names);
-        }
+/// A kind in discovery: its names, and its subresources.
+type Listed<'a> = (&'a Names, &'a [Subresource]);
+
+/// The kinds of a group by version, in the order they came.
+type Versions<'a> = Vec<(&'a str, Vec<Listed<'a>>)>;
+
+impl Made {
+    fn of(table: Arc<Table>) -> Self {
+        let groups = groups(&table);
         let mut plain = BTreeMap::new();
         let versions = json!({
             "kind": "APIVersions",
@@ -48,15 +67,16 @@ impl Default for Documents {
         });
         plain.insert("/api".to_owned(), bytes(&versions));
         let mut group_list = Vec::new();
-        for (group, kinds) in &groups {
-            let version = kinds[0].version;
-            let path = match *group {
-                "" => format!("/api/{version}"),
-                group => format!("/apis/{group}/{version}"),
-            };
-            plain.insert(path, bytes(&resource_list(group, version, kinds)));
+        for (group, versions) in &groups {
+            for (version, kinds) in versions {
+                let path = match *group {
+                    "" => format!("/api/{version}"),
+                    group => format!("/apis/{group}/{version}"),
+                };
+                plain.insert(path, bytes(&resource_list(group, version, kinds)));
+            }
             if !group.is_empty() {
-                let described = api_group(group, version);
+                let described = api_group(group, versions);
                 let mut document = described.clone();
                 document["kind"] = "APIGroup".into();
                 document["apiVersion"] = "v1".into();
@@ -69,28 +89,52 @@ impl Default for Documents {
         plain.insert("/".to_owned(), bytes(&json!({ "paths": paths(&plain) })));
         let (core, others): (Vec<_>, Vec<_>) =
             groups.iter().partition(|(group, _)| group.is_empty());
+        let (aggregated_core, aggregated_groups) =
+            (bytes(&aggregated(&core)), bytes(&aggregated(&others)));
         Self {
             plain,
-            aggregated_core: bytes(&aggregated(&core)),
-            aggregated_groups: bytes(&aggregated(&others)),
-            openapi: LazyLock::new(OpenApi::default),
-            openapi_v2: LazyLock::new(OpenApiV2::default),
+            aggregated_core,
+            aggregated_groups,
+            openapi: OnceLock::new(),
+            openapi_v2: OnceLock::new(),
+            table,
         }
     }
 }
 
+fn groups(table: &Table) -> BTreeMap<&str, Versions<'_>> {
+    let kinds = table.served().iter().map(|one| (&one.names, one.kind.subresources()));
+    let kinds = kinds.chain(review::ALL.iter().map(|names| (names, [].as_slice())));
+    let mut groups: BTreeMap<&str, Versions<'_>> = BTreeMap::new();
+    for (names, subresources) in kinds {
+        let versions = groups.entry(&names.group).or_default();
+        match versions.iter_mut().find(|(version, _)| *version == names.version) {
+            Some((_, kinds)) => kinds.push((names, subresources)),
+            None => versions.push((&names.version, vec![(names, subresources)])),
+        }
+    }
+    groups
+}
+
 /// Answers every path that is neither a resource nor a health check.
-pub fn answer(server: &Server, path: &str, headers: &HeaderMap) -> Result<Response<Body>, Failure> {
-    let documents = &server.documents;
+pub fn answer(
+    documents: &Documents,
+    table: Arc<Table>,
+    path: &str,
+    headers: &HeaderMap,
+) -> Result<Response<Body>, Failure> {
+    let documents = documents.of(table);
     let path = match path.trim_end_matches('/') {
         "" => "/",
         path => path,
     };
     if path == "/openapi/v2" {
-        return Ok(documents.openapi_v2.answer(headers));
+        let openapi = documents.openapi_v2.get_or_init(|| OpenApiV2::of(&documents.table));
+        return Ok(openapi.answer(headers));
     }
     if path.starts_with("/openapi/") {
-        return documents.openapi.answer(path, headers);
+        let openapi = documents.openapi.get_or_init(|| OpenApi::of(&documents.table));
+        return openapi.answer(path, headers);
     }
     if matches!(path, "/api" | "/apis") && accepts_aggregated(headers) {
         let body = match path {
@@ -130,56 +174,31 @@ fn paths(plain: &BTreeMap<String, Bytes>) -> Vec<String> {
     paths
 }
 
-fn api_group(group: &str, version: &str) -> Value {
-    let version = json!({
-        "groupVersion": group_version(group, version),
-        "version": version,
-    });
-    json!({ "name": group, "versions": [version], "preferredVersion": version })
+fn api_group(group: &str, versions: &Versions<'_>) -> Value {
+    let described = |(version, _): &(&str, Vec<Listed<'_>>)| json!({ "groupVersion": group_version(group, version), "version": version });
+    let versions: Vec<Value> = versions.iter().map(described).collect();
+    json!({ "name": group, "versions": versions, "preferredVersion": versions[0] })
 }
 
-/// A subresource in discovery: name, kind with its group and version where it differs, verbs.
-type Subresource =
-    (&'static str, (&'static str, &'static str, &'static str), &'static [&'static str]);
-
-fn subresources(names: &Names) -> Vec<Subresource> {
-    let own = (names.group, names.version, names.kind);
-    let mut found: Vec<Subresource> = Vec::new();
-    if names.status {
-        found.push(("status", own, &["get", "patch", "update"]));
-    }
-    for name in subresource::names(names.kind) {
-        found.push(match *name {
-            "scale" => ("scale", ("autoscaling", "v1", "Scale"), &["get", "patch", "update"]),
-            "binding" => ("binding", ("", "v1", "Binding"), &["create"]),
-            "eviction" => ("eviction", ("policy", "v1", "Eviction"), &["create"]),
-            other => (other, own, &["update"]),
-        });
-    }
-    if names.kind == "Pod" {
-        found.push(("log", own, &["get"]));
-        found.push(("exec", ("", "v1", "PodExecOptions"), &["create", "get"]));
-        found.push(("attach", ("", "v1", "PodAttachOptions"), &["create", "get"]));
-    }
-    found
+/// `v1` or `apps/v1`.
+fn group_version(group: &str, version: &str) -> String {
+    if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
 }
 
-fn verbs(names: &Names) -> Vec<&'static str> {
-    match review::is_review(names) {
-        true => review::VERBS.to_vec(),
-        false => names.verbs(),
-    }
+/// What is sent to a subresource: the kind's own group, version and kind, where it has none.
+fn request<'a>(names: &'a Names, subresource: &'a Subresource) -> (&'a str, &'a str, &'a str) {
+    subresource.request.unwrap_or((&names.group, &names.version, &names.kind))
 }
 
-fn resource_list(group: &str, version: &str, kinds: &[&'static Names]) -> Value {
+fn resource_list(group: &str, version: &str, kinds: &[Listed<'_>]) -> Value {
     let mut resources = Vec::new();
-    for names in kinds {
+    for (names, subresources) in kinds {
         let mut resource = json!({
             "name": names.plural,
             "singularName": names.singular,
             "namespaced": names.namespaced,
             "kind": names.kind,
-            "verbs": verbs(names),
+            "verbs": names.verbs,
         });
         if !names.short_names.is_empty() {
             resource["shortNames"] = json!(names.short_names);
@@ -188,13 +207,14 @@ fn resource_list(group: &str, version: &str, kinds: &[&'static Names]) -> Value 
             resource["categories"] = json!(names.categories);
         }
         resources.push(resource);
-        for (sub, (sub_group, sub_version, kind), verbs) in subresources(names) {
+        for subresource in *subresources {
+            let (sub_group, sub_version, kind) = request(names, subresource);
             let mut resource = json!({
-                "name": format!("{}/{sub}", names.plural),
+                "name": format!("{}/{}", names.plural, subresource.name),
                 "singularName": "",
                 "namespaced": names.namespaced,
                 "kind": kind,
-                "verbs": verbs,
+                "verbs": subresource.verbs,
             });
             if (sub_group, sub_version) != (group, version) {
                 resource["group"] = sub_group.into();
@@ -203,11 +223,16 @@ fn resource_list(group: &str, version: &str, kinds: &[&'static Names]) -> Value 
             resources.push(resource);
         }
     }
-    if group.is_empty() {
-        resources.push(json!({
-            "name": "bindings", "singularName": "binding", "namespaced": true,
-            "kind": "Binding", "verbs": ["create"],
-        }));
+    for (names, subresources) in kinds {
+        for subresource in *subresources {
+            let Some((plural, singular)) = subresource.collection else {
+                continue;
+            };
+            resources.push(json!({
+                "name": plural, "singularName": singular, "namespaced": names.namespaced,
+                "kind": request(names, subresource).2, "verbs": subresource.verbs,
+            }));
+        }
     }
     json!({
         "kind": "APIResourceList",
@@ -217,24 +242,20 @@ fn resource_list(group: &str, version: &str, kinds: &[&'static Names]) -> Value 
     })
 }
 
-fn aggregated(groups: &[(&&str, &Vec<&'static Names>)]) -> Value {
+fn aggregated(groups: &[(&&str, &Versions<'_>)]) -> Value {
+    let version = |(version, kinds): &(&str, Vec<Listed<'_>>)| {
+        let resources: Vec<Value> = kinds.iter().map(aggregated_resource).collect();
+        json!({ "version": version, "resources": resources, "freshness": "Current" })
+    };
     let items: Vec<Value> = groups
         .iter()
-        .map(|(group, kinds)| {
-            let resources: Vec<Value> =
-                kinds.iter().map(|names| aggregated_resource(names)).collect();
+        .map(|(group, versions)| {
             let mut metadata = json!({ "creationTimestamp": null });
             if !group.is_empty() {
                 metadata["name"] = json!(group);
             }
-            json!({
-                "metadata": metadata,
-                "versions": [{
-                    "version": kinds[0].version,
-                    "resources": resources,
-                    "freshness": "Current",
-                }],
-            })
+            let versions: Vec<Value> = versions.iter().map(version).collect();
+            json!({ "metadata": metadata, "versions": versions })
         })
         .collect();
     json!({
@@ -245,20 +266,21 @@ fn aggregated(groups: &[(&&str, &Vec<&'static Names>)]) -> Value {
     })
 }
 
-fn aggregated_resource(names: &Names) -> Value {
+fn aggregated_resource((names, subresources): &Listed<'_>) -> Value {
     let kind = |(group, version, kind): (&str, &str, &str)| json!({ "group": group, "version": version, "kind": kind });
-    let subresources: Vec<Value> = subresources(names)
-        .into_iter()
-        .map(|(sub, response, verbs)| {
-            json!({ "subresource": sub, "responseKind": kind(response), "verbs": verbs })
+    let subresources: Vec<Value> = subresources
+        .iter()
+        .map(|one| {
+            let response = kind(request(names, one));
+            json!({ "subresource": one.name, "responseKind": response, "verbs": one.verbs })
         })
         .collect();
     let mut resource = json!({
         "resource": names.plural,
-        "responseKind": kind((names.group, names.version, names.kind)),
+        "responseKind": kind((&names.group, &names.version, &names.kind)),
         "scope": if names.namespaced { "Namespaced" } else { "Cluster" },
         "singularResource": names.singular,
-        "verbs": verbs(names),
+        "verbs": names.verbs,
     });
     if !names.short_names.is_empty() {
         resource["shortNames"] = json!(names.short_names);

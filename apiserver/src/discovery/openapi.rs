@@ -8,13 +8,16 @@ use std::{
     hash::{DefaultHasher, Hash, Hasher},
 };
 
-use api::{kind::Names, status::ApiError};
+use api::{kind::Names, openapi, status::ApiError};
 use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use serde_json::{Map, Value, json};
 
-use crate::failure::Failure;
+use crate::{
+    failure::Failure,
+    resource::{Resource, Table},
+};
 
 const INDEX: &str = "/openapi/v3";
 
@@ -23,11 +26,12 @@ pub struct OpenApi {
     documents: BTreeMap<String, (Bytes, String)>,
 }
 
-impl Default for OpenApi {
-    fn default() -> Self {
+impl OpenApi {
+    /// The documents of the kinds that are served.
+    pub fn of(table: &Table) -> Self {
         let mut found = BTreeMap::new();
         let mut index = Map::new();
-        for (root, document) in documents() {
+        for (root, document) in documents(table) {
             let body = Bytes::from(document.to_string());
             let hash = hash(&body);
             let path = format!("{INDEX}/{root}");
@@ -39,9 +43,7 @@ impl Default for OpenApi {
         found.insert(INDEX.to_owned(), (index, String::new()));
         Self { documents: found }
     }
-}
 
-impl OpenApi {
     /// Answers a path below `/openapi/`.
     pub fn answer(&self, path: &str, headers: &HeaderMap) -> Result<Response<Body>, Failure> {
         let found = self.documents.get(path);
@@ -85,11 +87,10 @@ pub fn hash(body: &Bytes) -> String {
 }
 
 /// The document of each group and version, under `api/v1` or `apis/apps/v1`.
-pub fn documents() -> impl Iterator<Item = (String, Value)> {
-    let mut groups: BTreeMap<String, Vec<&'static Names>> = BTreeMap::new();
-    for kind in api::kinds::all() {
-        let names = kind.names();
-        groups.entry(root(names)).or_default().push(names);
+pub fn documents(table: &Table) -> impl Iterator<Item = (String, Value)> {
+    let mut groups: BTreeMap<String, Vec<&Resource>> = BTreeMap::new();
+    for resource in table.served() {
+        groups.entry(root(&resource.names)).or_default().push(resource);
     }
     groups.into_iter().map(|(root, kinds)| (root, document(&kinds)))
 }
@@ -103,35 +104,26 @@ const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v3@v1.0+protob
 
 /// `api/v1` or `apis/apps/v1`.
 fn root(names: &Names) -> String {
-    match names.group {
-        "" => format!("api/{}", names.version),
-        group => format!("apis/{group}/{}", names.version),
-    }
+    let prefix = if names.group.is_empty() { "api" } else { "apis" };
+    format!("{prefix}/{}", names.api_version())
 }
 
-fn document(kinds: &[&'static Names]) -> Value {
+fn document(resources: &[&Resource]) -> Value {
     let mut paths = Map::new();
-    let mut roots = Vec::new();
-    for names in kinds {
-        let definition = api::openapi::schemas().iter().find(|(_, schema)| {
-            let kinds = schema["x-kubernetes-group-version-kind"].as_array();
-            kinds.into_iter().flatten().any(|kind| {
-                kind["group"] == names.group
-                    && kind["version"] == names.version
-                    && kind["kind"] == names.kind
-            })
-        });
-        let Some((definition, _)) = definition else {
-            continue;
+    let mut schemas = Map::new();
+    for resource in resources {
+        let (definition, found) = match resource.version() {
+            Some(version) => (&*version.definition, openapi::of_version(version)),
+            None => (resource.kind.definition(), openapi::of_kind(&*resource.kind)),
         };
-        roots.push(definition.as_str());
-        add_paths(&mut paths, names, definition);
+        add_paths(&mut paths, &resource.names, definition);
+        schemas.extend(found);
     }
     json!({
         "openapi": "3.0.0",
         "info": info(),
         "paths": paths,
-        "components": { "schemas": api::openapi::closure(roots) },
+        "components": { "schemas": schemas },
     })
 }
 

@@ -8,6 +8,8 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, header};
 use serde_json::{Map, Value, json};
 
+use crate::resource::Table;
+
 use super::{gnostic, openapi};
 
 const JSON: &str = "application/json";
@@ -25,9 +27,10 @@ pub struct OpenApiV2 {
     protobuf: (Bytes, String),
 }
 
-impl Default for OpenApiV2 {
-    fn default() -> Self {
-        let document = merged(openapi::documents().map(|(_, document)| document));
+impl OpenApiV2 {
+    /// The document of the kinds that are served.
+    pub fn of(table: &Table) -> Self {
+        let document = merged(openapi::documents(table).map(|(_, document)| document));
         let hashed = |body: Bytes| {
             let hash = openapi::hash(&body);
             (body, hash)
@@ -37,9 +40,7 @@ impl Default for OpenApiV2 {
             protobuf: hashed(gnostic::encode(&document).into()),
         }
     }
-}
 
-impl OpenApiV2 {
     /// Answers `/openapi/v2` in the first form of `Accept` that there is, else in JSON.
     pub fn answer(&self, headers: &HeaderMap) -> Response<Body> {
         let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());

@@ -8,9 +8,9 @@ use api::{
     status::ApiError,
 };
 
-use crate::{admit, failure::Failure, resource::Resource, server::Server};
+use crate::{admit, failure::Failure, json::Json, resource::Resource, server::Server, stored};
 
-use super::write::{Outcome, Written, commit, json_at, stored_form};
+use super::write::{Outcome, Written, commit};
 
 /// Generated names that are tried before the client is told that they are taken, as upstream.
 const NAME_TRIES: usize = 8;
@@ -32,15 +32,19 @@ pub async fn create(
     if generated && prefix.is_empty() {
         let field = Path::new("metadata.name");
         let error = FieldError::required(&field, "name or generateName is required");
-        return Err(ApiError::invalid(resource.names, "", &[error]).into());
+        return Err(ApiError::invalid(&resource.names, "", &[error]).into());
     }
     if let (Some(namespace), true) = (namespace, resource.names.namespaced) {
         let name = object.metadata().name.as_deref().unwrap_or_default();
         admit::check_namespace(server, resource, namespace, name).await?;
     }
     let (mut names_left, mut plans_left) = (NAME_TRIES, ALLOCATION_TRIES);
+    // Only what may have to be tried again is copied.
+    let spare = (generated || resource.kind.allocates()).then(|| object.clone_object());
+    let mut given = Some(object);
     loop {
-        let mut new = object.clone_object();
+        let next = given.take().or_else(|| spare.as_ref().map(|spare| spare.clone_object()));
+        let mut new = next.ok_or_else(|| ApiError::internal("the object was tried already"))?;
         if generated {
             new.metadata_mut().name = Some(admit::generate_name(&prefix));
         }
@@ -50,28 +54,29 @@ pub async fn create(
         admit::fill_new(new.metadata_mut());
         resource.kind.prepare_create(&mut *new);
         resource.kind.default(&mut *new);
+        admit::check_others(server, resource, &*new).await?;
         let plan = admit::allocate(server, resource, &mut *new, None)?;
         if let Err(failure) = admit::validate(resource, &*new, None) {
             plan.undo(&server.allocators, &[]);
             return Err(failure);
         }
         let warnings = resource.kind.warnings(&*new);
-        let value = stored_form(&mut *new);
+        let value = stored::encode(&mut *new);
         if dry_run {
             plan.undo(&server.allocators, &[]);
             // Nothing was stored: there is no `resourceVersion`.
-            let json = value;
+            let json = Json::plain(value);
             return Ok(Written { json, warnings });
         }
         match commit(server, resource, &*new, Some(value.clone()), 0, &plan).await? {
             Outcome::Committed(revision) => {
-                let json = json_at(&value, revision)?;
+                let json = stored::json_at(&value, revision)?;
                 return Ok(Written { json, warnings });
             }
             Outcome::Stale(_) if generated && names_left > 1 => names_left -= 1,
             Outcome::Stale(_) => {
                 let name = new.metadata().name.as_deref().unwrap_or_default();
-                return Err(ApiError::already_exists(resource.names, name).into());
+                return Err(ApiError::already_exists(&resource.names, name).into());
             }
             Outcome::Retry if plans_left > 1 => plans_left -= 1,
             Outcome::Retry => {

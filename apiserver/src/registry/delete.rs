@@ -4,37 +4,28 @@
 
 use std::sync::Arc;
 
-use api::{kind::Object, status::ApiError};
+use api::{
+    kind::{Kind, Object},
+    status::ApiError,
+};
 use bytes::Bytes;
 use http::HeaderMap;
 use jiff::{Timestamp, ToSpan};
-use k8s_openapi::{
-    api::core::v1::{Namespace, NamespaceStatus, Pod, Service},
-    apimachinery::pkg::apis::meta::v1::{DeleteOptions, Time},
-};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{DeleteOptions, Time};
 use serde_json::Value;
 
 use crate::{
-    admit,
-    allocate::service::{Plan, keys_held},
-    decode, encode,
-    failure::Failure,
-    request::Query,
-    resource::Resource,
-    select::Selection,
-    server::Server,
+    admit, allocate::plan::Plan, decode, encode, failure::Failure, json::Json, request::Query,
+    resource::Resource, select::Selection, server::Server, stored,
 };
 
 use super::{
     list,
-    write::{Outcome, commit, decode_stored, json_at, stored_form},
+    write::{Outcome, commit},
 };
 
 const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
-
-/// Grace of a pod that does not say how long it needs.
-const DEFAULT_GRACE_S: i64 = 30;
 
 /// How often a delete is tried against newer versions.
 const TRIES: usize = 32;
@@ -42,7 +33,7 @@ const TRIES: usize = 32;
 /// What the client gets.
 pub enum Deleted {
     /// The object: as it was, or as it is now on its way out.
-    Object(Bytes),
+    Object(Json),
     /// A `Status`.
     Status(Value),
 }
@@ -107,16 +98,19 @@ pub async fn delete(
     for _ in 0..TRIES {
         let kv = server.store.get(&key, 0).await?.kv;
         let kv = kv.ok_or_else(|| resource.not_found(name))?;
-        let old = decode_stored(resource, &kv)?;
+        let old = stored::decode(resource, &kv)?;
         check_preconditions(resource, &*old, options)?;
         let mut new = old.clone_object();
-        let gone = mark(&mut *new, options);
-        let value = stored_form(&mut *new);
+        let gone = mark(&*resource.kind, &mut *new, options);
+        let value = stored::encode(&mut *new);
         if dry_run || (!gone && value == kv.value) {
             return answer(resource, &*new, &value, kv.mod_revision, gone);
         }
-        let (written, plan) =
-            if gone { (None, release(&*old)) } else { (Some(value.clone()), Plan::default()) };
+        let (written, plan) = if gone {
+            (None, Plan::release(&*resource.kind, &*old))
+        } else {
+            (Some(value.clone()), Plan::default())
+        };
         match commit(server, resource, &*new, written, kv.mod_revision, &plan).await? {
             Outcome::Committed(revision) => {
                 return answer(resource, &*new, &value, revision, gone);
@@ -125,7 +119,7 @@ pub async fn delete(
             Outcome::Stale(Some(_)) | Outcome::Retry => {}
         }
     }
-    Err(ApiError::modified(resource.names, name).into())
+    Err(ApiError::modified(&resource.names, name).into())
 }
 
 /// Deletes every selected object; the answer is the list of them.
@@ -155,35 +149,28 @@ pub async fn delete_collection(
 }
 
 /// Whether an object that is being deleted is held back by nothing any more.
-pub fn is_done(object: &dyn Object) -> bool {
+pub fn is_done(kind: &dyn Kind, object: &dyn Object) -> bool {
     let metadata = object.metadata();
     metadata.deletion_timestamp.is_some()
         && metadata.finalizers.as_ref().is_none_or(Vec::is_empty)
         && metadata.deletion_grace_period_seconds.unwrap_or(0) == 0
-        && !admit::has_namespace_finalizers(object)
-}
-
-/// What the removal of an object gives back to the allocators.
-pub fn release(object: &dyn Object) -> Plan {
-    let service = object.as_any().downcast_ref::<Service>();
-    Plan::release(service.map(keys_held).unwrap_or_default())
+        && !kind.is_held(object)
 }
 
 fn answer(
     resource: &Resource,
     object: &dyn Object,
-    value: &[u8],
+    value: &Bytes,
     revision: store::Revision,
     gone: bool,
 ) -> Result<Deleted, Failure> {
-    // Upstream returns these kinds themselves, of others a Status once they are gone.
-    let returned = matches!(resource.names.kind, "Pod" | "Service" | "ServiceAccount");
-    if !gone || returned {
-        return Ok(Deleted::Object(json_at(value, revision)?));
+    // Upstream returns some kinds themselves, of others a Status once they are gone.
+    if !gone || resource.kind.is_returned_when_deleted() {
+        return Ok(Deleted::Object(stored::json_at(value, revision)?));
     }
     let metadata = object.metadata();
     let name = metadata.name.as_deref().unwrap_or_default();
-    let status = encode::success(resource.names, name, metadata.uid.as_deref());
+    let status = encode::success(&resource.names, name, metadata.uid.as_deref());
     Ok(Deleted::Status(status))
 }
 
@@ -216,8 +203,8 @@ fn check_preconditions(
 }
 
 /// Marks an object as being deleted. `true`: nothing holds it back, it can be removed now.
-fn mark(object: &mut dyn Object, options: &DeleteOptions) -> bool {
-    let grace_s = grace_s(object, options);
+fn mark(kind: &dyn Kind, object: &mut dyn Object, options: &DeleteOptions) -> bool {
+    let grace_s = kind.grace_s(object, options.grace_period_seconds);
     set_propagation(object, options);
     let already = object.metadata().deletion_timestamp.is_some();
     let metadata = object.metadata_mut();
@@ -229,49 +216,25 @@ fn mark(object: &mut dyn Object, options: &DeleteOptions) -> bool {
             metadata.deletion_grace_period_seconds = Some(grace_s);
             metadata.deletion_timestamp = Some(after_grace(grace_s));
         }
-        return is_done(object);
+        return is_done(kind, object);
     }
-    let namespace_held = admit::has_namespace_finalizers(object);
+    let held_itself = kind.is_held(object);
     let metadata = object.metadata_mut();
-    if grace_s == 0 && !held && !namespace_held {
+    if grace_s == 0 && !held && !held_itself {
         return true;
     }
     metadata.deletion_timestamp = Some(after_grace(grace_s));
-    metadata.deletion_grace_period_seconds = (!namespace_held).then_some(grace_s);
+    metadata.deletion_grace_period_seconds = (!held_itself).then_some(grace_s);
     if let Some(generation) = &mut metadata.generation {
         *generation += 1;
     }
-    if let Some(namespace) = object.as_any_mut().downcast_mut::<Namespace>() {
-        let status = namespace.status.get_or_insert_with(NamespaceStatus::default);
-        status.phase = Some("Terminating".to_owned());
-    }
+    kind.begin_deletion(object);
     false
 }
 
 fn after_grace(grace_s: i64) -> Time {
     let Time(now) = admit::now();
     Time(now.checked_add(grace_s.seconds()).unwrap_or(Timestamp::MAX))
-}
-
-/// Seconds an object gets before it is removed: only pods that run somewhere get any.
-fn grace_s(object: &dyn Object, options: &DeleteOptions) -> i64 {
-    let Some(pod) = object.as_any().downcast_ref::<Pod>() else {
-        return 0;
-    };
-    let spec = pod.spec.as_ref();
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    let bound =
-        spec.and_then(|spec| spec.node_name.as_deref()).is_some_and(|node| !node.is_empty());
-    if !bound || matches!(phase, Some("Succeeded" | "Failed")) {
-        return 0;
-    }
-    let own = spec.and_then(|spec| spec.termination_grace_period_seconds);
-    let asked = options.grace_period_seconds.or(own);
-    match asked.unwrap_or(DEFAULT_GRACE_S) {
-        // As upstream: a negative one means as soon as can be with an acknowledgement.
-        seconds if seconds < 0 => 1,
-        seconds => seconds,
-    }
 }
 
 /// `propagationPolicy` as the finalizers that the garbage collector acts on.

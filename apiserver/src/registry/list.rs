@@ -210,7 +210,7 @@ async fn from_store(
         let fetched = listed.items.len();
         for (at, kv) in listed.items.iter().enumerate() {
             let name = &kv.key[resource.prefix.len()..];
-            let entry = Entry::of(resource.kind, name, &kv.value, kv.mod_revision);
+            let entry = Entry::of(&*resource.kind, name, kv.value.clone(), kv.mod_revision);
             let Ok(entry) = entry else { continue };
             if !selection.matches(&entry) {
                 continue;

@@ -1,16 +1,14 @@
 //! The registry: each verb on each kind, from a decoded path to a response.
 //!
-//! Never knows a kind by name here: what is special of one is said in `write` (Events expire),
-//! `delete` (pods have grace, Services give back) and the files of the subresources.
+//! Never knows a kind by name: what is special of one is said by the kind (`api::kind`).
 
-mod binding;
 mod create;
 pub mod delete;
 mod list;
 mod patch;
 mod render;
 mod scale;
-pub mod subresource;
+mod subresource;
 mod update;
 mod watch;
 mod write;
@@ -38,7 +36,7 @@ use self::{
     write::Written,
 };
 
-pub use self::{create::create, write::decode_stored};
+pub use self::create::create;
 
 /// What a request on one kind comes with, beside its body.
 struct Asked<'a> {
@@ -71,20 +69,20 @@ impl Asked<'_> {
     }
 
     fn written(&self, written: Written, code: StatusCode) -> Result<Response<Body>, Failure> {
-        let mut response = render::object(self.resource, written.json, self.form, code)?;
+        let mut response = render::object(self.resource, &written.json, self.form, code)?;
         encode::add_warnings(response.headers_mut(), &written.warnings);
         Ok(response)
     }
 
     fn not_allowed(&self, verb: Verb) -> Failure {
-        ApiError::method_not_allowed(self.resource.names, verb.name()).into()
+        ApiError::method_not_allowed(&self.resource.names, verb.name()).into()
     }
 }
 
 /// Answers a request on a kind.
 pub async fn answer(
     server: &Arc<Server>,
-    resource: &Resource,
+    resource: &Arc<Resource>,
     path: &ResourcePath,
     query: &Query,
     verb: Verb,
@@ -112,21 +110,18 @@ pub async fn answer(
         }
         ("", Verb::Watch) => {
             let selection = Selection::of(resource, path, query)?;
-            watch::watch(server.clone(), resource.index, selection, asked.form, query).await
+            watch::watch(server.clone(), resource.clone(), selection, asked.form, query).await
         }
         ("", Verb::Create) if path.name.is_none() => create_one(&asked, body).await,
         ("", Verb::Update) => update_one(&asked, Part::Main, body).await,
         ("", Verb::Patch) => patch_one(&asked, Part::Main, body).await,
         ("", Verb::Delete) => delete_one(&asked, body).await,
         ("", Verb::DeleteCollection) => delete_many(&asked, body).await,
-        ("status", verb) if resource.names.status => match verb {
-            Verb::Get => get(&asked).await,
-            Verb::Update => update_one(&asked, Part::Status, body).await,
-            Verb::Patch => patch_one(&asked, Part::Status, body).await,
-            other => Err(asked.not_allowed(other)),
-        },
         ("", other) => Err(asked.not_allowed(other)),
-        _ => subresource::answer(&asked, verb, body).await,
+        (name, verb) => {
+            let found = resource.subresource(name).ok_or_else(ApiError::no_such_path)?;
+            subresource::answer(&asked, found, verb, body).await
+        }
     }
 }
 
@@ -134,7 +129,8 @@ pub async fn answer(
 /// it knows no such kind.
 const DEFINITIONS: (&str, &str, &str) = ("apiextensions.k8s.io", "v1", "customresourcedefinitions");
 
-/// Answers a request on a resource that is no kind: `POST bindings`, and the definitions.
+/// Answers a request on a resource that is no kind: a subresource that is a resource of its own
+/// (`POST bindings`), and the definitions.
 pub async fn virtual_resource(
     server: &Arc<Server>,
     path: &ResourcePath,
@@ -152,22 +148,22 @@ pub async fn virtual_resource(
         });
         return Ok(json_value(StatusCode::OK, &none));
     }
-    let is_bindings = path.group.is_empty() && path.version == "v1" && path.plural == "bindings";
-    let (Some(pods), true, Verb::Create) = (server.resources.core("pods"), is_bindings, verb)
-    else {
+    let table = server.resources.table();
+    let found = table.of_collection(&path.group, &path.version, &path.plural);
+    let (Some((resource, subresource)), Verb::Create) = (found, verb) else {
         return Err(ApiError::no_such_path().into());
     };
     let (parts, body) = request.into_parts();
     let asked = Asked {
         server,
-        resource: pods,
+        resource,
         path,
         query,
         headers: parts.headers,
         form: Form::Object,
         dry_run: dry_run(query)?,
     };
-    binding::bind(&asked, body).await
+    subresource::answer(&asked, subresource, verb, body).await
 }
 
 /// `dryRun=All`; other values are a 400.
@@ -191,7 +187,7 @@ async fn get(asked: &Asked<'_>) -> Result<Response<Body>, Failure> {
     let state = resource.cache.load();
     let entry = state.items.get(key.as_str());
     let entry = entry.ok_or_else(|| resource.not_found(asked.name()))?;
-    render::object(resource, entry.json.clone(), asked.form, StatusCode::OK)
+    render::object(resource, &entry.json, asked.form, StatusCode::OK)
 }
 
 async fn create_one(asked: &Asked<'_>, body: Body) -> Result<Response<Body>, Failure> {
@@ -243,7 +239,7 @@ async fn delete_one(asked: &Asked<'_>, body: Body) -> Result<Response<Body>, Fai
         dry_run,
     );
     match deleted.await? {
-        Deleted::Object(json) => render::object(asked.resource, json, asked.form, StatusCode::OK),
+        Deleted::Object(json) => render::object(asked.resource, &json, asked.form, StatusCode::OK),
         Deleted::Status(status) => Ok(json_value(StatusCode::OK, &status)),
     }
 }
@@ -254,7 +250,7 @@ async fn delete_many(asked: &Asked<'_>, body: Body) -> Result<Response<Body>, Fa
     let selection = Selection::of(asked.resource, asked.path, asked.query)?;
     let verb = Verb::DeleteCollection;
     let everywhere = asked.resource.names.namespaced && asked.path.namespace.is_none();
-    if everywhere || !asked.resource.names.verbs().contains(&verb.name()) {
+    if everywhere || !asked.resource.names.verbs.contains(&verb.name()) {
         return Err(asked.not_allowed(verb));
     }
     let deleted = delete::delete_collection(
@@ -276,7 +272,7 @@ pub async fn put(
     name: &str,
     object: serde_json::Value,
 ) -> Result<(), Failure> {
-    let decoded = api::decode::from_value(resource.kind, object)
+    let decoded = api::decode::from_value(&*resource.kind, object)
         .map_err(|error| ApiError::internal(error.message))?;
     let object = decoded.object;
     let namespace = Some(namespace);

@@ -43,7 +43,7 @@ pub fn patch_failure(error: PatchError) -> Failure {
         PatchError::Malformed(message) => Failure::bad_request(message),
         PatchError::Unprocessable(message) => ApiError::unprocessable(message).into(),
         PatchError::TooLarge(message) => {
-            let mut told = ApiError::too_large(crate::decode::MAX_BODY_BYTES);
+            let mut told = ApiError::too_large(crate::drain::MAX_BODY_BYTES);
             told.message = message;
             told.into()
         }
@@ -61,10 +61,14 @@ pub async fn patch_object(
     // Each try begins anew: only the last one's warnings count.
     let decoding = Mutex::new(Vec::new());
     let mut written = update(server, target, |old| {
-        let kind = target.resource.kind;
-        let patched = patch(kind, old.to_value(), body, patch_type).map_err(patch_failure)?;
+        let resource = target.resource;
+        let (definition, original) = match resource.version() {
+            None => (resource.kind.definition(), old.to_value()),
+            Some(version) => (&*version.definition, version.served(old.to_value())),
+        };
+        let patched = patch(definition, original, body, patch_type).map_err(patch_failure)?;
         let mut warnings = Vec::new();
-        let object = object_of_value(target.resource, patched, validation, &mut warnings)?;
+        let object = object_of_value(resource, patched, validation, &mut warnings)?;
         if let Ok(mut decoding) = decoding.lock() {
             *decoding = warnings;
         }

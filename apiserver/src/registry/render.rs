@@ -1,6 +1,6 @@
 //! Turns cache entries into the form that was negotiated: objects, rows, or metadata only.
 //!
-//! Objects are copied as bytes; only rows and metadata decode. Never reads the store.
+//! Objects are sent in their stored bytes; only rows and metadata decode. Never reads the store.
 
 use std::{convert::Infallible, sync::Arc};
 
@@ -12,8 +12,9 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::{
-    encode::{Form, IncludeObject, json_bytes, json_value},
+    encode::{Form, IncludeObject, json_bytes, json_object, json_value},
     failure::Failure,
+    json::Json,
     resource::Resource,
     watch_cache::entry::Entry,
 };
@@ -27,15 +28,18 @@ const FRAME_BYTES: usize = 256 << 10;
 /// One object in the negotiated form.
 pub fn object(
     resource: &Resource,
-    json: Bytes,
+    json: &Json,
     form: Form,
     code: StatusCode,
 ) -> Result<Response<Body>, Failure> {
     Ok(match form {
-        Form::Object => json_bytes(code, json),
-        Form::Metadata => json_value(code, &metadata_only(&json)?),
+        Form::Object if resource.version().is_some() => {
+            json_value(code, &served(resource, &json.to_bytes())?)
+        }
+        Form::Object => json_object(code, json),
+        Form::Metadata => json_value(code, &metadata_only(&json.to_bytes())?),
         Form::Table(include) => {
-            let row = row(resource, &json, include)?;
+            let row = row(resource, &json.to_bytes(), include)?;
             let table = table(resource, metadata_of_list(None), vec![row], true);
             json_value(code, &table)
         }
@@ -45,10 +49,11 @@ pub fn object(
 /// A page of objects in the negotiated form.
 pub fn page(resource: &Resource, page: Page, form: Form) -> Result<Response<Body>, Failure> {
     match form {
+        Form::Object if resource.version().is_some() => converted_list(resource, &page),
         Form::Object => Ok(object_list(resource, page)),
         Form::Metadata => {
             let items: Result<Vec<Value>, Failure> =
-                page.entries.iter().map(|e| metadata_only(&e.json)).collect();
+                page.entries.iter().map(|e| metadata_only(&e.json.to_bytes())).collect();
             let list = json!({
                 "kind": "PartialObjectMetadataList",
                 "apiVersion": "meta.k8s.io/v1",
@@ -59,7 +64,7 @@ pub fn page(resource: &Resource, page: Page, form: Form) -> Result<Response<Body
         }
         Form::Table(include) => {
             let rows: Result<Vec<Value>, Failure> =
-                page.entries.iter().map(|entry| row(resource, &entry.json, include)).collect();
+                page.entries.iter().map(|e| row(resource, &e.json.to_bytes(), include)).collect();
             let table = table(resource, metadata_of_list(Some(&page)), rows?, true);
             Ok(json_value(StatusCode::OK, &table))
         }
@@ -75,7 +80,7 @@ pub fn event_object(
     headers: bool,
 ) -> Result<Value, Failure> {
     match form {
-        Form::Object => serde_json::from_slice(json).map_err(unreadable),
+        Form::Object => served(resource, json),
         Form::Metadata => metadata_only(json),
         Form::Table(include) => {
             let version = field(json, "metadata")?["resourceVersion"].take();
@@ -91,6 +96,28 @@ pub fn empty_table(resource: &Resource, metadata: Value) -> Value {
     table(resource, metadata, Vec::new(), false)
 }
 
+/// A list in another version than the one that is stored.
+fn converted_list(resource: &Resource, page: &Page) -> Result<Response<Body>, Failure> {
+    let items: Result<Vec<Value>, Failure> =
+        page.entries.iter().map(|entry| served(resource, &entry.json.to_bytes())).collect();
+    let list = json!({
+        "kind": format!("{}List", resource.names.kind),
+        "apiVersion": resource.api_version(),
+        "metadata": metadata_of_list(Some(page)),
+        "items": items?,
+    });
+    Ok(json_value(StatusCode::OK, &list))
+}
+
+/// A stored object as a tree in the version of the path.
+fn served(resource: &Resource, json: &[u8]) -> Result<Value, Failure> {
+    let stored = serde_json::from_slice(json).map_err(unreadable)?;
+    Ok(match resource.version() {
+        Some(version) => version.served(stored),
+        None => stored,
+    })
+}
+
 fn object_list(resource: &Resource, page: Page) -> Response<Body> {
     let head = format!(
         "{{\"kind\":\"{}List\",\"apiVersion\":\"{}\",\"metadata\":{},\"items\":[",
@@ -98,7 +125,7 @@ fn object_list(resource: &Resource, page: Page) -> Response<Body> {
         resource.api_version(),
         metadata_of_list(Some(&page)),
     );
-    let total: usize = page.entries.iter().map(|entry| entry.json.len() + 1).sum();
+    let total: usize = page.entries.iter().map(|entry| entry.json.size() + 1).sum();
     if head.len() + total + 2 <= FRAME_BYTES {
         let mut body = BytesMut::with_capacity(head.len() + total + 2);
         body.extend_from_slice(head.as_bytes());
@@ -142,7 +169,7 @@ fn push_items(frame: &mut BytesMut, entries: &[Arc<Entry>], at: &mut usize) {
         if *at > 0 {
             frame.extend_from_slice(b",");
         }
-        frame.extend_from_slice(&entry.json);
+        entry.json.put(frame);
         *at += 1;
         if frame.len() >= FRAME_BYTES {
             break;
@@ -197,7 +224,7 @@ fn row(resource: &Resource, json: &[u8], include: IncludeObject) -> Result<Value
         IncludeObject::None => {}
         IncludeObject::Metadata => row["object"] = metadata_only(json)?,
         IncludeObject::Object => {
-            row["object"] = serde_json::from_slice(json).map_err(unreadable)?;
+            row["object"] = served(resource, json)?;
         }
     }
     Ok(row)

@@ -1,4 +1,4 @@
-//! The `scale` subresource of Deployments and ReplicaSets.
+//! The `scale` subresource of the kinds that have one.
 //!
 //! Never changes anything but `spec.replicas`.
 
@@ -6,17 +6,14 @@ use api::{
     decode::{self as text, Format},
     kind::Object,
     patch::{PatchError, PatchType},
-    selector::Selector,
     status::ApiError,
+    subresource,
 };
 use axum::body::Body;
 use http::{Response, StatusCode};
 use k8s_openapi::{
-    api::{
-        apps::v1::{Deployment, ReplicaSet},
-        autoscaling::v1::{Scale, ScaleSpec, ScaleStatus},
-    },
-    apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta},
+    api::autoscaling::v1::{Scale, ScaleSpec, ScaleStatus},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use serde_json::Value;
 
@@ -24,37 +21,50 @@ use crate::{
     decode::{self, media_type, read_body},
     encode::json_value,
     failure::Failure,
+    stored,
 };
 
 use super::{
     Asked,
     patch::{patch_failure, patch_type},
     update::{Part, update as update_object},
-    write::decode_stored,
 };
 
+type Read = dyn Fn(&dyn Object) -> subresource::Scale + Send + Sync;
+type Write = dyn Fn(&mut dyn Object, i32) + Send + Sync;
+
 /// Reads the scale.
-pub async fn get(asked: &Asked<'_>) -> Result<Response<Body>, Failure> {
+pub async fn get(asked: &Asked<'_>, read: &Read) -> Result<Response<Body>, Failure> {
     let key = asked.resource.store_key(asked.namespace(), asked.name());
     let kv = asked.server.store.get(&key, 0).await?.kv;
     let kv = kv.ok_or_else(|| asked.resource.not_found(asked.name()))?;
-    let object = decode_stored(asked.resource, &kv)?;
-    answer(&scale_of(&*object)?)
+    let object = stored::decode(asked.resource, &kv)?;
+    answer(&scale_of(read, &*object))
 }
 
 /// Replaces the scale.
-pub async fn update(asked: &Asked<'_>, body: Body) -> Result<Response<Body>, Failure> {
+pub async fn update(
+    asked: &Asked<'_>,
+    read: &Read,
+    write: &Write,
+    body: Body,
+) -> Result<Response<Body>, Failure> {
     let wanted = decode::value(&asked.headers, &read_body(body).await?)?;
-    set(asked, |_| Ok(wanted.clone())).await
+    set(asked, read, write, |_| Ok(wanted.clone())).await
 }
 
 /// Patches the scale.
-pub async fn patch(asked: &Asked<'_>, body: Body) -> Result<Response<Body>, Failure> {
+pub async fn patch(
+    asked: &Asked<'_>,
+    read: &Read,
+    write: &Write,
+    body: Body,
+) -> Result<Response<Body>, Failure> {
     let patch_type = patch_type(media_type(&asked.headers))?;
     let body = read_body(body).await?;
     let (wanted, _) =
         text::parse(&body, Format::Json).map_err(|error| Failure::bad_request(error.message))?;
-    set(asked, |scale| {
+    set(asked, read, write, |scale| {
         let scale = serde_json::to_value(scale).unwrap_or_default();
         apply(scale, wanted.clone(), patch_type).map_err(patch_failure)
     })
@@ -72,26 +82,24 @@ fn apply(scale: Value, wanted: Value, patch_type: PatchType) -> Result<Value, Pa
 
 async fn set(
     asked: &Asked<'_>,
+    read: &Read,
+    write: &Write,
     change: impl Fn(&Scale) -> Result<Value, Failure> + Send + Sync,
 ) -> Result<Response<Body>, Failure> {
     let written = update_object(asked.server, asked.target(Part::Main), |old| {
-        let wanted: Scale = serde_json::from_value(change(&scale_of(old)?)?)
+        let wanted: Scale = serde_json::from_value(change(&scale_of(read, old))?)
             .map_err(|error| Failure::bad_request(format!("Scale: {error}")))?;
         let replicas = wanted.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(0);
         let mut new = old.clone_object();
         let version = wanted.metadata.resource_version;
         new.metadata_mut().resource_version = version;
-        if let Some(object) = new.as_any_mut().downcast_mut::<Deployment>() {
-            object.spec.get_or_insert_default().replicas = Some(replicas);
-        } else if let Some(object) = new.as_any_mut().downcast_mut::<ReplicaSet>() {
-            object.spec.get_or_insert_default().replicas = Some(replicas);
-        }
+        write(&mut *new, replicas);
         Ok(new)
     })
     .await?;
-    let object = asked.resource.kind.decode(&written.json);
+    let object = asked.resource.kind.decode(&written.json.to_bytes());
     let object = object.map_err(|error| ApiError::internal(error.message))?;
-    answer(&scale_of(&*object)?)
+    answer(&scale_of(read, &*object))
 }
 
 fn answer(scale: &Scale) -> Result<Response<Body>, Failure> {
@@ -99,28 +107,10 @@ fn answer(scale: &Scale) -> Result<Response<Body>, Failure> {
     Ok(json_value(StatusCode::OK, &value))
 }
 
-fn scale_of(object: &dyn Object) -> Result<Scale, Failure> {
-    let (wanted, running, selector): (Option<i32>, i32, Option<&LabelSelector>) =
-        if let Some(object) = object.as_any().downcast_ref::<Deployment>() {
-            (
-                object.spec.as_ref().and_then(|spec| spec.replicas),
-                object.status.as_ref().and_then(|s| s.replicas).unwrap_or(0),
-                object.spec.as_ref().map(|spec| &spec.selector),
-            )
-        } else if let Some(object) = object.as_any().downcast_ref::<ReplicaSet>() {
-            (
-                object.spec.as_ref().and_then(|spec| spec.replicas),
-                object.status.as_ref().map_or(0, |status| status.replicas),
-                object.spec.as_ref().map(|spec| &spec.selector),
-            )
-        } else {
-            return Err(ApiError::no_such_path().into());
-        };
-    let selector = selector
-        .and_then(|selector| Selector::from_label_selector(selector).ok())
-        .map(|selector| selector.to_string());
+fn scale_of(read: &Read, object: &dyn Object) -> Scale {
     let metadata = object.metadata();
-    Ok(Scale {
+    let own = read(object);
+    Scale {
         metadata: ObjectMeta {
             name: metadata.name.clone(),
             namespace: metadata.namespace.clone(),
@@ -129,7 +119,7 @@ fn scale_of(object: &dyn Object) -> Result<Scale, Failure> {
             creation_timestamp: metadata.creation_timestamp.clone(),
             ..ObjectMeta::default()
         },
-        spec: Some(ScaleSpec { replicas: wanted }),
-        status: Some(ScaleStatus { replicas: running, selector }),
-    })
+        spec: Some(ScaleSpec { replicas: own.wanted }),
+        status: Some(ScaleStatus { replicas: own.running, selector: own.selector }),
+    }
 }

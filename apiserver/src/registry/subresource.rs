@@ -1,14 +1,16 @@
-//! Subresources that only some kinds have: finalize, scale, binding, eviction.
-//!
-//! Never serves `status`: the registry does, for every kind that has one.
+//! Subresources: each kind's table says which there are and what they do.
 
 use axum::body::Body;
 use http::{Response, StatusCode};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use api::status::ApiError;
+use api::{
+    status::ApiError,
+    subresource::{Act, Behaviour, Replace, Subresource},
+};
 
 use crate::{
+    admit,
     decode::{self, FieldValidation, read_body},
     encode::json_value,
     failure::Failure,
@@ -16,67 +18,84 @@ use crate::{
 };
 
 use super::{
-    Asked, binding, delete, scale,
-    update::{Part, update},
+    Asked, delete, get, patch_one, scale,
+    update::{Part, Target, update},
+    update_one,
 };
 
-/// The subresources of a kind beyond `status`, for discovery and for dispatch.
-pub fn names(kind: &str) -> &'static [&'static str] {
-    match kind {
-        "Namespace" => &["finalize"],
-        "Deployment" | "ReplicaSet" => &["scale"],
-        "Pod" => &["binding", "eviction"],
-        _ => &[],
-    }
-}
-
-/// Answers a request on one of them.
+/// Answers a request on a subresource that the kind has.
 pub(super) async fn answer(
     asked: &Asked<'_>,
+    subresource: &Subresource,
     verb: Verb,
     body: Body,
 ) -> Result<Response<Body>, Failure> {
-    let subresource = asked.path.subresource.as_str();
-    if !names(asked.resource.names.kind).contains(&subresource) {
-        return Err(ApiError::no_such_path().into());
-    }
-    match (subresource, verb) {
-        ("finalize", Verb::Update) => finalize(asked, body).await,
-        ("scale", Verb::Get) => scale::get(asked).await,
-        ("scale", Verb::Update) => scale::update(asked, body).await,
-        ("scale", Verb::Patch) => scale::patch(asked, body).await,
-        ("binding", Verb::Create) => binding::bind(asked, body).await,
-        ("eviction", Verb::Create) => evict(asked, body).await,
+    match (&subresource.behaviour, verb) {
+        (Behaviour::Status, Verb::Get) => get(asked).await,
+        (Behaviour::Status, Verb::Update) => update_one(asked, Part::Status, body).await,
+        (Behaviour::Status, Verb::Patch) => patch_one(asked, Part::Status, body).await,
+        (Behaviour::Replace(replace), Verb::Update) => set_part(asked, replace, body).await,
+        (Behaviour::Scale { read, .. }, Verb::Get) => scale::get(asked, read).await,
+        (Behaviour::Scale { read, write }, Verb::Update) => {
+            scale::update(asked, read, write, body).await
+        }
+        (Behaviour::Scale { read, write }, Verb::Patch) => {
+            scale::patch(asked, read, write, body).await
+        }
+        (Behaviour::Act(act), Verb::Create) => change(asked, subresource, act, body).await,
+        (Behaviour::Evict, Verb::Create) => evict(asked, body).await,
         (_, other) => Err(asked.not_allowed(other)),
     }
 }
 
-/// Sets a namespace's `spec.finalizers`: how the namespace controller lets it go.
-async fn finalize(asked: &Asked<'_>, body: Body) -> Result<Response<Body>, Failure> {
-    use k8s_openapi::api::core::v1::Namespace;
+/// Writes the part of the object that is the subresource's.
+async fn set_part(
+    asked: &Asked<'_>,
+    replace: &Replace,
+    body: Body,
+) -> Result<Response<Body>, Failure> {
     let body = read_body(body).await?;
     let validation = FieldValidation::of(asked.query)?;
     let mut warnings = Vec::new();
     let object = decode::object(asked.resource, &asked.headers, &body, validation, &mut warnings)?;
-    let wanted = object.as_any().downcast_ref::<Namespace>();
-    let finalizers = wanted
-        .and_then(|namespace| namespace.spec.as_ref())
-        .and_then(|spec| spec.finalizers.clone());
     let version = object.metadata().resource_version.clone().filter(|v| !v.is_empty());
     let written = update(asked.server, asked.target(Part::Internal), |old| {
         if version.is_some() && version != old.metadata().resource_version {
-            return Err(ApiError::modified(asked.resource.names, asked.name()).into());
+            return Err(ApiError::modified(&asked.resource.names, asked.name()).into());
         }
         let mut new = old.clone_object();
-        if let Some(namespace) = new.as_any_mut().downcast_mut::<Namespace>() {
-            namespace.spec.get_or_insert_default().finalizers.clone_from(&finalizers);
-        }
+        replace(&mut *new, &*object);
         Ok(new)
     });
     asked.written(written.await?, StatusCode::OK)
 }
 
-/// Deletes a pod on behalf of a drain. Budgets are not kept here, so none can refuse it.
+/// Changes the object that the path, or else the body, names.
+async fn change(
+    asked: &Asked<'_>,
+    subresource: &Subresource,
+    act: &Act,
+    body: Body,
+) -> Result<Response<Body>, Failure> {
+    let body = decode::value(&asked.headers, &read_body(body).await?)?;
+    let own_name = body["metadata"]["name"].as_str().unwrap_or_default();
+    let name = asked.path.name.as_deref().unwrap_or(own_name).to_owned();
+    if name.is_empty() {
+        let kind = subresource.request.map_or(subresource.name, |(_, _, kind)| kind);
+        return Err(Failure::bad_request(format!("{kind}: metadata.name is required")));
+    }
+    let change = act(body)?;
+    let target = Target { name: &name, ..asked.target(Part::Internal) };
+    update(asked.server, target, |old| {
+        let mut new = old.clone_object();
+        change(&mut *new, admit::now())?;
+        Ok(new)
+    })
+    .await?;
+    Ok(created())
+}
+
+/// Deletes the object on behalf of a drain. Budgets are not kept here, so none can refuse it.
 async fn evict(asked: &Asked<'_>, body: Body) -> Result<Response<Body>, Failure> {
     let mut eviction = decode::value(&asked.headers, &read_body(body).await?)?;
     let options = eviction.get_mut("deleteOptions").map(Value::take);
@@ -84,8 +103,12 @@ async fn evict(asked: &Asked<'_>, body: Body) -> Result<Response<Body>, Failure>
     let dry_run = asked.dry_run || delete::is_dry_run(&options, asked.query);
     let (server, resource) = (asked.server, asked.resource);
     delete::delete(server, resource, asked.namespace(), asked.name(), &options, dry_run).await?;
-    let status = serde_json::json!({
+    Ok(created())
+}
+
+fn created() -> Response<Body> {
+    let status = json!({
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201,
     });
-    Ok(json_value(StatusCode::CREATED, &status))
+    json_value(StatusCode::CREATED, &status)
 }

@@ -5,12 +5,14 @@
 use api::{kind::Object, status::ApiError};
 use store::{KeyValue, Revision};
 
-use crate::{admit, failure::Failure, resource::Resource, server::Server};
+use crate::{
+    admit, allocate::plan::Plan, failure::Failure, resource::Resource, server::Server, stored,
+};
 
 use super::{
     create::check_body_namespace,
     delete,
-    write::{Outcome, Written, commit, decode_stored, json_at, stored_form},
+    write::{Outcome, Written, commit},
 };
 
 /// How often an update without a `resourceVersion` is tried against newer versions.
@@ -65,7 +67,7 @@ pub async fn update(
             Tried::Again => {}
         }
     }
-    Err(ApiError::modified(resource.names, name).into())
+    Err(ApiError::modified(&resource.names, name).into())
 }
 
 enum Tried {
@@ -81,9 +83,12 @@ async fn try_update(
     change: &(impl Fn(&dyn Object) -> Result<Box<dyn Object>, Failure> + Send + Sync),
 ) -> Result<Tried, Failure> {
     let Target { resource, part, dry_run, .. } = target;
-    let old = decode_stored(resource, kv)?;
+    let old = stored::decode(resource, kv)?;
     let mut new = change(&*old)?;
     prepare(target, &mut *new, &*old)?;
+    if part == Part::Main {
+        admit::check_others(server, resource, &*new).await?;
+    }
     let plan = match part {
         Part::Main => admit::allocate(server, resource, &mut *new, Some(&*old))?,
         _ => Default::default(),
@@ -100,19 +105,19 @@ async fn try_update(
         Part::Main => resource.kind.warnings(&*new),
         _ => Vec::new(),
     };
-    let value = stored_form(&mut *new);
+    let value = stored::encode(&mut *new);
     let written = |revision: Revision| {
-        let json = json_at(&value, revision)?;
+        let json = stored::json_at(&value, revision)?;
         Ok::<_, Failure>(Tried::Written(Written { json, warnings: warnings.clone() }))
     };
     if value == kv.value || dry_run {
         plan.undo(&server.allocators, &[]);
         return written(kv.mod_revision);
     }
-    let outcome = if delete::is_done(&*new) {
+    let outcome = if delete::is_done(&*resource.kind, &*new) {
         // The last finalizer went: so does the object.
         plan.undo(&server.allocators, &[]);
-        let release = delete::release(&*old);
+        let release = Plan::release(&*resource.kind, &*old);
         commit(server, resource, &*new, None, kv.mod_revision, &release).await?
     } else {
         commit(server, resource, &*new, Some(value.clone()), kv.mod_revision, &plan).await?
@@ -169,7 +174,7 @@ fn check_identity(target: Target<'_>, new: &dyn Object, old: &dyn Object) -> Res
     }
     let version = new_meta.resource_version.as_deref().unwrap_or_default();
     if !matches!(version, "" | "0") && Some(version) != old_meta.resource_version.as_deref() {
-        return Err(ApiError::modified(resource.names, name).into());
+        return Err(ApiError::modified(&resource.names, name).into());
     }
     Ok(())
 }

@@ -1,9 +1,10 @@
 //! Watches: initial objects, then every event after a revision, each once and in order.
 //!
 //! A watcher holds a position in the cache's events, no queue of its own: the events kept
-//! are the bound, and one that falls behind them ends with 410. Never skips an event.
+//! are the bound, and one that falls behind them ends with 410. What it sends, it shares with
+//! the watchers of the same selection and form. Never skips an event.
 
-use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
+use std::{collections::VecDeque, convert::Infallible, pin::Pin, sync::Arc, time::Duration};
 
 use api::status::ApiError;
 use axum::body::Body;
@@ -13,19 +14,22 @@ use serde_json::{Value, json};
 use store::Revision;
 use tokio::{
     sync::watch,
-    time::{Instant, sleep_until},
+    time::{Instant, Sleep, sleep_until},
 };
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::{
     encode::Form,
     failure::Failure,
+    json::Json,
     request::Query,
     resource::Resource,
     select::Selection,
     server::Server,
     watch_cache::{
         entry::Entry,
-        state::{Event, EventType, State, event_line},
+        share::{Block, Shared},
+        state::{Event, EventType, State},
     },
 };
 
@@ -52,13 +56,12 @@ const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
 /// Answers with a stream of events.
 pub async fn watch(
     server: Arc<Server>,
-    index: usize,
+    resource: Arc<Resource>,
     selection: Selection,
     form: Form,
     query: &Query,
 ) -> Result<Response<Body>, Failure> {
     let options = WatchOptions::parse(query)?;
-    let resource = &server.resources.all()[index];
     let mut changed = resource.cache.subscribe();
     match options.from {
         From::Newest => server.progress.wait_fresh(&*server.store).await?,
@@ -70,22 +73,28 @@ pub async fn watch(
     changed.borrow_and_update();
     let reached = server.progress.reached();
     let state = resource.cache.load();
-    let mut watcher = Watcher {
+    let now = Instant::now();
+    let (bookmark_at, ends_at) = (now + BOOKMARK_INTERVAL, now + options.timeout);
+    let mut watcher = Box::new(Watcher {
+        shared: resource.cache.share(format!("{} {form:?} {selection:?}", resource.api_version())),
+        stopped: Box::pin(server.stop.clone().cancelled_owned()),
+        removed: Box::pin(resource.removed.clone().cancelled_owned()),
+        lines: Lines { server: server.clone(), resource, selection, form, headers: true },
         changed,
-        selection,
-        form,
         bookmarks: options.bookmarks,
         next_seq: state.next_seq(),
         sent: reached.max(state.revision),
         initial: VecDeque::new(),
         initial_end: options.initial_end,
-        bookmark_at: Instant::now() + BOOKMARK_INTERVAL,
-        ends_at: Instant::now() + options.timeout,
-        headers: true,
+        bookmark_at,
+        ends_at,
+        alarm: Box::pin(sleep_until(if options.bookmarks {
+            bookmark_at.min(ends_at)
+        } else {
+            ends_at
+        })),
         ended: false,
-        index,
-        server: server.clone(),
-    };
+    });
     match options.from {
         From::After(revision) => match state.seq_after(revision) {
             Some(seq) => {
@@ -174,11 +183,9 @@ impl WatchOptions {
 }
 
 struct Watcher {
-    server: Arc<Server>,
-    index: usize,
+    lines: Lines,
+    shared: Arc<Shared>,
     changed: watch::Receiver<u64>,
-    selection: Selection,
-    form: Form,
     bookmarks: bool,
     /// The next event to look at.
     next_seq: u64,
@@ -190,25 +197,25 @@ struct Watcher {
     initial_end: bool,
     bookmark_at: Instant,
     ends_at: Instant,
-    /// Whether the next table names its columns.
-    headers: bool,
+    /// Rings for the next of both.
+    alarm: Pin<Box<Sleep>>,
+    stopped: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// The kind is served no more.
+    removed: Pin<Box<WaitForCancellationFutureOwned>>,
     ended: bool,
 }
 
 impl Watcher {
     fn begin(&mut self, state: &State) {
-        let prefix: Arc<str> = self.selection.prefix.as_str().into();
+        let selection = &self.lines.selection;
+        let prefix: Arc<str> = selection.prefix.as_str().into();
         self.initial = state
             .items
             .range(prefix..)
-            .take_while(|(key, _)| key.starts_with(&self.selection.prefix))
-            .filter(|(_, entry)| self.selection.matches(entry))
+            .take_while(|(key, _)| key.starts_with(&selection.prefix))
+            .filter(|(_, entry)| selection.matches(entry))
             .map(|(_, entry)| entry.clone())
             .collect();
-    }
-
-    fn resource(&self) -> &Resource {
-        &self.server.resources.all()[self.index]
     }
 
     /// The next bytes; `None` ends the watch.
@@ -231,21 +238,30 @@ impl Watcher {
             if let Some(bytes) = chunk.finish() {
                 return Some(bytes);
             }
-            let stop = self.server.stop.clone();
             tokio::select! {
                 changed = self.changed.changed() => self.ended |= changed.is_err(),
-                () = sleep_until(self.bookmark_at), if self.bookmarks => {
+                () = self.alarm.as_mut() => {
+                    if Instant::now() >= self.ends_at {
+                        return self.end();
+                    }
                     let mut chunk = Chunk::default();
                     self.push_events(&mut chunk);
-                    if !self.ended && !chunk.is_full() {
+                    if self.bookmarks && !self.ended && !chunk.is_full() {
                         self.push_bookmark(&mut chunk, false);
                     }
+                    self.set_alarm();
                     return chunk.finish();
                 }
-                () = sleep_until(self.ends_at) => return self.end(),
-                () = stop.cancelled() => return self.end(),
+                () = self.stopped.as_mut() => return self.end(),
+                () = self.removed.as_mut() => return self.end(),
             }
         }
+    }
+
+    /// The alarm rings where a bookmark may be due: one that was sent meanwhile has moved it.
+    fn set_alarm(&mut self) {
+        let bookmark_at = if self.bookmarks { self.bookmark_at } else { self.ends_at };
+        self.alarm.as_mut().reset(bookmark_at.min(self.ends_at));
     }
 
     /// The last bytes of a watch that ends in good order.
@@ -266,69 +282,37 @@ impl Watcher {
             let Some(entry) = self.initial.pop_front() else {
                 return;
             };
-            let line = match self.form {
-                Form::Object => event_line(EventType::Added.name(), &entry.json),
-                _ => self.formed_line(EventType::Added, &entry.json),
-            };
-            chunk.push(line);
+            self.ended |= !self.lines.push(&mut chunk.more, EventType::Added, &entry.json);
         }
     }
 
     fn push_events(&mut self, chunk: &mut Chunk) {
         // Marked as seen before the states are loaded: a change after that wakes again.
         self.changed.borrow_and_update();
-        let reached = self.server.progress.reached();
-        let state = self.resource().cache.load();
+        let lines = &mut self.lines;
+        let reached = lines.server.progress.reached();
+        let state = lines.resource.cache.load();
         if self.next_seq < state.first_seq {
             self.ended = true;
-            chunk.push(self.expired(&state));
+            let message = format!("too old resource version: {} ({})", self.sent, state.floor);
+            push_line(&mut chunk.more, "ERROR", &ApiError::expired(message).to_json());
             return;
         }
-        while let Some(event) = state.event(self.next_seq) {
+        while self.next_seq < state.next_seq() {
             if chunk.is_full() {
                 return;
             }
-            self.next_seq += 1;
-            self.sent = event.revision;
-            if let Some(how) = self.tell(event) {
-                let line = match self.form {
-                    Form::Object => event.line(how),
-                    _ => self.formed_line(how, &event.object(how)),
-                };
-                chunk.push(line);
-            }
+            let from = self.next_seq;
+            let block = match lines.alike() {
+                true => self.shared.block(from, |until| lines.block(&state, from, until)),
+                false => lines.block(&state, from, None),
+            };
+            self.next_seq = block.to;
+            self.sent = block.revision;
+            self.ended |= block.failed;
+            chunk.push(block.bytes);
         }
         self.sent = self.sent.max(reached).max(state.revision);
-    }
-
-    /// How this watcher is told of an event: an object that comes into its selection is
-    /// added, one that leaves it is deleted.
-    fn tell(&self, event: &Event) -> Option<EventType> {
-        let selected = |entry: &Option<Arc<Entry>>| {
-            entry.as_ref().is_some_and(|entry| self.selection.matches(entry))
-        };
-        match (selected(&event.previous), selected(&event.current)) {
-            (false, true) => Some(EventType::Added),
-            (true, true) => Some(EventType::Modified),
-            (true, false) => Some(EventType::Deleted),
-            (false, false) => None,
-        }
-    }
-
-    fn formed_line(&mut self, how: EventType, json: &[u8]) -> Bytes {
-        let headers = std::mem::take(&mut self.headers);
-        match event_object(self.resource(), json, self.form, headers) {
-            Ok(value) => event_line(how.name(), value.to_string().as_bytes()),
-            Err(failure) => {
-                self.ended = true;
-                event_line("ERROR", &failure.0.to_json())
-            }
-        }
-    }
-
-    fn expired(&self, state: &State) -> Bytes {
-        let message = format!("too old resource version: {} ({})", self.sent, state.floor);
-        event_line("ERROR", &ApiError::expired(message).to_json())
     }
 
     /// Says up to which revision everything was sent.
@@ -341,8 +325,8 @@ impl Watcher {
         if initial_end {
             metadata["annotations"] = json!({ INITIAL_EVENTS_END: "true" });
         }
-        let resource = self.resource();
-        let object = match self.form {
+        let resource = &*self.lines.resource;
+        let object = match self.lines.form {
             Form::Table(_) => empty_table(resource, metadata),
             Form::Metadata => json!({
                 "kind": "PartialObjectMetadata",
@@ -355,17 +339,113 @@ impl Watcher {
                 "metadata": metadata,
             }),
         };
-        chunk.push(event_line("BOOKMARK", object.to_string().as_bytes()));
+        chunk.join();
+        push_line(&mut chunk.more, "BOOKMARK", object.to_string().as_bytes());
     }
 }
 
 impl Drop for Watcher {
     fn drop(&mut self) {
-        self.server.metrics.watchers.dec();
+        self.lines.server.metrics.watchers.dec();
     }
 }
 
-/// Lines on their way out. A single one is passed on without a copy.
+/// From events to lines: the same for every watcher of one selection and form.
+struct Lines {
+    server: Arc<Server>,
+    resource: Arc<Resource>,
+    selection: Selection,
+    form: Form,
+    /// Whether the next table names its columns.
+    headers: bool,
+}
+
+impl Lines {
+    /// Whether the next lines are those of the other watchers, too: only a watch's first table
+    /// names its columns.
+    fn alike(&self) -> bool {
+        !(self.headers && matches!(self.form, Form::Table(_)))
+    }
+
+    /// The lines of the events from one on, up to another one or until there are enough.
+    fn block(&mut self, state: &State, from: u64, until: Option<u64>) -> Block {
+        let until = until.unwrap_or(u64::MAX).min(state.next_seq());
+        let mut block =
+            Block { from, to: from, revision: state.revision, bytes: Bytes::new(), failed: false };
+        let mut lines = BytesMut::new();
+        while block.to < until
+            && lines.len() < CHUNK_BYTES
+            && !block.failed
+            && let Some(event) = state.event(block.to)
+        {
+            block.to += 1;
+            block.revision = event.revision;
+            if let Some(how) = self.tell(event)
+                && let Some(json) = event.object(how)
+            {
+                block.failed = !self.push(&mut lines, how, &json);
+            }
+        }
+        block.bytes = lines.freeze();
+        block
+    }
+
+    /// How a watcher is told of an event: an object that comes into its selection is added,
+    /// one that leaves it is deleted.
+    fn tell(&self, event: &Event) -> Option<EventType> {
+        let selected = |entry: &Option<Arc<Entry>>| {
+            entry.as_ref().is_some_and(|entry| self.selection.matches(entry))
+        };
+        match (selected(&event.previous), selected(&event.current)) {
+            (false, true) => Some(EventType::Added),
+            (true, true) => Some(EventType::Modified),
+            (true, false) => Some(EventType::Deleted),
+            (false, false) => None,
+        }
+    }
+
+    /// Appends an event's line. `false`: it is an error, and the last one.
+    fn push(&mut self, into: &mut BytesMut, how: EventType, json: &Json) -> bool {
+        if self.form == Form::Object && self.resource.version().is_none() {
+            into.reserve(json.size() + LINE_BYTES);
+            begin_line(into, how.name());
+            json.put(into);
+            end_line(into);
+            return true;
+        }
+        let headers = std::mem::take(&mut self.headers);
+        match event_object(&self.resource, &json.to_bytes(), self.form, headers) {
+            Ok(value) => push_line(into, how.name(), value.to_string().as_bytes()),
+            Err(failure) => {
+                push_line(into, "ERROR", &failure.0.to_json());
+                return false;
+            }
+        }
+        true
+    }
+}
+
+/// Room for what is around the object in a line.
+const LINE_BYTES: usize = 40;
+
+/// `{"type":TYPE,"object":OBJECT}` and a line feed.
+fn push_line(into: &mut BytesMut, name: &str, object: &[u8]) {
+    begin_line(into, name);
+    into.extend_from_slice(object);
+    end_line(into);
+}
+
+fn begin_line(into: &mut BytesMut, name: &str) {
+    into.extend_from_slice(b"{\"type\":\"");
+    into.extend_from_slice(name.as_bytes());
+    into.extend_from_slice(b"\",\"object\":");
+}
+
+fn end_line(into: &mut BytesMut) {
+    into.extend_from_slice(b"}\n");
+}
+
+/// Lines on their way out. A single block is passed on without a copy.
 #[derive(Default)]
 struct Chunk {
     first: Option<Bytes>,
@@ -373,15 +453,22 @@ struct Chunk {
 }
 
 impl Chunk {
-    fn push(&mut self, line: Bytes) {
-        match self.first.take() {
-            None if self.more.is_empty() => self.first = Some(line),
-            first => {
-                if let Some(first) = first {
-                    self.more.extend_from_slice(&first);
-                }
-                self.more.extend_from_slice(&line);
-            }
+    fn push(&mut self, lines: Bytes) {
+        if lines.is_empty() {
+            return;
+        }
+        if self.is_empty() {
+            self.first = Some(lines);
+            return;
+        }
+        self.join();
+        self.more.extend_from_slice(&lines);
+    }
+
+    /// Makes `more` all there is, so that it can be appended to.
+    fn join(&mut self) {
+        if let Some(first) = self.first.take() {
+            self.more.extend_from_slice(&first);
         }
     }
 

@@ -7,17 +7,18 @@ use bytes::Bytes;
 use store::{Compare, KeyValue, Op, Revision, Txn};
 
 use crate::{
-    allocate::service::{Plan, owner},
+    allocate::plan::{Plan, owner},
     failure::Failure,
+    json::Json,
     resource::Resource,
     server::Server,
-    watch_cache::entry::with_resource_version,
+    watch_cache::entry::Selectable,
 };
 
 /// An object as it was written, or would have been.
 pub struct Written {
-    /// JSON with `resourceVersion`.
-    pub json: Bytes,
+    /// With `resourceVersion`, if it was written.
+    pub json: Json,
     /// Texts for `Warning` headers.
     pub warnings: Vec<String>,
 }
@@ -47,17 +48,24 @@ pub async fn commit(
     let mut compares = vec![Compare { key: key.clone(), mod_revision: revision }];
     compares.extend(plan.compares());
     let lease = match &value {
-        Some(_) if resource.names.plural == "events" => server.event_lease().await?,
+        Some(_) if resource.kind.expires() => server.event_lease().await?,
         _ => 0,
     };
+    if let Some(value) = &value {
+        server.announced.announce(&key, value, Selectable::of(&*resource.kind, object));
+    }
+    let withdraw = value.clone().map(|value| (key.clone(), value));
     let mut ops = vec![match value {
         Some(value) => Op::Put { key, value, lease },
         None => Op::Delete { key },
     }];
     let namespace = metadata.namespace.as_deref().unwrap_or_default();
-    let owner = owner(resource.names.plural, namespace, name);
+    let owner = owner(&resource.names.plural, namespace, name);
     ops.extend(plan.ops(owner.as_bytes()));
     let committed = server.store.txn(compares, ops).await;
+    if let (Ok(Txn::Conflict { .. }) | Err(_), Some((key, value))) = (&committed, withdraw) {
+        server.announced.take(&key, &value);
+    }
     let current = match committed {
         Ok(Txn::Committed { revision }) => return Ok(Outcome::Committed(revision)),
         Ok(Txn::Conflict { current, .. }) => current,
@@ -76,29 +84,6 @@ pub async fn commit(
     if errors.is_empty() {
         Ok(Outcome::Retry)
     } else {
-        Err(ApiError::invalid(resource.names, name, &errors).into())
+        Err(ApiError::invalid(&resource.names, name, &errors).into())
     }
-}
-
-/// JSON of an object as of a revision.
-pub fn json_at(value: &[u8], revision: Revision) -> Result<Bytes, Failure> {
-    with_resource_version(value, revision)
-        .map(Bytes::from)
-        .map_err(|error| ApiError::internal(error).into())
-}
-
-/// The stored value of an object, decoded, with its `resourceVersion`.
-pub fn decode_stored(resource: &Resource, kv: &KeyValue) -> Result<Box<dyn Object>, Failure> {
-    let decoded = resource.kind.decode(&kv.value);
-    let mut object = decoded.map_err(|error| {
-        ApiError::internal(format!("{} is not readable: {}", kv.key, error.message))
-    })?;
-    object.metadata_mut().resource_version = Some(kv.mod_revision.to_string());
-    Ok(object)
-}
-
-/// The canonical stored form: no `resourceVersion`, since it is the store's revision.
-pub fn stored_form(object: &mut dyn Object) -> Bytes {
-    object.metadata_mut().resource_version = None;
-    object.to_json().into()
 }

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use api::subresource::Container;
 use axum::body::Body;
 use futures::{SinkExt, StreamExt};
 use http::{Request, Response};
@@ -29,8 +30,8 @@ use tracing::debug;
 use crate::{failure::Failure, request::Query, server::Server};
 
 use super::{
-    Target,
     node::failure_of,
+    reference,
     websocket::{accept, read_offer},
 };
 
@@ -52,7 +53,7 @@ const CLOSE: u8 = 255;
 /// so that what is wrong with it is an ordinary error.
 pub async fn exec(
     server: &Arc<Server>,
-    target: Target,
+    target: Container,
     attach: bool,
     query: &Query,
     mut request: Request<Body>,
@@ -66,7 +67,7 @@ pub async fn exec(
         // kubectl takes every refusal of its WebSocket as a cue to come again with SPDY, and
         // shows what it is told then.
         (Err(_), Some(why)) => {
-            let container = &target.container.container;
+            let container = &target.name;
             return Err(Failure::bad_request(format!(
                 "container {container} is not running: {why}"
             )));
@@ -74,7 +75,7 @@ pub async fn exec(
         (Err(refusal), None) => return Err(refusal),
     };
     let start = ExecStart {
-        container: Some(target.container),
+        container: Some(reference(&target)),
         command,
         stdin: query.flag("stdin"),
         stdout: query.flag("stdout"),
@@ -84,7 +85,7 @@ pub async fn exec(
     if !(start.stdin || start.stdout || start.stderr) {
         return Err(Failure::bad_request("you must specify at least one of stdin, stdout, stderr"));
     }
-    let mut client = server.nodes.connect(server, &target.node).await?;
+    let mut client = server.nodes.connect(&server.resources.table(), &target.node).await?;
     let (input, queued) = mpsc::channel(INPUT_QUEUE);
     // The queue is empty: this cannot wait.
     let _ = input.send(ask(Ask::Start(start))).await;

@@ -2,6 +2,7 @@
 //!
 //! Never holds more than the chunk on its way.
 
+use api::subresource::Container;
 use axum::body::Body;
 use futures::StreamExt;
 use http::{HeaderValue, Response, header::CONTENT_TYPE};
@@ -9,12 +10,12 @@ use proto::node::LogsRequest;
 
 use crate::{failure::Failure, request::Query, server::Server};
 
-use super::{Target, node::failure_of};
+use super::{node::failure_of, reference};
 
 /// Answers `GET …/log`.
 pub async fn logs(
     server: &Server,
-    target: Target,
+    target: Container,
     query: &Query,
 ) -> Result<Response<Body>, Failure> {
     let number = |name: &str| -> Result<Option<i64>, Failure> {
@@ -29,7 +30,7 @@ pub async fn logs(
         }
     };
     let request = LogsRequest {
-        container: Some(target.container),
+        container: Some(reference(&target)),
         follow: query.flag("follow"),
         previous: query.flag("previous"),
         timestamps: query.flag("timestamps"),
@@ -38,7 +39,7 @@ pub async fn logs(
         since_time: query.get("sinceTime").unwrap_or_default().to_owned(),
         limit_bytes: number("limitBytes")?,
     };
-    let mut client = server.nodes.connect(server, &target.node).await?;
+    let mut client = server.nodes.connect(&server.resources.table(), &target.node).await?;
     let answered = client.logs(request).await;
     let messages = answered.map_err(|status| failure_of(&status))?.into_inner();
     let stream = messages.map(|message| match message {

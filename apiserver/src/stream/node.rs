@@ -2,24 +2,20 @@
 //!
 //! Never trusts an address: the node's certificate must carry the node's name.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use anyhow::Context;
-use api::status::ApiError;
-use k8s_openapi::api::core::v1::Node;
+use api::{kind::Role, status::ApiError};
 use proto::node::node_client;
 use tonic::{
     Code, Status,
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
 };
 
-use crate::{failure::Failure, options::Options, server::Server};
+use crate::{failure::Failure, options::Options, resource::Table};
 
 /// How long connecting to a node may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Port of a node that does not say where its agent listens.
-const DEFAULT_PORT: i32 = 10_250;
 
 /// Opens channels to node agents.
 #[derive(Debug, Clone, Default)]
@@ -51,7 +47,7 @@ impl NodeClient {
     /// Connects to the agent of a node.
     pub async fn connect(
         &self,
-        server: &Server,
+        table: &Table,
         node: &str,
     ) -> Result<node_client::NodeClient<Channel>, Failure> {
         let tls = self.tls.clone().ok_or_else(|| {
@@ -59,7 +55,7 @@ impl NodeClient {
                 "no way to the node agents: start the server with --kubelet-client-certificate and --kubelet-client-key",
             )
         })?;
-        let address = address_of(server, node)?;
+        let address = address_of(table, node)?;
         let unreachable = |error: &dyn std::fmt::Display| {
             ApiError::internal(format!("error dialing node {node} at {address}: {error}"))
         };
@@ -76,29 +72,13 @@ impl NodeClient {
     }
 }
 
-/// `IP:PORT` from the Node's status.
-fn address_of(server: &Server, name: &str) -> Result<String, Failure> {
-    let nodes = server.resources.core("nodes").ok_or_else(ApiError::no_such_path)?;
+/// `IP:PORT` of a node's agent.
+fn address_of(table: &Table, name: &str) -> Result<SocketAddr, Failure> {
+    let nodes = table.with_role(Role::Agents).ok_or_else(ApiError::no_such_path)?;
     let state = nodes.cache.load();
     let entry = state.items.get(name).ok_or_else(|| nodes.not_found(name))?;
-    let node: Node = serde_json::from_slice(&entry.json).map_err(ApiError::internal)?;
-    let status = node.status.unwrap_or_default();
-    let port = status
-        .daemon_endpoints
-        .and_then(|endpoints| endpoints.kubelet_endpoint)
-        .map_or(DEFAULT_PORT, |endpoint| endpoint.port);
-    let address = status
-        .addresses
-        .into_iter()
-        .flatten()
-        .find(|address| address.type_ == "InternalIP")
-        .map(|address| address.address)
-        .ok_or_else(|| ApiError::internal(format!("node {name} has no InternalIP address")))?;
-    let address: std::net::IpAddr = address
-        .parse()
-        .map_err(|_| ApiError::internal(format!("node {name}: {address:?} is no address")))?;
-    let port = u16::try_from(port).unwrap_or_default();
-    Ok(std::net::SocketAddr::new(address, port).to_string())
+    let node = nodes.kind.decode(entry.json.value()).map_err(ApiError::internal)?;
+    nodes.kind.agent(&*node).map_err(|why| ApiError::internal(why).into())
 }
 
 /// A node agent's refusal as the API's error.

@@ -6,25 +6,26 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use api::kind::Kind;
+use bytes::Bytes;
 use futures::StreamExt;
 use imbl::OrdMap;
 use store::{Error, Event, ListOptions, Revision, Store, WatchItem};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc, oneshot};
 use tracing::{error, warn};
 
 use crate::{
     allocate::Allocators,
-    resource::{Resource, Resources},
+    keys::{ALLOCATIONS, ROOT, SERVERS},
+    resource::{Resource, Resources, Table},
 };
 
 use super::{
     Progress,
+    announced::Announced,
     entry::Entry,
     state::{EVENTS_KEPT, State},
 };
-
-/// Everything this server stores lies below this prefix.
-pub const ROOT: &str = "/registry/";
 
 /// Keys fetched by one call while listing.
 const LIST_PAGE: usize = 2_000;
@@ -36,18 +37,34 @@ const HISTORY_REVISIONS: Revision = EVENTS_KEPT as Revision;
 /// Pause before the store is asked again after an error.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
+/// Changes of the table that wait for the feed at once.
+pub const MAX_CHANGES: usize = 16;
+
+/// A change of the table of resources, and where to say what became of it. It is the feed's to
+/// make, so that no event of a kind is taken in before the kind's cache is filled.
+pub enum Change {
+    /// Serves one more kind.
+    Add(Arc<dyn Kind>, oneshot::Sender<Result<(), String>>),
+    /// Serves the kind of a group, version and plural no more; whether there was one.
+    Remove([String; 3], oneshot::Sender<bool>),
+}
+
 /// What the feed keeps up to date.
 pub struct Feed {
     /// Where changes come from.
     pub store: Arc<dyn Store>,
     /// The kinds and their caches.
     pub resources: Arc<Resources>,
+    /// What this server's writers say of what they store.
+    pub announced: Arc<Announced>,
     /// Told after each batch.
     pub progress: Arc<Progress>,
     /// Which addresses and ports are taken is derived from the same watch.
     pub allocators: Arc<Allocators>,
     /// Told when the key of an API server comes or goes.
     pub servers_changed: Arc<Notify>,
+    /// Kinds that come and go.
+    pub changes: mpsc::Receiver<Change>,
 }
 
 impl Feed {
@@ -70,7 +87,8 @@ impl Feed {
     }
 
     async fn list_at(&self, revision: Revision) -> Result<Revision, Error> {
-        for resource in self.resources.all() {
+        self.announced.clear();
+        for resource in self.resources.table().stored() {
             self.list_resource(resource, revision).await?;
         }
         self.list_allocations(revision).await?;
@@ -79,7 +97,7 @@ impl Feed {
     }
 
     /// Follows the store for ever, from after `revision`.
-    pub async fn follow(&self, mut revision: Revision) {
+    pub async fn follow(mut self, mut revision: Revision) {
         loop {
             match self.follow_once(&mut revision).await {
                 Ok(()) => warn!("the store ended the watch; resuming after {revision}"),
@@ -96,9 +114,19 @@ impl Feed {
         }
     }
 
-    async fn follow_once(&self, revision: &mut Revision) -> Result<(), Error> {
+    async fn follow_once(&mut self, revision: &mut Revision) -> Result<(), Error> {
         let mut watch = self.store.watch(ROOT, *revision + 1).await?;
-        while let Some(item) = watch.next().await {
+        loop {
+            let item = tokio::select! {
+                item = watch.next() => item,
+                Some(change) = self.changes.recv() => {
+                    self.change(change).await;
+                    continue;
+                }
+            };
+            let Some(item) = item else {
+                return Ok(());
+            };
             let reached = match item? {
                 WatchItem::Events(events) => self.take_in(events, *revision),
                 WatchItem::Progress(reached) => reached,
@@ -106,13 +134,44 @@ impl Feed {
             *revision = reached.max(*revision);
             self.progress.advance(*revision);
         }
+    }
+
+    /// Changes the table. Whoever asked may have gone: then nobody is told.
+    async fn change(&self, change: Change) {
+        match change {
+            Change::Add(kind, told) => {
+                let _ = told.send(self.add(kind).await);
+            }
+            Change::Remove([group, version, plural], told) => {
+                let found = self.resources.table().without(&group, &version, &plural);
+                let is_found = found.is_some();
+                if let Some((table, gone)) = found {
+                    self.resources.replace(table);
+                    gone.removed.cancel();
+                }
+                let _ = told.send(is_found);
+            }
+        }
+    }
+
+    /// Fills the cache of a kind, then serves it: nobody sees it half filled.
+    async fn add(&self, kind: Arc<dyn Kind>) -> Result<(), String> {
+        let (table, resource) = Table::with(&self.resources.table(), kind)?;
+        let listed = async {
+            // It may hold more than the other caches yet: `take_in` leaves out what it has.
+            let newest = self.store.current_revision().await?;
+            self.list_resource(&resource, newest).await
+        };
+        listed.await.map_err(|error| error.to_string())?;
+        self.resources.replace(table);
         Ok(())
     }
 
     /// Applies a batch of whole revisions; events at or before `after` are known already.
     fn take_in(&self, events: Vec<Event>, after: Revision) -> Revision {
         let mut reached = after;
-        let mut changed: BTreeMap<usize, State> = BTreeMap::new();
+        let table = self.resources.table();
+        let mut changed: BTreeMap<usize, (&Arc<Resource>, State)> = BTreeMap::new();
         for event in events {
             let (key, revision, value) = match &event {
                 Event::Put { kv, .. } => (&kv.key, kv.mod_revision, Some(&kv.value)),
@@ -122,23 +181,29 @@ impl Feed {
                 continue;
             }
             reached = reached.max(revision);
-            let Some(resource) = self.resources.by_store_key(key) else {
+            let Some((at, resource)) = table.by_store_key(key) else {
                 self.allocators.observe(key, value.is_some());
                 let renewed = matches!(&event, Event::Put { previous: Some(_), .. });
-                if !renewed && key.starts_with(crate::advertise::PREFIX) {
+                if !renewed && key.starts_with(SERVERS) {
                     self.servers_changed.notify_one();
                 }
                 continue;
             };
             let name = &key[resource.prefix.len()..];
-            let state = changed
-                .entry(resource.index)
-                .or_insert_with(|| State::clone(&resource.cache.load()));
-            let current = value.and_then(|value| read_entry(resource, name, value, revision));
+            let before = resource.cache.load();
+            // A kind that came just now was listed at a revision that is still to come here.
+            if revision <= before.revision {
+                continue;
+            }
+            let (_, state) = changed.entry(at).or_insert_with(|| (resource, State::clone(&before)));
+            let current = value.and_then(|value| match self.announced.take(key, value) {
+                Some(known) => Entry::new(name, value.clone(), revision, known).ok().map(Arc::new),
+                None => read_entry(resource, name, value.clone(), revision),
+            });
             state.apply(name, revision, current);
         }
-        for (index, state) in changed {
-            self.resources.all()[index].cache.publish(state);
+        for (resource, state) in changed.into_values() {
+            resource.cache.publish(state);
         }
         reached
     }
@@ -158,7 +223,7 @@ impl Feed {
                 .await?;
             for kv in &page.items {
                 let name = &kv.key[resource.prefix.len()..];
-                if let Some(entry) = read_entry(resource, name, &kv.value, kv.mod_revision) {
+                if let Some(entry) = read_entry(resource, name, kv.value.clone(), kv.mod_revision) {
                     items.insert(entry.key.clone(), entry);
                 }
             }
@@ -179,7 +244,7 @@ impl Feed {
             let page = self
                 .store
                 .list(ListOptions {
-                    prefix: crate::allocate::PREFIX.to_owned(),
+                    prefix: ALLOCATIONS.to_owned(),
                     after,
                     limit: LIST_PAGE,
                     revision,
@@ -201,10 +266,10 @@ impl Feed {
 fn read_entry(
     resource: &Resource,
     name: &str,
-    value: &[u8],
+    value: Bytes,
     revision: Revision,
 ) -> Option<Arc<Entry>> {
-    match Entry::of(resource.kind, name, value, revision) {
+    match Entry::of(&*resource.kind, name, value, revision) {
         Ok(entry) => Some(Arc::new(entry)),
         Err(error) => {
             error!(

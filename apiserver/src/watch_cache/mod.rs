@@ -1,11 +1,13 @@
-//! The watch cache: every object of every kind, encoded once, kept up to date by one watch
-//! of the store, with the newest events of each kind for watchers.
+//! The watch cache: every object of every kind in the store's own bytes, kept up to date by
+//! one watch of the store, with the newest events of each kind for watchers.
 //!
 //! Readers load an immutable state and never take a lock that the feed needs. Never writes
 //! to the store.
 
+pub mod announced;
 pub mod entry;
 pub mod feed;
+pub mod share;
 pub mod state;
 
 use std::{sync::Arc, time::Duration};
@@ -16,7 +18,10 @@ use tokio::sync::watch;
 
 use crate::failure::Failure;
 
-use self::state::State;
+use self::{
+    share::{Shared, Shares},
+    state::State,
+};
 
 /// How long a read waits for the cache to reach a revision before it fails with 504.
 pub const FRESH_WAIT: Duration = Duration::from_secs(5);
@@ -29,11 +34,16 @@ const ASK_AGAIN: Duration = Duration::from_millis(500);
 pub struct KindCache {
     state: ArcSwap<State>,
     changed: watch::Sender<u64>,
+    shares: Shares,
 }
 
 impl Default for KindCache {
     fn default() -> Self {
-        Self { state: ArcSwap::from_pointee(State::default()), changed: watch::channel(0).0 }
+        Self {
+            state: ArcSwap::from_pointee(State::default()),
+            changed: watch::channel(0).0,
+            shares: Shares::default(),
+        }
     }
 }
 
@@ -46,6 +56,22 @@ impl KindCache {
     /// Wakes when there is a newer state than the last one seen.
     pub fn subscribe(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
+    }
+
+    /// What the watchers share that want the same events in the same form.
+    pub fn share(&self, what: String) -> Arc<Shared> {
+        self.shares.join(what)
+    }
+
+    /// Drops the events up to a revision: the store has forgotten them, too. Where that meets
+    /// a change, the change wins, and the events go the next time.
+    pub fn forget(&self, revision: Revision) {
+        self.shares.forget();
+        self.state.rcu(|state| {
+            let mut state = State::clone(state);
+            state.forget(revision);
+            state
+        });
     }
 
     fn publish(&self, state: State) {

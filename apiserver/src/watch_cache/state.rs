@@ -2,11 +2,12 @@
 //!
 //! Never changes in place: every change makes a new state beside the old one.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use bytes::Bytes;
 use imbl::{OrdMap, Vector};
 use store::Revision;
+
+use crate::json::Json;
 
 use super::entry::Entry;
 
@@ -14,8 +15,9 @@ use super::entry::Entry;
 /// watcher may lag behind. What is pushed out ends the watchers that still need it (410).
 pub const EVENTS_KEPT: usize = 8_192;
 
-/// Bytes of JSON that the kept events of a kind may hold on to, beside the count.
-pub const EVENT_BYTES_KEPT: usize = 32 << 20;
+/// Bytes of JSON that the kept events of a kind may hold on to, beside the count: those of
+/// versions that are no more.
+pub const EVENT_BYTES_KEPT: usize = 16 << 20;
 
 /// How a watcher is told of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +41,7 @@ impl EventType {
     }
 }
 
-/// One change of one object, encoded at most once for each way to tell it.
+/// One change of one object.
 #[derive(Debug)]
 pub struct Event {
     /// Revision of the change.
@@ -48,65 +50,25 @@ pub struct Event {
     pub previous: Option<Arc<Entry>>,
     /// The version after, if there is one.
     pub current: Option<Arc<Entry>>,
-    added: OnceLock<Bytes>,
-    modified: OnceLock<Bytes>,
-    deleted: OnceLock<Bytes>,
 }
 
 impl Event {
-    /// A change from one version to another; at least one of them exists.
-    pub fn new(
-        revision: Revision,
-        previous: Option<Arc<Entry>>,
-        current: Option<Arc<Entry>>,
-    ) -> Self {
-        Self {
-            revision,
-            previous,
-            current,
-            added: OnceLock::new(),
-            modified: OnceLock::new(),
-            deleted: OnceLock::new(),
-        }
-    }
-
     /// The object as told with this type: the version after, or for a deletion the version
     /// before as of the event's revision.
-    pub fn object(&self, how: EventType) -> Bytes {
+    pub fn object(&self, how: EventType) -> Option<Json> {
         match (how, &self.previous, &self.current) {
-            (EventType::Deleted, Some(previous), _) => previous.json_at(self.revision).into(),
-            (_, _, Some(current)) => current.json.clone(),
-            (_, Some(previous), None) => previous.json_at(self.revision).into(),
-            (_, None, None) => Bytes::new(),
+            (EventType::Deleted, Some(previous), _) | (_, Some(previous), None) => {
+                Some(previous.json.at(self.revision))
+            }
+            (_, _, Some(current)) => Some(current.json.clone()),
+            (_, None, None) => None,
         }
     }
 
-    /// The line on the wire, shared by all watchers.
-    pub fn line(&self, how: EventType) -> Bytes {
-        let cell = match how {
-            EventType::Added => &self.added,
-            EventType::Modified => &self.modified,
-            EventType::Deleted => &self.deleted,
-        };
-        cell.get_or_init(|| event_line(how.name(), &self.object(how))).clone()
-    }
-
+    /// Bytes that only the event holds: the version after is the object, or the next event's.
     fn size(&self) -> usize {
-        let size = |entry: &Option<Arc<Entry>>| entry.as_ref().map_or(0, |e| e.json.len());
-        // The line is a copy of the object; the version after is in `items` as well.
-        size(&self.previous) + size(&self.current)
+        self.previous.as_ref().map_or(0, |entry| entry.size())
     }
-}
-
-/// `{"type":TYPE,"object":OBJECT}` and a line feed.
-pub fn event_line(name: &str, object: &[u8]) -> Bytes {
-    let mut line = Vec::with_capacity(object.len() + name.len() + 24);
-    line.extend_from_slice(b"{\"type\":\"");
-    line.extend_from_slice(name.as_bytes());
-    line.extend_from_slice(b"\",\"object\":");
-    line.extend_from_slice(object);
-    line.extend_from_slice(b"}\n");
-    line.into()
 }
 
 /// All objects of a kind and its newest events, as of one revision.
@@ -137,7 +99,7 @@ impl State {
         self.first_seq + self.events.len() as u64
     }
 
-    /// Takes a change in; `None` removes the object. Returns the version before.
+    /// Takes a change in; `None` removes the object.
     pub fn apply(&mut self, key: &str, revision: Revision, current: Option<Arc<Entry>>) {
         let previous = match &current {
             Some(entry) => self.items.insert(entry.key.clone(), entry.clone()),
@@ -147,17 +109,29 @@ impl State {
         if previous.is_none() && current.is_none() {
             return;
         }
-        let event = Event::new(revision, previous, current);
+        let event = Event { revision, previous, current };
         self.event_bytes += event.size();
         self.events.push_back(Arc::new(event));
         while self.events.len() > EVENTS_KEPT
             || (self.event_bytes > EVENT_BYTES_KEPT && self.events.len() > 1)
         {
-            if let Some(oldest) = self.events.pop_front() {
-                self.event_bytes -= oldest.size();
-                self.first_seq += 1;
-                self.floor = oldest.revision;
-            }
+            self.drop_oldest();
+        }
+    }
+
+    /// Drops the events up to a revision, and the versions that only they hold.
+    pub fn forget(&mut self, revision: Revision) {
+        while self.events.front().is_some_and(|event| event.revision <= revision) {
+            self.drop_oldest();
+        }
+        self.floor = self.floor.max(revision.min(self.revision));
+    }
+
+    fn drop_oldest(&mut self) {
+        if let Some(oldest) = self.events.pop_front() {
+            self.event_bytes -= oldest.size();
+            self.first_seq += 1;
+            self.floor = oldest.revision;
         }
     }
 

@@ -16,10 +16,10 @@ use apiserver::{
     ApiService, Parts, Server,
     advertise::Advertised,
     allocate::Allocators,
-    authenticate::{Identity, Tokens},
+    authenticate::Tokens,
     bootstrap::bootstrap,
-    peer::Peer,
-    router,
+    identity::{Identity, Peer},
+    router, start,
     stream::node::NodeClient,
 };
 use axum::body::{Body, BodyDataStream};
@@ -78,7 +78,7 @@ impl Api {
     }
 
     pub async fn with_range(store: Arc<dyn Store>, range: &str) -> Self {
-        let server = Server::start(Parts {
+        let server = start(Parts {
             store,
             allocators: Allocators::new(&[range.parse().unwrap()], (30_000, 32_767)),
             tokens: Tokens::default(),

@@ -9,7 +9,6 @@ pub mod elector;
 mod model;
 pub mod options;
 
-use std::path::Path;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -19,13 +18,14 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::PostParams;
 use kube::{Api, Client};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use self::elector::{Elector, Moment, Step};
 use self::options::{JITTER_FACTOR, LeaderElection, Timing};
+use crate::connect::ApiServer;
+use crate::events::{EventType, Recorder};
 use crate::fence::{Fence, since_boot};
-use crate::{EventType, Recorder, connect};
 
 /// Runs tasks that never end by themselves while this instance leads, until `stop` resolves.
 /// `work` makes them, once, when leading begins. `name` is the program's and the Lease's.
@@ -36,22 +36,25 @@ use crate::{EventType, Recorder, connect};
 pub async fn run(
     options: &LeaderElection,
     name: &'static str,
-    kubeconfig: Option<&Path>,
+    api_server: &ApiServer,
     stop: impl Future<Output = ()>,
     work: impl FnOnce(Client) -> Vec<BoxFuture<'static, ()>>,
 ) -> anyhow::Result<()> {
     if !options.leader_elect {
-        let client = connect::connect(kubeconfig).await?;
-        return connect::run_until(work(client), stop).await;
+        let mut tasks = work(api_server.connect().await?).into_iter().collect::<JoinSet<()>>();
+        return tokio::select! {
+            () = stop => Ok(()),
+            Some(ended) = tasks.join_next() => Err(ended_by_itself(ended)),
+        };
     }
     let timing = options.timing()?;
     let fence = Fence::closed();
-    let worker = connect::connect_fenced(kubeconfig, &fence).await?;
+    let worker = api_server.connect_fenced(&fence).await?;
     let lease = options.leader_elect_resource_name.as_deref();
     let namespace = options.leader_elect_resource_namespace.as_str();
     let mut candidate = Candidate {
         // Its own connection: the work must not be in the way of a renewal.
-        api: Api::namespaced(connect::connect(kubeconfig).await?, namespace),
+        api: Api::namespaced(api_server.connect().await?, namespace),
         elector: Elector::new(namespace, lease.unwrap_or(name), &identity()?, timing),
         timing,
         fence,
@@ -63,12 +66,8 @@ pub async fn run(
         () = &mut stop => return candidate.give_up().await,
         () = candidate.acquire() => {}
     }
-    let mut tasks = JoinSet::new();
-    let (recorder, events) = Recorder::new(worker.clone(), name);
-    for task in work(worker) {
-        tasks.spawn(task);
-    }
-    tasks.spawn(events);
+    let recorder = Recorder::start(worker.clone(), name, None);
+    let mut tasks = work(worker).into_iter().collect::<JoinSet<()>>();
     if let Some(lease) = candidate.elector.lease() {
         let who = elector::holder(lease);
         recorder.event(lease, EventType::Normal, "LeaderElection", format!("{who} became leader"));
@@ -81,15 +80,20 @@ pub async fn run(
             return Err(lost.context("leaderelection lost"));
         }
         () = &mut stop => Ok(()),
-        Some(ended) = tasks.join_next() => match ended {
-            Ok(()) => Err(anyhow!("a controller's task ended by itself")),
-            Err(error) => Err(anyhow!(error).context("a controller's task panicked")),
-        },
+        Some(ended) = tasks.join_next() => Err(ended_by_itself(ended)),
     };
     candidate.fence.drain(timing.retry_period).await;
     tasks.shutdown().await;
     candidate.give_up().await?;
     ended
+}
+
+/// That is a bug, and the process is better restarted.
+fn ended_by_itself(ended: Result<(), JoinError>) -> anyhow::Error {
+    match ended {
+        Ok(()) => anyhow!("a controller's task ended by itself"),
+        Err(error) => anyhow!(error).context("a controller's task panicked"),
+    }
 }
 
 /// `HOSTNAME_UUID`, as upstream: no two instances share it, also not two lives of one.

@@ -80,10 +80,8 @@ const MAX_LEASE_S: u64 = 86_400;
 
 /// Reads a duration as Go writes it: `15s`, `1m30s`, `500ms`.
 fn duration(text: &str) -> Result<Duration, String> {
-    match text.parse::<kube::core::Duration>() {
-        Ok(duration) if !duration.is_negative() => Ok(duration.into()),
-        _ => Err(format!("`{text}` is no duration; write 15s, 500ms or 1m30s")),
-    }
+    crate::duration::parse(text)
+        .ok_or_else(|| format!("`{text}` is no duration; write 15s, 500ms or 1m30s"))
 }
 
 #[cfg(test)]

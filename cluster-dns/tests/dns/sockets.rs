@@ -21,6 +21,8 @@ use tokio::process::Command;
 
 /// Long enough for any loopback exchange; only a failing test waits so long.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// What an upstream that never answers is given.
+const SILENCE: Duration = Duration::from_millis(300);
 
 const CLUSTER: &str = "
     svc default/web 10.96.0.20 http:80/tcp
@@ -29,7 +31,8 @@ const CLUSTER: &str = "
 
 /// Starts a server over these objects.
 async fn start(lines: &str, upstreams: Vec<Upstream>, synced: bool) -> SocketAddr {
-    start_with(lines, Forwards::new(upstreams, vec![]), synced).await.0
+    let forwards = Forwards::new(upstreams, vec![]).with_timeout(PATIENCE);
+    start_with(lines, forwards, synced).await.0
 }
 
 pub async fn start_with(
@@ -45,7 +48,7 @@ pub async fn start_with(
     let metrics = Arc::new(Metrics::new("cluster.local."));
     let resolver = Arc::new(Resolver::new(
         state,
-        forwards.with_timeout(Duration::from_millis(300)),
+        forwards,
         Cache::new(DEFAULT_MAX_TTL_SECONDS),
         Arc::clone(&metrics),
         crate::world::domain(),
@@ -153,11 +156,14 @@ async fn without_upstream_other_names_are_refused() {
 async fn a_silent_upstream_is_passed_over_and_then_given_up() {
     let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let silent_upstream = Upstream::Address(silent.local_addr().unwrap());
-    let server = start(CLUSTER, vec![silent_upstream.clone()], true).await;
+    let forwards = Forwards::new(vec![silent_upstream.clone()], vec![]).with_timeout(SILENCE);
+    let (server, _) = start_with(CLUSTER, forwards, true).await;
     let reply = ask(server, RecordType::A, "example.org.").await;
     assert_eq!(reply.metadata.response_code, ResponseCode::ServFail);
     let second = start_udp_upstream().await;
-    let server = start(CLUSTER, vec![silent_upstream, second], true).await;
+    // The second is given no longer than the first, and has to answer on a busy machine too.
+    let forwards = Forwards::new(vec![silent_upstream, second], vec![]).with_timeout(PATIENCE / 4);
+    let (server, _) = start_with(CLUSTER, forwards, true).await;
     let reply = ask(server, RecordType::A, "example.org.").await;
     assert_eq!(data(&reply), ["192.0.2.7"]);
 }
@@ -173,7 +179,8 @@ async fn cluster_names_fail_until_the_table_is_complete() {
 async fn tcp_takes_queries_before_earlier_ones_are_answered() {
     let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let upstream = Upstream::Address(silent.local_addr().unwrap());
-    let server = start(CLUSTER, vec![upstream], true).await;
+    let forwards = Forwards::new(vec![upstream], vec![]).with_timeout(SILENCE);
+    let (server, _) = start_with(CLUSTER, forwards, true).await;
     let mut stream = TcpStream::connect(server).await.unwrap();
     let slow = query(RecordType::A, "example.org.");
     let fast = query(RecordType::A, "web.default.svc.cluster.local.");

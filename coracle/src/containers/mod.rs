@@ -17,7 +17,6 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use ipnet::Ipv4Net;
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::lab::topology::{DEFAULT_POD_CIDR, DEFAULT_SERVICE_CIDR, Topology};
 
@@ -102,12 +101,7 @@ fn flag(name: &str, value: impl std::fmt::Display) -> String {
 
 /// Returns when this container is asked to end.
 async fn asked_to_end() -> Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+    client::program::stop_signal()?.await;
     Ok(())
 }
 

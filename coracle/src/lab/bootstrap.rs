@@ -32,7 +32,7 @@ const DNS_ANSWER_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// A client with the admin's credential.
 pub async fn client(kubeconfig: &Path) -> Result<Client> {
-    client::connect::connect(Some(kubeconfig)).await
+    client::ApiServer::of_file(kubeconfig).connect().await
 }
 
 /// Waits until the API server says that it is ready.

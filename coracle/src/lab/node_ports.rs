@@ -4,16 +4,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use client::retried;
-use futures::TryStreamExt;
+use client::{Key, Update, follow};
+use futures::StreamExt;
 use k8s_openapi::api::core::v1::Service;
-use kube::runtime::watcher::{self, Event, watcher};
-use kube::{Api, Client, ResourceExt};
+use kube::{Api, Client};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
@@ -42,37 +40,23 @@ pub struct NodePorts {
 impl NodePorts {
     /// Follows the Services until dropped.
     pub async fn serve(self, client: Client) -> Result<()> {
-        let services: Api<Service> = Api::all(client);
-        let mut events = pin!(retried(watcher(services, watcher::Config::default())));
-        let mut wanted: BTreeMap<String, BTreeSet<u16>> = BTreeMap::new();
+        let mut updates = follow(Api::<Service>::all(client), "");
+        let mut wanted: BTreeMap<Key, BTreeSet<u16>> = BTreeMap::new();
         let mut listeners = Listeners::new(self);
-        while let Some(event) = events.try_next().await.transpose() {
-            match event {
-                Ok(Event::Init) => wanted.clear(),
-                Ok(Event::InitApply(service)) => {
-                    wanted.insert(key(&service), node_ports(&service));
-                    continue;
+        while let Some(update) = updates.next().await {
+            match update {
+                Update::Set(service) => {
+                    wanted.insert(Key::of(&service), node_ports(&service));
                 }
-                Ok(Event::InitDone) => {}
-                Ok(Event::Apply(service)) => {
-                    wanted.insert(key(&service), node_ports(&service));
+                Update::Gone(life) => {
+                    wanted.remove(&life.key);
                 }
-                Ok(Event::Delete(service)) => {
-                    wanted.remove(&key(&service));
-                }
-                Err(error) => {
-                    tracing::debug!("watch Services: {error}");
-                    continue;
-                }
+                Update::Listing | Update::Synced => continue,
             }
             listeners.follow(wanted.values().flatten().copied().collect());
         }
         bail!("the watch of Services ended")
     }
-}
-
-fn key(service: &Service) -> String {
-    format!("{}/{}", service.namespace().unwrap_or_default(), service.name_any())
 }
 
 /// The TCP node ports of a Service.

@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use client::BackOff;
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -20,8 +21,8 @@ use super::namespaces::{die_with_parent, keep_on_exec};
 
 /// A log larger than this moves to `NAME.log.old`, which it replaces.
 const MAX_LOG_BYTES: u64 = 16 * 1024 * 1024;
-const FIRST_BACKOFF: Duration = Duration::from_millis(50);
-const LAST_BACKOFF: Duration = Duration::from_secs(5);
+/// Between two starts of a component that keeps ending.
+const RESTART: BackOff = BackOff::new(Duration::from_millis(50), Duration::from_secs(5));
 /// A component that has run this long starts again at once.
 const STEADY: Duration = Duration::from_secs(10);
 
@@ -56,7 +57,7 @@ struct Component {
     plan: ComponentPlan,
     running: Option<(Pid, Instant)>,
     due: Option<Instant>,
-    backoff: Duration,
+    back_off: BackOff,
 }
 
 impl Component {
@@ -68,8 +69,7 @@ impl Component {
 
     /// Due again after the present delay, which doubles.
     fn back_off(&mut self, now: Instant, status: String) -> Report {
-        let wait = self.backoff;
-        self.backoff = (wait * 2).min(LAST_BACKOFF);
+        let wait = self.back_off.lengthen();
         self.due = Some(now + wait);
         Report::Died {
             name: self.plan.name.clone(),
@@ -100,7 +100,7 @@ impl ProcessTable {
         let now = Instant::now();
         let components = plans
             .into_iter()
-            .map(|plan| Component { plan, running: None, due: Some(now), backoff: FIRST_BACKOFF })
+            .map(|plan| Component { plan, running: None, due: Some(now), back_off: RESTART })
             .collect();
         Self { components, logs, listener }
     }
@@ -138,7 +138,7 @@ impl ProcessTable {
             .find(|c| c.running.is_some_and(|(running, _)| running == pid))?;
         let (_, since) = component.running.take()?;
         if now.duration_since(since) >= STEADY {
-            component.backoff = FIRST_BACKOFF;
+            component.back_off.end();
         }
         Some(component.back_off(now, describe(status)))
     }

@@ -11,6 +11,7 @@ mod endpoints;
 mod kube_client;
 mod networking;
 mod objects;
+mod root_ca;
 mod service_affinity;
 mod service_basic;
 mod service_policies;
@@ -42,6 +43,7 @@ pub const SUITES: &[&[(&str, Test)]] = &[
     endpoints::TESTS,
     dns::TESTS,
     api::TESTS,
+    root_ca::TESTS,
 ];
 
 /// All tests, by name.

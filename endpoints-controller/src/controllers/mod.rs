@@ -7,11 +7,9 @@ mod endpoint_slices;
 mod endpoints;
 mod mirroring;
 
-use std::sync::Arc;
-
 use anyhow::Context;
+use client::control_loop::Start;
 use client::{Key, is_namespace_terminating, is_status};
-use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Api;
@@ -20,11 +18,8 @@ use kube::api::{DeleteParams, PostParams, Preconditions};
 use crate::pack::Plan;
 use crate::{LABEL_MANAGED_BY, LABEL_SERVICE_NAME, World};
 
-/// Starts a controller: registers its handlers at once, works its queue as the future.
-type Start = fn(Arc<World>) -> BoxFuture<'static, ()>;
-
 /// Every controller of this crate, a line each.
-pub const ALL: &[Start] = &[endpoint_slices::start, endpoints::start, mirroring::start];
+pub const ALL: &[Start<World>] = &[endpoint_slices::start, endpoints::start, mirroring::start];
 
 /// Services worked on at the same time by each controller.
 const CONCURRENT_SERVICES: usize = 32;

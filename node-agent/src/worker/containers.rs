@@ -74,7 +74,7 @@ impl Worker {
         let Some(container) = self.container(name) else {
             return;
         };
-        if !self.mirrored && !*self.ctx.services_ready.borrow() {
+        if !self.mirrored && !self.ctx.services.cache.is_synced() {
             self.wake_in(SERVICES_RETRY);
             return;
         }

@@ -4,14 +4,14 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
+use client::BackOff;
 use tokio::time::Instant;
 
 use super::Periods;
 use crate::routes::{Destination, Dirty, Family};
 
-/// Between tries after a failure: doubled from the first to the last.
-const FIRST_RETRY: Duration = Duration::from_millis(100);
-const LAST_RETRY: Duration = Duration::from_secs(30);
+/// Between tries after a failure.
+const RETRY: BackOff = BackOff::new(Duration::from_millis(100), Duration::from_secs(30));
 /// Between two repairs of what others have changed, if they go on.
 const REPAIR_EVERY: Duration = Duration::from_secs(1);
 /// Trigger times kept while the kernel refuses; later ones are not measured.
@@ -20,31 +20,7 @@ const MAX_TRIGGERS: usize = 10_000;
 /// that; those of further ones stay.
 const MAX_STALE: usize = 10_000;
 
-/// The delays between tries.
-#[derive(Debug, Default)]
-pub struct BackOff(Option<Duration>);
-
-impl BackOff {
-    /// It has failed once more: how long to wait.
-    pub fn lengthen(&mut self) -> Duration {
-        let next = self.0.map_or(FIRST_RETRY, |last| last * 2).min(LAST_RETRY);
-        self.0 = Some(next);
-        next
-    }
-
-    /// It has succeeded.
-    pub fn end(&mut self) {
-        self.0 = None;
-    }
-
-    /// Whether it failed last time.
-    pub fn is_failing(&self) -> bool {
-        self.0.is_some()
-    }
-}
-
 /// Destinations whose tracked connections may lead to endpoints that are gone.
-#[derive(Default)]
 pub struct Stale {
     waiting: BTreeSet<Destination>,
     back_off: BackOff,
@@ -53,6 +29,10 @@ pub struct Stale {
 }
 
 impl Stale {
+    fn new() -> Stale {
+        Stale { waiting: BTreeSet::new(), back_off: RETRY, at: None }
+    }
+
     /// Adds these; whether all have room.
     pub fn add(&mut self, destinations: impl Iterator<Item = Destination>) -> bool {
         let mut fit = true;
@@ -74,7 +54,7 @@ impl Stale {
 
     /// Their connections are forgotten.
     pub fn done(&mut self) {
-        *self = Stale::default();
+        *self = Stale::new();
     }
 
     /// They are not; whether that is news.
@@ -114,10 +94,10 @@ impl Lane {
             family,
             dirty: Dirty::default(),
             is_full: true,
-            stale: Stale::default(),
+            stale: Stale::new(),
             clean_up_at: Some(now),
             triggers: Vec::new(),
-            back_off: BackOff::default(),
+            back_off: RETRY,
             sync_at: None,
             verify_at: None,
             repair_at: None,

@@ -110,7 +110,7 @@ impl<'a> Fields<'a> {
     /// A duration such as `1m30s`, not negative; zero counts as absent, as for upstream.
     pub fn duration(&mut self, name: &str) -> Option<Duration> {
         let value = self.take(name)?;
-        let duration = value.as_str().and_then(parse_duration);
+        let duration = value.as_str().and_then(duration::parse);
         if duration.is_none() {
             self.wrong(name, "a duration such as 30s or 1m30s", &value);
         }
@@ -172,40 +172,9 @@ fn asks_for_something(value: &Value) -> bool {
         Value::Bool(value) => *value,
         Value::Number(number) => number.as_f64() != Some(0.0),
         Value::String(text) => {
-            !text.is_empty() && text != "0" && parse_duration(text) != Some(Duration::ZERO)
+            !text.is_empty() && text != "0" && duration::parse(text) != Some(Duration::ZERO)
         }
         Value::Array(items) => items.iter().any(asks_for_something),
         Value::Object(fields) => fields.values().any(asks_for_something),
     }
-}
-
-/// A duration as Go writes it: numbers with the units `h`, `m`, `s`, `ms`, `us`, `ns`.
-/// Negative ones are none.
-pub fn parse_duration(text: &str) -> Option<Duration> {
-    if text == "0" {
-        return Some(Duration::ZERO);
-    }
-    let mut rest = text.strip_prefix('+').unwrap_or(text);
-    let mut total = Duration::ZERO;
-    if rest.is_empty() {
-        return None;
-    }
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let amount: f64 = rest[..digits].parse().ok()?;
-        rest = &rest[digits..];
-        let length = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
-        let unit = match &rest[..length] {
-            "h" => 3600.0,
-            "m" => 60.0,
-            "s" => 1.0,
-            "ms" => 1e-3,
-            "us" | "µs" => 1e-6,
-            "ns" => 1e-9,
-            _ => return None,
-        };
-        total = total.checked_add(Duration::try_from_secs_f64(amount * unit).ok()?)?;
-        rest = &rest[length..];
-    }
-    Some(total)
 }

@@ -13,7 +13,8 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use ipnet::IpNet;
 
-pub use field::{Report, parse_duration};
+pub use client::duration::parse as parse_duration;
+pub use field::Report;
 pub use flags::Flags;
 
 use crate::mode::Entry;

@@ -45,9 +45,9 @@ pub(super) struct Write {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Change {
     pub key: Arc<str>,
-    pub version: Version,
+    pub version: Arc<Version>,
     /// The version before, if the key existed. Kept here since compaction may drop it.
-    pub previous: Option<Version>,
+    pub previous: Option<Arc<Version>>,
 }
 
 impl Change {
@@ -70,8 +70,9 @@ pub(super) struct Commit {
     pub changes_before: u64,
 }
 
-/// Versions of one key, oldest first.
-type Versions = Arc<Vector<Version>>;
+/// Versions of one key, oldest first. Pointers, since most keys have one or two: of these a
+/// vector holds some without memory of its own.
+type Versions = Arc<Vector<Arc<Version>>>;
 
 /// Everything the store holds as of one revision, and the history since the last compaction.
 #[derive(Debug, Clone)]
@@ -182,7 +183,7 @@ impl State {
             if write.value.is_none() && previous.is_none() {
                 continue;
             }
-            let version = Version {
+            let version = Arc::new(Version {
                 created: match (&write.value, &previous) {
                     (Some(_), None) => revision,
                     (_, Some(previous)) => previous.created,
@@ -191,8 +192,8 @@ impl State {
                 modified: revision,
                 value: write.value,
                 lease: write.lease,
-            };
-            self.attach(&write.key, previous.as_ref(), &version);
+            });
+            self.attach(&write.key, previous.as_deref(), &version);
             self.push(write.key.clone(), version.clone());
             changes.push(Change { key: write.key, version, previous });
         }
@@ -237,7 +238,7 @@ impl State {
     /// Puts back a key of a snapshot.
     pub fn restore(&mut self, key: Arc<str>, version: Version) {
         self.attach(&key, None, &version);
-        self.push(key, version);
+        self.push(key, Arc::new(version));
     }
 
     fn resolve(&self, revision: Revision) -> Result<Revision, Error> {
@@ -255,12 +256,12 @@ impl State {
     }
 
     /// The newest version of a key that exists.
-    fn current(&self, key: &str) -> Option<&Version> {
+    fn current(&self, key: &str) -> Option<&Arc<Version>> {
         let version = self.keys.get(key)?.last()?;
         version.value.is_some().then_some(version)
     }
 
-    fn push(&mut self, key: Arc<str>, version: Version) {
+    fn push(&mut self, key: Arc<str>, version: Arc<Version>) {
         let mut versions = match self.keys.get(&*key) {
             Some(versions) => Vector::clone(versions),
             None => Vector::new(),
@@ -301,7 +302,8 @@ impl State {
             self.keys.remove(&**key);
             return;
         }
-        let kept = Vector::clone(versions).split_off(drop);
+        // Collected anew: what is split off keeps the room of what it was split from.
+        let kept = versions.iter().skip(drop).cloned().collect();
         self.keys.insert(key.clone(), Arc::new(kept));
     }
 
@@ -313,18 +315,18 @@ impl State {
 }
 
 /// How many versions are of `revision` or before.
-fn count_until(versions: &Vector<Version>, revision: Revision) -> usize {
+fn count_until(versions: &Vector<Arc<Version>>, revision: Revision) -> usize {
     match versions.binary_search_by(|version| version.modified.cmp(&revision)) {
         Ok(index) => index + 1,
         Err(index) => index,
     }
 }
 
-fn version_at(versions: &Vector<Version>, revision: Revision) -> Option<&Version> {
+fn version_at(versions: &Vector<Arc<Version>>, revision: Revision) -> Option<&Version> {
     if let Some(newest) = versions.last()
         && newest.modified <= revision
     {
         return Some(newest);
     }
-    versions.get(count_until(versions, revision).checked_sub(1)?)
+    versions.get(count_until(versions, revision).checked_sub(1)?).map(|version| &**version)
 }

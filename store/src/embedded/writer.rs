@@ -37,6 +37,9 @@ use crate::{
 /// How soon an ended lease is tried again when its keys could not be removed.
 const LEASE_RETRY: Duration = Duration::from_secs(1);
 
+/// Room for a record that is kept from group to group; what a large one took is given back.
+const RECORD_BYTES_KEPT: usize = 256 << 10;
+
 /// What is asked of the writer.
 pub(super) enum Command {
     Txn { compares: Vec<Compare>, ops: Vec<Op>, reply: oneshot::Sender<Result<Txn, Error>> },
@@ -273,7 +276,7 @@ impl Writer {
             }
         }
         self.record.truncate(FRAME_BYTES);
-        self.record.shrink_to(GROUP_BYTES_MAX);
+        self.record.shrink_to(RECORD_BYTES_KEPT);
         for answer in self.answers.drain(..) {
             answer.send(result.as_ref().err());
         }

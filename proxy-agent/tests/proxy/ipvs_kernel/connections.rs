@@ -7,7 +7,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use proxy_agent::conntrack;
@@ -74,8 +74,13 @@ fn a_client_stays_until_its_time_is_over() {
             let answer = network.from(POD, || ask_udp("10.96.0.22:53"));
             answer.expect("an answer")
         };
-        let first = ask();
-        assert!(connections().contains("UDP 10.96.0.22:53"), "remembered");
+        // On a busy machine the second may be over before the kernel is asked.
+        let first = loop {
+            let answer = ask();
+            if connections().contains("UDP 10.96.0.22:53") {
+                break answer;
+            }
+        };
         // Forgotten in the kernel, and so the turn is the other's.
         while connections().contains("UDP 10.96.0.22:53") {
             std::thread::sleep(Duration::from_millis(100));
@@ -180,26 +185,38 @@ fn no_connection_fails_while_endpoints_come_and_go() {
         let (mut director, mut catalog) = synced(settings(), &some(7));
         let outside = "192.168.78.2".parse().expect("an address");
         let stop = Arc::new(AtomicBool::new(false));
-        let clients: Vec<_> = [(POD, "10.96.0.10:80"), (outside, "192.168.77.11:30010")]
+        let ways = [(POD, "10.96.0.10:80"), (outside, "192.168.77.11:30010")];
+        let connections = Arc::new(ways.map(|_| AtomicUsize::new(0)));
+        let clients: Vec<_> = ways
             .into_iter()
-            .map(|(from, to)| {
-                let stop = stop.clone();
+            .enumerate()
+            .map(|(client, (from, to))| {
+                let (stop, connections) = (stop.clone(), connections.clone());
                 let to: SocketAddr = to.parse().expect("ADDRESS:PORT");
                 network.start(from, move || {
                     let patience = Duration::from_secs(20);
-                    let mut connections = 0;
-                    while !stop.load(Ordering::Relaxed) {
+                    let connect = || {
                         let stream = TcpStream::connect_timeout(&to, patience)?;
                         stream.set_read_timeout(Some(patience))?;
-                        let mut answer = String::new();
-                        (&stream).read_to_string(&mut answer)?;
-                        connections += 1;
+                        (&stream).read_to_string(&mut String::new())
+                    };
+                    while !stop.load(Ordering::Relaxed) {
+                        if let Err(error) = connect() {
+                            stop.store(true, Ordering::Relaxed);
+                            return Err(error);
+                        }
+                        connections[client].fetch_add(1, Ordering::Relaxed);
                     }
-                    io::Result::Ok(connections)
+                    Ok(())
                 })
             })
             .collect();
-        for round in 0..60 {
+        // A failed client stops all.
+        let enough = || {
+            let made = |made: &AtomicUsize| made.load(Ordering::Relaxed) > 10;
+            stop.load(Ordering::Relaxed) || connections.iter().all(made)
+        };
+        for round in (0..).take_while(|round| *round < 60 || !enough()) {
             change(&mut director, &mut catalog, &some(round * 5 % 7 + 1));
             if round % 10 == 9 {
                 director.distrust();
@@ -207,8 +224,7 @@ fn no_connection_fails_while_endpoints_come_and_go() {
         }
         stop.store(true, Ordering::Relaxed);
         for client in clients {
-            let connections = client.recv().expect("a result").expect("no failure");
-            assert!(connections > 10, "only {connections} connections");
+            client.recv().expect("a result").expect("no failure");
         }
     });
 }

@@ -1,5 +1,5 @@
-//! An API server as small as the agent's requests: lists, watches, Events. Remembers
-//! what it was asked, and never checks an object.
+//! An API server as small as the agent's requests: lists, watches, Events. Remembers what it
+//! was asked, refuses what the real one does not serve, and never checks an object.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-/// The kinds that an agent watches, by the last part of their paths.
+/// The kinds that an agent watches, and the group and version that serves them.
 const KINDS: [(&str, &str, &str); 3] = [
     ("services", "Service", "v1"),
     ("endpointslices", "EndpointSlice", "discovery.k8s.io/v1"),
@@ -120,18 +120,20 @@ impl Api {
             let request = format!("{method} {target}");
             self.state.0.lock().expect("no panic").requests.push(request);
             let (path, query) = target.split_once('?').unwrap_or((&target, ""));
-            let plural = path.rsplit('/').next().unwrap_or_default();
-            if method == "POST" {
-                let mut state = self.state.0.lock().expect("no panic");
-                state.events.extend(serde_json::from_str::<Value>(&body));
-                drop(state);
-                respond(&stream, 201, &body);
-            } else if method != "GET" || !KINDS.iter().any(|(kind, ..)| *kind == plural) {
-                respond(&stream, 404, &json!({"kind": "Status", "code": 404}).to_string());
-            } else if query.contains("watch=true") {
-                return self.watch(stream, plural, query);
-            } else {
-                respond(&stream, 200, &self.list(plural, query));
+            match (&*method, resource(path)) {
+                ("POST", Some("events")) => {
+                    let mut state = self.state.0.lock().expect("no panic");
+                    state.events.extend(serde_json::from_str::<Value>(&body));
+                    drop(state);
+                    respond(&stream, 201, &body);
+                }
+                ("GET", Some(plural)) if plural != "events" => {
+                    if query.contains("watch=true") {
+                        return self.watch(stream, plural, query);
+                    }
+                    respond(&stream, 200, &self.list(plural, query));
+                }
+                _ => respond(&stream, 404, &not_found(path)),
             }
         }
     }
@@ -181,6 +183,35 @@ impl Api {
             }
         }
     }
+}
+
+/// The plural of the kind that a path leads to: of all namespaces or of one. Nothing is served
+/// under another group or version, and Events only in a namespace.
+fn resource(path: &str) -> Option<&'static str> {
+    let rooted = |version: &str| match version.split_once('/') {
+        Some(_) => format!("/apis/{version}/"),
+        None => format!("/api/{version}/"),
+    };
+    let known = KINDS.iter().map(|(plural, _, version)| (*plural, *version));
+    known.chain([("events", "v1")]).find_map(|(plural, version)| {
+        let rest = path.strip_prefix(&rooted(version))?;
+        let of_namespace = rest.strip_prefix("namespaces/").and_then(|rest| rest.split_once('/'));
+        let found = match of_namespace {
+            Some((_, rest)) => rest == plural,
+            None => rest == plural && plural != "events",
+        };
+        found.then_some(plural)
+    })
+}
+
+/// As the real API server says it.
+fn not_found(path: &str) -> String {
+    json!({
+        "kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound",
+        "message": format!("the server could not find the requested resource ({path})"),
+        "code": 404,
+    })
+    .to_string()
 }
 
 fn kind_of(plural: &str) -> (&'static str, &'static str) {

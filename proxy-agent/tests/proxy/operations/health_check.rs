@@ -111,10 +111,11 @@ fn a_port_in_use_is_said_and_tried_again() {
         let expected = json!({
             "type": "Warning",
             "reason": "FailedToStartServiceHealthcheck",
-            "action": "Listen",
-            "reportingController": "kube-proxy",
+            "reportingComponent": "kube-proxy",
             "reportingInstance": "node-1",
-            "regarding": {
+            "source": {"component": "kube-proxy", "host": "node-1"},
+            "count": 1,
+            "involvedObject": {
                 "apiVersion": "v1", "kind": "Service", "namespace": "default",
                 "name": "edge", "uid": "uid-of-\"edge\"",
             },
@@ -122,7 +123,7 @@ fn a_port_in_use_is_said_and_tried_again() {
         for (field, value) in expected.as_object().expect("fields") {
             assert_eq!(&event[field], value, "{field}");
         }
-        let note = event["note"].as_str().expect("a note");
+        let note = event["message"].as_str().expect("a message");
         assert!(note.contains("node-1") && note.contains("32100"), "{note}");
         drop(other);
         check(&agent, at, 200, 2);
