@@ -1,7 +1,6 @@
 //! The agent with the recording mode among its own, from the API to what is recorded.
 
-use clap::Parser as _;
-use proxy_agent::Options;
+use client::program;
 use serde_json::json;
 
 use super::wait_for;
@@ -41,7 +40,7 @@ fn an_agent_with_a_mode_of_the_tests_brings_it_every_route() {
         let kubeconfig = directory.path().join("kubeconfig");
         std::fs::write(&kubeconfig, api.kubeconfig()).expect("written");
         let metrics = free_address();
-        let options = Options::parse_from([
+        let arguments = [
             "proxy-agent",
             "--proxy-mode=recording",
             "--hostname-override=node-1",
@@ -49,10 +48,12 @@ fn an_agent_with_a_mode_of_the_tests_brings_it_every_route() {
             "--healthz-bind-address=",
             &format!("--kubeconfig={}", kubeconfig.display()),
             &format!("--metrics-bind-address={metrics}"),
-        ]);
+        ]
+        .map(str::to_owned);
         let agent = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-            runtime.block_on(proxy_agent::run_with(MODES, options, std::future::pending()))
+            program::run_with(arguments, |options, stop| {
+                proxy_agent::run_with(MODES, options, stop)
+            })
         });
         wait_for("10.96.0.10 80 => 10.244.1.5 8080\n");
         api.put("endpointslices", slice("10.244.1.6"));
