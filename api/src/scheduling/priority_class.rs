@@ -53,7 +53,11 @@ impl Rules for PriorityClassRules {
         } else {
             let detail =
                 format!("maximum allowed value of a user defined priority is {HIGHEST_VALUE}");
-            checks.allowed(class.value.unwrap_or_default() <= HIGHEST_VALUE, &Path::new("value"), &detail);
+            checks.allowed(
+                class.value.unwrap_or_default() <= HIGHEST_VALUE,
+                &Path::new("value"),
+                &detail,
+            );
         }
         let policy = class.preemption_policy.as_deref().unwrap_or_default();
         let path = Path::new("preemptionPolicy");
