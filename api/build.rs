@@ -23,12 +23,11 @@ macro_rules! add_all {
     };
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
-    println!("cargo::rerun-if-changed=build.rs");
+/// Asks for every kind that the crate has, served or not.
+fn all() -> (SchemaGenerator, Kinds) {
     let mut generator = SchemaSettings::openapi3().into_generator();
     let mut kinds = Kinds::new();
     generator.subschema_for::<DeleteOptions>();
-    // Every kind that the crate has, served or not.
     add_all! { generator, kinds,
     api::admissionregistration::v1 {
         MutatingAdmissionPolicy, MutatingAdmissionPolicyBinding,
@@ -84,6 +83,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     kube_aggregator::pkg::apis::apiregistration::v1 { APIService }
     }
     kinds.sort();
+    (generator, kinds)
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo::rerun-if-changed=build.rs");
+    let (mut generator, kinds) = all();
     let mut definitions: Vec<_> = generator.take_definitions(true).into_iter().collect();
     definitions.sort_by(|(a, _), (b, _)| a.cmp(b));
 

@@ -26,6 +26,8 @@ pub mod node;
 mod options;
 pub mod routes;
 mod serve;
+#[cfg(test)]
+mod served_explanations;
 mod services;
 pub mod settings;
 mod watch;
