@@ -57,6 +57,9 @@ pub struct Column {
     pub priority: i32,
 }
 
+/// The selectable fields of an object by name; one that it lacks is empty.
+pub type FieldValues<'a> = &'a dyn Fn(&str) -> &'a str;
+
 /// Typed rules of one kind. Defaults do nothing; a kind overrides what it has.
 pub trait Rules: Send + Sync + 'static {
     /// The Rust type that defines the kind's fields.
@@ -150,7 +153,7 @@ pub trait Rules: Send + Sync + 'static {
     /// Whether a delete is answered with the object, and not with a `Status`, once it is gone.
     const RETURNED_WHEN_DELETED: bool = false;
     /// For [`Role::Namespaces`]: whether nothing new may come into it, by its selectable fields.
-    fn is_closed(_fields: &[(&'static str, String)]) -> bool {
+    fn is_closed(_field: FieldValues<'_>) -> bool {
         false
     }
     /// For [`Role::Agents`]: where its agent listens, or why that is not known.
@@ -266,7 +269,7 @@ pub trait Kind: Send + Sync + 'static {
         false
     }
     /// See [`Rules::is_closed`].
-    fn is_closed(&self, _fields: &[(&'static str, String)]) -> bool {
+    fn is_closed(&self, _field: FieldValues<'_>) -> bool {
         false
     }
     /// See [`Rules::agent`].

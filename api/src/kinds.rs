@@ -13,17 +13,21 @@ static ALL: LazyLock<Vec<Arc<dyn Kind>>> = LazyLock::new(|| {
         of::<core::config_map::ConfigMapRules>(),
         of::<core::endpoints::EndpointsRules>(),
         of::<core::event::EventRules>(),
+        of::<core::limit_range::LimitRangeRules>(),
         of::<core::namespace::NamespaceRules>(),
         of::<core::node::NodeRules>(),
         of::<core::pod::PodRules>(),
+        of::<core::pod_template::PodTemplateRules>(),
         of::<core::secret::SecretRules>(),
         of::<core::service::ServiceRules>(),
         of::<core::service_account::ServiceAccountRules>(),
+        of::<apps::controller_revision::ControllerRevisionRules>(),
         of::<apps::daemon_set::DaemonSetRules>(),
         of::<apps::deployment::DeploymentRules>(),
         of::<apps::replica_set::ReplicaSetRules>(),
         of::<coordination::lease::LeaseRules>(),
         of::<discovery::endpoint_slice::EndpointSliceRules>(),
+        of::<crate::scheduling::priority_class::PriorityClassRules>(),
     ]
 });
 

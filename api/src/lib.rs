@@ -30,6 +30,7 @@ pub mod patch;
 mod plain;
 pub mod protobuf;
 pub mod quantity;
+pub mod scheduling;
 pub mod selector;
 pub mod shape;
 pub mod status;

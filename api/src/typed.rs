@@ -10,7 +10,7 @@ use crate::{
     decode_error::DecodeError,
     definitions,
     field::FieldError,
-    kind::{Column, Kind, Names, Object, Role, Rules},
+    kind::{Column, FieldValues, Kind, Names, Object, Role, Rules},
     meta,
     object::{typed, typed_mut},
     subresource::Subresource,
@@ -151,8 +151,8 @@ impl<R: Rules> Kind for Typed<R> {
         R::RETURNED_WHEN_DELETED
     }
 
-    fn is_closed(&self, fields: &[(&'static str, String)]) -> bool {
-        R::is_closed(fields)
+    fn is_closed(&self, field: FieldValues<'_>) -> bool {
+        R::is_closed(field)
     }
 
     fn agent(&self, object: &dyn Object) -> Result<SocketAddr, String> {

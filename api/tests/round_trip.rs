@@ -108,11 +108,11 @@ proptest! {
                 (5, Some(at)) => text.insert_str(at, r#""nome":"a","#),
                 (_, _) => text = text.replace("true", "null"),
             }
-            let direct = decode::decode(*kind, text.as_bytes(), decode::Format::Json);
+            let direct = decode::decode(&**kind, text.as_bytes(), decode::Format::Json);
             let direct = direct.map(|decoded| (decoded.object.to_json(), decoded.issues));
             let tree = decode::parse(text.as_bytes(), decode::Format::Json);
             let tree = tree.and_then(|(value, mut issues)| {
-                let decoded = decode::from_value(*kind, value)?;
+                let decoded = decode::from_value(&**kind, value)?;
                 issues.extend(decoded.issues);
                 Ok((decoded.object.to_json(), issues))
             });

@@ -157,7 +157,7 @@ pub async fn check_namespace(
     let Some(entry) = found else {
         return Err(namespaces.not_found(namespace));
     };
-    if !namespaces.kind.is_closed(&entry.fields) {
+    if !namespaces.kind.is_closed(&|name| entry.selectable.field(name)) {
         return Ok(());
     }
     let why = format!(

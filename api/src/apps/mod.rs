@@ -2,6 +2,7 @@
 //!
 //! Never holds the rules of pods: those are in `crate::core`.
 
+pub mod controller_revision;
 pub mod daemon_set;
 pub mod deployment;
 pub mod replica_set;

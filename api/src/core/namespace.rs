@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::{
     check::Checks,
     field::{FieldError, Path},
-    kind::{Column, NameRule, Names, Role, Rules},
+    kind::{Column, FieldValues, NameRule, Names, Role, Rules},
     names,
     subresource::Subresource,
     table::{self, column},
@@ -50,8 +50,8 @@ impl Rules for NamespaceRules {
 
     const ROLE: Option<Role> = Some(Role::Namespaces);
 
-    fn is_closed(fields: &[(&'static str, String)]) -> bool {
-        fields.iter().any(|(name, value)| *name == "status.phase" && value == TERMINATING)
+    fn is_closed(field: FieldValues<'_>) -> bool {
+        field("status.phase") == TERMINATING
     }
 
     fn immortal(name: &str) -> Option<&'static str> {

@@ -124,7 +124,6 @@ impl State {
         while self.events.front().is_some_and(|event| event.revision <= revision) {
             self.drop_oldest();
         }
-        self.floor = self.floor.max(revision.min(self.revision));
     }
 
     fn drop_oldest(&mut self) {
