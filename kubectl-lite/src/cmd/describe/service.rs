@@ -14,7 +14,9 @@ const MAX_ENDPOINTS: usize = 3;
 pub fn describe(page: &mut Page, object: &Service, slices: &[EndpointSlice]) {
     let spec = object.spec.clone().unwrap_or_default();
     let list = |list: &Option<Vec<String>>| joined(list.iter().flatten(), ",");
-    let some = |list: &Option<Vec<String>>| list.as_ref().filter(|it| !it.is_empty()).map(|it| it.join(","));
+    let some = |list: &Option<Vec<String>>| {
+        list.as_ref().filter(|it| !it.is_empty()).map(|it| it.join(","))
+    };
     name(page, &object.metadata);
     maps(page, &object.metadata);
     page.field(0, "Selector", labels::format(spec.selector.as_ref(), ",", "<none>"));
