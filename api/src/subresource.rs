@@ -20,6 +20,10 @@ pub type Act = Box<dyn Fn(Value) -> Result<Change, ApiError> + Send + Sync>;
 pub type Change = Box<dyn Fn(&mut dyn Object, Time) -> Result<(), ApiError> + Send + Sync>;
 /// Takes over into the object what a subresource may change of it.
 pub type Replace = Box<dyn Fn(&mut dyn Object, &dyn Object) + Send + Sync>;
+/// How many there are of what an object scales.
+pub type ReadScale = Box<dyn Fn(&dyn Object) -> Scale + Send + Sync>;
+/// Sets how many are wanted.
+pub type WriteScale = Box<dyn Fn(&mut dyn Object, i32) + Send + Sync>;
 /// The container that a stream is about, from the object and the name that the client gave.
 pub type Locate =
     Box<dyn Fn(&dyn Object, Option<&str>) -> Result<Container, ApiError> + Send + Sync>;
@@ -48,9 +52,9 @@ pub enum Behaviour {
     /// Reads and writes how many there are.
     Scale {
         /// The object's scale.
-        read: Box<dyn Fn(&dyn Object) -> Scale + Send + Sync>,
+        read: ReadScale,
         /// Sets how many are wanted.
-        write: Box<dyn Fn(&mut dyn Object, i32) + Send + Sync>,
+        write: WriteScale,
     },
     /// Changes the object as a request of another kind says.
     Act(Act),

@@ -134,12 +134,12 @@ impl Table {
     /// No kind's keys may be among those of another.
     fn check_prefix(&self, names: &Names) -> Result<(), String> {
         let own = format!("{}/", names.storage_prefix);
-        let mut prefixes = self.by_prefix.keys();
+        let prefixes = self.by_prefix.keys();
         let overlaps = |other: &&String| {
             let other = format!("{other}/");
             other.starts_with(&own) || own.starts_with(&other)
         };
-        if let Some(other) = prefixes.find(overlaps) {
+        if let Some(other) = prefixes.filter(overlaps).min() {
             let prefix = &names.storage_prefix;
             return Err(format!(
                 "the storage prefix \"{prefix}\" of {} overlaps with \"{other}\"",

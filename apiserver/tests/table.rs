@@ -118,7 +118,7 @@ async fn what_is_taken_is_refused_with_a_reason() {
         ),
         (
             widgets("Gadget", "gadgets").stored_at("services"),
-            "the storage prefix \"services\" of gadgets overlaps with \"services/specs\"",
+            "the storage prefix \"services\" of gadgets overlaps with \"services/endpoints\"",
         ),
         (
             widgets("Gadget", "gadgets").stored_at("a/b/c"),
