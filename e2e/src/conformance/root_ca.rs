@@ -16,7 +16,7 @@ use super::{
 use crate::Client;
 
 /// The tests of this file.
-pub const TESTS: &[(&str, Test)] = &[("root_ca_is_in_every_namespace", root_ca)];
+pub const TESTS: &[(&str, Test)] = &[("api_root_ca_is_in_every_namespace", root_ca)];
 
 const NAME: &str = "kube-root-ca.crt";
 
