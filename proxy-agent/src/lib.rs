@@ -26,8 +26,6 @@ pub mod node;
 mod options;
 pub mod routes;
 mod serve;
-#[cfg(test)]
-mod served_explanations;
 mod services;
 pub mod settings;
 mod watch;

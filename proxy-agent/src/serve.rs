@@ -146,3 +146,6 @@ fn rfc3339(milliseconds: u64) -> String {
         .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok())
         .map_or_else(String::new, |time| time.to_string())
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,7 +28,7 @@ pub fn claims(service: &Service) -> Vec<Claim> {
 }
 
 /// Fills a new or changed Service's addresses and ports, and takes them. `old` is the stored
-/// version of an update.
+/// version of an update, from which `new` has taken over what it keeps.
 pub fn allocate(
     new: &mut Service,
     old: Option<&Service>,
@@ -36,9 +36,6 @@ pub fn allocate(
 ) -> Result<(), Refusal> {
     let held: BTreeSet<Claim> = old.map(claims).unwrap_or_default().into_iter().collect();
     let spec = new.spec.get_or_insert_default();
-    if let Some(old) = old.and_then(|old| old.spec.as_ref()) {
-        keep_allocated(spec, old);
-    }
     fill_families(pool, spec).map_err(|error| Refusal::Invalid(vec![error]))?;
     take_ips(pool, spec, &held)?;
     take_ports(pool, spec, &held)
@@ -64,82 +61,8 @@ fn needs_node_ports(spec: &ServiceSpec) -> bool {
     }
 }
 
-fn empty(text: Option<&String>) -> bool {
-    text.is_none_or(String::is_empty)
-}
-
-/// What the user left out of an update stays as it was allocated, and what was allocated for
-/// a type that the Service no longer has goes.
-fn keep_allocated(spec: &mut ServiceSpec, old: &ServiceSpec) {
-    if needs_cluster_ip(old) && needs_cluster_ip(spec) {
-        if empty(spec.cluster_ip.as_ref()) {
-            spec.cluster_ip.clone_from(&old.cluster_ip);
-        }
-        let unset = spec.cluster_ips.as_ref().is_none_or(Vec::is_empty);
-        if unset && spec.cluster_ip == old.cluster_ip {
-            spec.cluster_ips.clone_from(&old.cluster_ips);
-        }
-    }
-    if needs_cluster_ip(old) && service_type(spec) == "ExternalName" {
-        if spec.cluster_ip == old.cluster_ip {
-            spec.cluster_ip = None;
-            spec.cluster_ips = None;
-        }
-        if spec.ip_families == old.ip_families {
-            spec.ip_families = None;
-            spec.ip_family_policy = None;
-        }
-    }
-    if needs_node_ports(spec) {
-        keep_node_ports(spec, old);
-    } else if needs_node_ports(old) {
-        let before: BTreeSet<i32> = node_ports(old).collect();
-        for port in spec.ports.iter_mut().flatten() {
-            if port.node_port.is_some_and(|p| before.contains(&p)) {
-                port.node_port = None;
-            }
-        }
-    }
-    if has_health_port(spec) {
-        if has_health_port(old) && spec.health_check_node_port.unwrap_or(0) == 0 {
-            spec.health_check_node_port = old.health_check_node_port;
-        }
-    } else if spec.health_check_node_port == old.health_check_node_port {
-        spec.health_check_node_port = None;
-    }
-}
-
-fn keep_node_ports(spec: &mut ServiceSpec, old: &ServiceSpec) {
-    let mut used: BTreeSet<(String, i32)> = spec
-        .ports
-        .iter()
-        .flatten()
-        .filter_map(|p| p.node_port.map(|n| (protocol(p).to_owned(), n)))
-        .collect();
-    for port in spec.ports.iter_mut().flatten() {
-        if port.node_port.unwrap_or(0) != 0 {
-            continue;
-        }
-        let before = old
-            .ports
-            .iter()
-            .flatten()
-            .find(|before| before.port == port.port && protocol(before) == protocol(port));
-        if let Some(number) = before.and_then(|before| before.node_port)
-            && used.insert((protocol(port).to_owned(), number))
-        {
-            port.node_port = Some(number);
-        }
-    }
-}
-
 fn protocol(port: &ServicePort) -> &str {
     port.protocol.as_deref().unwrap_or("TCP")
-}
-
-fn node_ports(spec: &ServiceSpec) -> impl Iterator<Item = i32> + '_ {
-    let ports = spec.ports.iter().flatten();
-    ports.filter_map(|p| p.node_port).filter(|p| *p != 0)
 }
 
 /// `ipFamilies` and `ipFamilyPolicy`, from the cluster's families and the user's wishes.

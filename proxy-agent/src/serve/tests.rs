@@ -6,13 +6,13 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+use super::{Paths, Source, answer_on};
 use crate::catalog::{Catalog, Change};
 use crate::explain::desk::Desk;
 use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::mode::{Mode, nftables};
 use crate::routes::{Dirty, Family};
-use crate::serve::{self, Paths, Source};
 use crate::settings::Settings;
 
 /// A mode that does nothing.
@@ -75,7 +75,7 @@ async fn ask(catalog: Option<Catalog>, paths: Paths, path: &str, accept: &str) -
     });
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
-    let server = tokio::spawn(serve::answer_on(listener, paths, source));
+    let server = tokio::spawn(answer_on(listener, paths, source));
     let mut stream = TcpStream::connect(address).await.expect("a connection");
     let request =
         format!("GET {path} HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\nConnection: close\r\n\r\n");
